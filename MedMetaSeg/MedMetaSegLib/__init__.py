@@ -1,0 +1,44 @@
+"""MedMetaSeg: segment 3D medical images from a few painted slices.
+
+from MedMetaSegLib import Segmenter, Support, Volume
+
+    volume, support = Volume.read("ct.nii.gz"), Support.read("painted.seg.nrrd")
+    result = Segmenter.load(device="auto").segment(volume, support)
+    result.labels            # (k, j, i) on the volume's own grid
+
+Importing this package imports nothing else; a name is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import Cancelled, InputError
+    from .segmentation import Segmentation
+    from .segmenter import Segmenter
+    from .support import Support
+    from .volume import Volume
+
+__version__ = "0.1.0"
+__all__ = ["Cancelled", "InputError", "Segmentation", "Segmenter", "Support", "Volume", "__version__"]
+
+_HOMES = {
+    "Cancelled": "errors",
+    "InputError": "errors",
+    "Segmentation": "segmentation",
+    "Segmenter": "segmenter",
+    "Support": "support",
+    "Volume": "volume",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

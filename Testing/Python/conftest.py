@@ -1,0 +1,76 @@
+"""Real cases and small phantoms that several tests use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from MedMetaSegLib.volume import Volume
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real cases: $MEDMETASEG_DATA, else ../shared/data beside the checkout."""
+    folder = Path(os.environ.get("MEDMETASEG_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not (folder / "manifest.json").is_file():
+        pytest.skip(f"no real cases in {folder}; name their folder in MEDMETASEG_DATA")
+    return folder
+
+
+@pytest.fixture
+def oblique_affine() -> np.ndarray:
+    """An oblique, right-handed affine with a spacing of (k, j, i) = (3.0, 0.8, 0.7) mm."""
+    return rotation(0.2, -0.1, 0.35) @ np.diag([0.7, 0.8, 3.0, 1.0]) + offset(-31.0, 12.5, 140.0)
+
+
+@pytest.fixture
+def patient(oblique_affine: np.ndarray) -> Volume:
+    """A 12 x 20 x 24 phantom without symmetry, int16, oblique."""
+    array = np.random.default_rng(7).integers(-900, 1200, (12, 20, 24)).astype(np.int16)
+    return Volume.from_array(array, oblique_affine, "patient")
+
+
+@pytest.fixture
+def store_otherwise() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    """A function that stores the same voxels in the same place with other axes, worked out independently."""
+    return stored
+
+
+def stored(
+    array: np.ndarray, affine: np.ndarray, order: tuple[int, ...], flips: tuple[bool, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """array (k, j, i) with its axes in `order`, those of the result flipped where `flips` says so."""
+    other = array.transpose(order)
+    from_new = np.zeros((4, 4))
+    from_new[3, 3] = 1
+    for new_axis, (old_axis, flip) in enumerate(zip(order, flips, strict=True)):
+        size = array.shape[old_axis]
+        if flip:
+            other = np.flip(other, new_axis)
+        # Matrices are in (i, j, k), arrays in (k, j, i).
+        from_new[2 - old_axis, 2 - new_axis] = -1 if flip else 1
+        from_new[2 - old_axis, 3] = size - 1 if flip else 0
+    return np.ascontiguousarray(other), affine @ from_new
+
+
+def rotation(x: float, y: float, z: float) -> np.ndarray:
+    """4x4 rotation about the three world axes, in radians."""
+    turn = np.eye(4)
+    for angle, (first, second) in zip((x, y, z), ((1, 2), (2, 0), (0, 1)), strict=True):
+        one = np.eye(4)
+        one[first, first] = one[second, second] = np.cos(angle)
+        one[first, second], one[second, first] = -np.sin(angle), np.sin(angle)
+        turn = one @ turn
+    return turn
+
+
+def offset(x: float, y: float, z: float) -> np.ndarray:
+    """4x4 of zeros but for the last column, to be added to an affine."""
+    shift = np.zeros((4, 4))
+    shift[:3, 3] = x, y, z
+    return shift
