@@ -1,0 +1,53 @@
+"""The decoder: one structure's logits from features, prototypes' similarity and what the painted slices say."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .encoder import Features, residual_block, upsampled
+
+
+class Decoder(nn.Module):
+    """A U-shaped network over the cached features of the encoder, conditioned on one structure.
+
+    The condition goes down beside the features (fused by 1x1x1 convolutions at each resolution) and up again to the
+    full working grid, where the condition and the slices' own shape interpolation are seen once more, so that a
+    fine boundary survives the strided stem.
+    """
+
+    def __init__(self, condition_channels: int, similarity_channels: int, widths: tuple[int, ...], full: int = 8) -> None:
+        super().__init__()
+        self.stem = nn.Conv3d(condition_channels, widths[0], 2, stride=2)
+        before = (widths[0] + similarity_channels, *widths[:-1])
+        self.fuse = nn.ModuleList(
+            nn.Conv3d(width + carried, width, 1) for width, carried in zip(widths, before, strict=True)
+        )
+        self.down = nn.ModuleList(residual_block(width, width) for width in widths)
+        self.rise = nn.ModuleList(
+            nn.Conv3d(deep, width, 1) for deep, width in zip(widths[1:], widths[:-1], strict=True)
+        )
+        self.up = nn.ModuleList(residual_block(width, width) for width in widths[:-1])
+        self.shrink = nn.Conv3d(widths[0], full, 1)
+        self.full = nn.Sequential(
+            nn.Conv3d(full + condition_channels, 2 * full, 3, padding=1),
+            nn.LeakyReLU(0.01),
+            nn.Conv3d(2 * full, full, 3, padding=1),
+            nn.LeakyReLU(0.01),
+        )
+        self.out = nn.Conv3d(full + condition_channels, 1, 1)
+
+    def forward(self, features: Features, similarity: Tensor, condition: Tensor) -> Tensor:
+        """Logits (B, 1, k, j, i) from condition (B, C, k, j, i) and similarity (B, S, k/2, j/2, i/2)."""
+        x = torch.cat([self.stem(condition), similarity], 1)
+        skips: list[Tensor] = []
+        for depth, (fuse, block) in enumerate(zip(self.fuse, self.down, strict=True)):
+            if depth:
+                x = nn.functional.max_pool3d(x, 2)
+            x = block(fuse(torch.cat([features.levels[depth], x], 1)))
+            skips.append(x)
+        for rise, block, skip in zip(reversed(self.rise), reversed(self.up), reversed(skips[:-1]), strict=True):
+            x = block(upsampled(rise(x), skip) + skip)
+        x = upsampled(self.shrink(x), condition)
+        x = self.full(torch.cat([x, condition], 1))
+        return self.out(torch.cat([x, condition], 1))

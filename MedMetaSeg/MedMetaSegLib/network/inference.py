@@ -1,0 +1,204 @@
+"""Running the network on a working grid: devices, precision, windows, and features kept for the next press."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from monai.data.utils import compute_importance_map, dense_patch_slices
+from torch import Tensor
+
+from ..errors import Cancelled, InputError
+from .encoder import Features
+from .model import STRIDE, FewShotNetwork
+from .prototypes import Prototypes
+
+DEVICES = ("auto", "cpu", "cuda")
+LAYOUT = torch.channels_last_3d
+_SMALLEST_WINDOW = 32
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """Features of one image, window by window: what is worth keeping between presses (float16, on the CPU)."""
+
+    shape: tuple[int, int, int]
+    windows: tuple[tuple[slice, slice, slice], ...]
+    features: tuple[Features, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Memory held."""
+        return sum(t.nelement() * t.element_size() for f in self.features for t in (*f.levels, f.embedding))
+
+
+def chosen_device(name: str) -> tuple[torch.device, str]:
+    """The device for "auto", "cpu" or "cuda", and in words why.
+
+    "auto" takes CUDA when a convolution really runs on it. Raises InputError when "cuda" is asked for and does not work.
+    """
+    if name not in DEVICES:
+        raise InputError(f"There is no device '{name}'; use {', '.join(DEVICES)}.")
+    if name == "cpu":
+        return torch.device("cpu"), "the CPU was asked for"
+    problem = _cuda_problem()
+    if not problem:
+        return torch.device("cuda"), torch.cuda.get_device_name()
+    if name == "cuda":
+        raise InputError(f"CUDA was asked for, but {problem}: use --device cpu, or mend the driver or the torch installation.")
+    return torch.device("cpu"), problem
+
+
+def _cuda_problem() -> str:
+    if not torch.cuda.is_available():
+        return "torch finds no CUDA device"
+    try:
+        torch.nn.functional.conv3d(torch.zeros(1, 1, 4, 4, 4, device="cuda"), torch.zeros(1, 1, 3, 3, 3, device="cuda")).cpu()
+    except RuntimeError as error:
+        return f"CUDA does not work ({str(error).splitlines()[0]})"
+    return ""
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """True for torch's out-of-memory errors, on CUDA and on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error) or "not enough memory" in str(error)
+
+
+class Runner:
+    """Holds the network on a device; retries with smaller windows, then on the CPU, when memory runs out.
+
+    Every image is seen as it is and mirrored in the plane, and the two answers are averaged. notes: what had to be
+    changed on the way, in words for the report.
+    """
+
+    def __init__(self, network: FewShotNetwork, device: torch.device, window: int = 160) -> None:
+        self.network = network.to(device, memory_format=LAYOUT)
+        self.device, self.window = device, window
+        self.notes: list[str] = []
+
+    def segment(
+        self, image: np.ndarray, condition: np.ndarray, encoded: EncodedImage | None, cancelled: Callable[[], bool]
+    ) -> tuple[np.ndarray, EncodedImage]:
+        """Logits (k, j, i) float32 of one structure, and the features they came from.
+
+        image (IMAGE_CHANNELS, k, j, i) and condition (CONDITION_CHANNELS, k, j, i), each axis a multiple of 8;
+        encoded: features of the same image from an earlier call, None to make them.
+        """
+        while True:
+            try:
+                if encoded is None or encoded.windows != self._windows(encoded.shape):
+                    encoded = self._encode(image, cancelled)
+                return self._segment(image, condition, encoded, cancelled), encoded
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._give_way(error)
+
+    def _encode(self, image: np.ndarray, cancelled: Callable[[], bool]) -> EncodedImage:
+        shape = (image.shape[1], image.shape[2], image.shape[3])
+        windows = self._windows(shape)
+        features = []
+        for window in windows:
+            _check(cancelled)
+            with self._mode():
+                features.append(self.network.encode(self._pair(image, window)).to("cpu", torch.float16))
+        return EncodedImage(shape, windows, tuple(features))
+
+    def _segment(
+        self, image: np.ndarray, condition: np.ndarray, encoded: EncodedImage, cancelled: Callable[[], bool]
+    ) -> np.ndarray:
+        prototypes = self._prototypes(condition, encoded)
+        total = np.zeros(encoded.shape, np.float32)
+        weight = np.zeros(encoded.shape, np.float32) if len(encoded.windows) > 1 else None
+        for window, features in zip(encoded.windows, encoded.features, strict=True):
+            _check(cancelled)
+            with self._mode():
+                features = self._loaded(features)
+                similarity = torch.stack(
+                    [
+                        self.network.similarity(embedding, one)
+                        for embedding, one in zip(features.embedding, prototypes, strict=True)
+                    ]
+                )
+                logits = self.network.decode(
+                    features, similarity, self._pair(image, window), self._pair(condition, window)
+                ).float()
+            answer = ((logits[0, 0] + logits[1, 0].flip(-1)) / 2).cpu().numpy()
+            if weight is None:
+                return answer
+            share = compute_importance_map(answer.shape, mode="gaussian", sigma_scale=0.25).numpy().clip(1e-3)
+            total[window] += share * answer
+            weight[window] += share
+        return total / weight
+
+    def _prototypes(self, condition: np.ndarray, encoded: EncodedImage) -> list[Prototypes]:
+        """One set for the image and one for its mirror image, from the known voxels of all windows."""
+        found: list[list[tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]]] = [[], []]
+        for window, features in zip(encoded.windows, encoded.features, strict=True):
+            with self._mode():
+                features = self._loaded(features)
+                known = self._pair(condition, window)
+                if not bool(known[:, :2].any()):
+                    continue
+                for side in range(2):
+                    found[side].append(self.network.known_points(features.embedding[side], known[side]))
+        with self._mode():
+            return [
+                self.network.prototypes_of(
+                    *(tuple(torch.cat([part[kind][n] for part in parts]) for n in range(2)) for kind in range(2))  # type: ignore[arg-type]
+                )
+                for parts in found
+            ]
+
+    def _loaded(self, features: Features) -> Features:
+        features = features.to(self.device, torch.float32)
+        return Features(tuple(level.contiguous(memory_format=LAYOUT) for level in features.levels), features.embedding)
+
+    def _pair(self, array: np.ndarray, window: tuple[slice, slice, slice]) -> Tensor:
+        part = torch.from_numpy(np.ascontiguousarray(array[(slice(None), *window)]))
+        return torch.stack([part, part.flip(-1)]).to(self.device).contiguous(memory_format=LAYOUT)
+
+    def _windows(self, shape: tuple[int, int, int]) -> tuple[tuple[slice, slice, slice], ...]:
+        size = [min(n, self.window) for n in shape]
+        step = [n if n == whole else max(STRIDE, n * 5 // 8 // STRIDE * STRIDE) for n, whole in zip(size, shape, strict=True)]
+        return tuple(dense_patch_slices(shape, size, step))
+
+    def _mode(self) -> _Mode:
+        return _Mode(self.device)
+
+    def _give_way(self, error: RuntimeError) -> None:
+        """Smaller windows, then the CPU; when neither is left, say so."""
+        if self.window > _SMALLEST_WINDOW:
+            self.window = max(_SMALLEST_WINDOW, self.window // 2 // STRIDE * STRIDE)
+            self.notes.append(f"Memory ran out on {self.device.type}: went on in windows of {self.window} voxels.")
+        elif self.device.type != "cpu":
+            self.device = torch.device("cpu")
+            self.network = self.network.to(self.device)
+            self.window = 160
+            self.notes.append("Memory ran out on the GPU even in small windows: went on on the CPU.")
+        else:
+            raise InputError("There is not enough memory to segment this volume: close other programs, or crop it.") from error
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+class _Mode:
+    """Inference mode, with mixed precision on CUDA only."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._parts = (torch.inference_mode(), torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"))
+
+    def __enter__(self) -> None:
+        for part in self._parts:
+            part.__enter__()
+
+    def __exit__(self, *what) -> None:
+        for part in reversed(self._parts):
+            part.__exit__(*what)
+
+
+def _check(cancelled: Callable[[], bool]) -> None:
+    if cancelled():
+        raise Cancelled("Cancelled: nothing was written.")

@@ -1,0 +1,99 @@
+"""The few-shot network: encode an image once, then segment any structure from a few known voxels."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+from . import conditions
+from .decoder import Decoder
+from .encoder import Encoder, Features
+from .prototypes import (
+    SIMILARITY_CHANNELS,
+    VOTE,
+    Prototypes,
+    prototypes_from_points,
+    sampled,
+    similarity_maps,
+)
+
+STRIDE = 8
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Hyper-parameters that make the network; stored beside the weights."""
+
+    widths: tuple[int, ...] = (32, 64, 128)
+    embedding: int = 32
+    foreground_prototypes: int = 6
+    background_prototypes: int = 12
+    image_channels: int = field(default=conditions.IMAGE_CHANNELS, init=False)
+    condition_channels: int = field(default=conditions.CONDITION_CHANNELS, init=False)
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain values, as written into a weights file."""
+        return asdict(self)
+
+
+class FewShotNetwork(nn.Module):
+    """Encoder, prototypes and decoder; axis 0 of every volume is the drawing axis."""
+
+    def __init__(self, architecture: Architecture | None = None) -> None:
+        super().__init__()
+        self.architecture = architecture or Architecture()
+        widths = tuple(self.architecture.widths)
+        self.encoder = Encoder(conditions.IMAGE_CHANNELS, widths, self.architecture.embedding)
+        self.decoder = Decoder(conditions.IMAGE_CHANNELS + conditions.CONDITION_CHANNELS, SIMILARITY_CHANNELS, widths)
+        self.log_temperature = nn.Parameter(torch.tensor(2.3))
+        self.log_ridge = nn.Parameter(torch.tensor(-4.0))
+
+    def encode(self, image: Tensor) -> Features:
+        """Features of image (B, IMAGE_CHANNELS, k, j, i); each axis must be a multiple of STRIDE."""
+        return self.encoder(image)
+
+    def known_points(self, embedding: Tensor, condition: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Embedding vectors and weights of the known structure and of the known background, for one volume.
+
+        embedding (E, k/2, j/2, i/2), condition (CONDITION_CHANNELS, k, j, i).
+        """
+        known = functional.avg_pool3d(condition[None, [conditions.FOREGROUND, conditions.BACKGROUND]], 2)[0]
+        foreground, background = known[0], known[1]
+        # A half-resolution voxel that holds both stands for neither, unless a thin structure has no other.
+        pure = foreground * (foreground >= background)
+        foreground = pure if bool((pure > 0).any()) else foreground
+        return sampled(embedding, foreground), sampled(embedding, background * (known[0] == 0))
+
+    def prototypes(self, embedding: Tensor, condition: Tensor) -> Prototypes:
+        """Prototypes of one structure from one volume's known voxels; shapes as in `known_points`."""
+        return self.prototypes_of(*self.known_points(embedding, condition))
+
+    def prototypes_of(self, foreground: tuple[Tensor, Tensor], background: tuple[Tensor, Tensor]) -> Prototypes:
+        """Prototypes from points that were gathered window by window."""
+        numbers = self.architecture.foreground_prototypes, self.architecture.background_prototypes
+        return prototypes_from_points(foreground, background, *numbers, self.log_ridge.exp() + 1e-3)
+
+    def similarity(self, embedding: Tensor, prototypes: Prototypes) -> Tensor:
+        """Similarity maps (SIMILARITY_CHANNELS, k/2, j/2, i/2) of one volume's embedding."""
+        return similarity_maps(embedding, prototypes, self.log_temperature.exp())
+
+    def decode(self, features: Features, similarity: Tensor, image: Tensor, condition: Tensor) -> Tensor:
+        """Logits (B, 1, k, j, i)."""
+        return self.decoder(features, similarity, torch.cat([image, condition], 1))
+
+    def forward(self, image: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B, 1, k, j, i), and the scores (B, 2, k/2, j/2, i/2) of vote and border, of B independent volumes.
+
+        image (B, IMAGE_CHANNELS, k, j, i), condition (B, CONDITION_CHANNELS, k, j, i).
+        """
+        features = self.encode(image)
+        similarity = torch.stack(
+            [
+                self.similarity(embedding, self.prototypes(embedding, known))
+                for embedding, known in zip(features.embedding, condition, strict=True)
+            ]
+        )
+        return self.decode(features, similarity, image, condition), similarity[:, VOTE:]

@@ -1,0 +1,70 @@
+"""The shipped weights: float16 safetensors, with what is needed to rebuild the network and to trust the file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from ..errors import WeightsError
+from .model import Architecture, FewShotNetwork
+
+FORMAT = 1
+MODELS = Path(__file__).resolve().parents[2] / "Resources" / "Models"
+SHIPPED = MODELS / "medmetaseg.safetensors"
+
+
+def fingerprint(state: dict[str, torch.Tensor]) -> str:
+    """SHA-256 over names, shapes and float16 values, independent of how the file orders them."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().to("cpu", torch.float16).contiguous(memory_format=torch.contiguous_format)
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def weights_bytes(network: FewShotNetwork, provenance: dict[str, Any]) -> bytes:
+    """A weights file of the network, with its architecture, its checksum and where it comes from."""
+    state = {name: tensor.detach().cpu().to(torch.float16).contiguous(memory_format=torch.contiguous_format) for name, tensor in network.state_dict().items()}
+    about = {
+        "format": str(FORMAT),
+        "architecture": json.dumps(network.architecture.as_dict()),
+        "provenance": json.dumps(provenance),
+        "sha256": fingerprint(state),
+    }
+    return save(state, metadata=about)
+
+
+def load_network(path: Path | None = None) -> tuple[FewShotNetwork, dict[str, Any]]:
+    """The network in float32 on the CPU, in evaluation mode, and its provenance with "sha256".
+
+    Raises WeightsError when the file is missing, damaged, of a newer format, or does not match its checksum.
+    """
+    path = Path(path) if path is not None else SHIPPED
+    if not path.is_file():
+        raise WeightsError(f"The network's weights are missing: {path}. Reinstall MedMetaSeg, or give a weights file.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"The weights file {path} is damaged ({error}). Reinstall MedMetaSeg.") from error
+    if about.get("format") != str(FORMAT):
+        raise WeightsError(
+            f"The weights file {path} has format {about.get('format')}, this MedMetaSeg reads {FORMAT}: update MedMetaSeg."
+        )
+    if fingerprint(state) != about.get("sha256"):
+        raise WeightsError(f"The weights file {path} does not match its checksum: it is damaged. Reinstall MedMetaSeg.")
+    options = json.loads(about["architecture"])
+    widths, embedding = tuple(options["widths"]), options["embedding"]
+    network = FewShotNetwork(
+        Architecture(widths, embedding, options["foreground_prototypes"], options["background_prototypes"])
+    )
+    network.load_state_dict({name: tensor.float() for name, tensor in state.items()})
+    return network.eval(), {**json.loads(about["provenance"]), "sha256": about["sha256"]}
