@@ -1,0 +1,1 @@
+"""Meta-training: synthetic anatomies, episodes and the outer loop. Not needed inside Slicer."""

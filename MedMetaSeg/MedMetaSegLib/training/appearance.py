@@ -1,0 +1,58 @@
+"""Grey levels, texture and acquisition of a synthetic anatomy: CT-like, or any contrast a scanner might give."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from .canvas import Canvas, Rng, smooth_noise
+
+_HOUNSFIELD = {
+    "air": (-1000, 5), "gas": (-850, 120), "fat": (-100, 15), "soft": (45, 28), "muscle": (55, 8), "vessel": (130, 70),
+    "bone": (550, 200), "marrow": (220, 90), "lesion": (60, 40),
+}  # fmt: skip
+"""Mean and spread of each kind of tissue in CT, Hounsfield units."""
+
+
+def rendered(canvas: Canvas) -> np.ndarray:
+    """The image (k, j, i) float32 of a painted canvas."""
+    rng = canvas.rng
+    levels, texture = _ct_levels(rng, canvas.kinds) if rng.random() < 0.4 else _any_levels(rng, canvas.kinds)
+    image = levels[canvas.tissues]
+    pattern = smooth_noise(rng, canvas.shape, rng.uniform(1.5, 5), canvas.aspect)
+    image = image + texture[canvas.tissues] * pattern
+    spread = float(np.percentile(image, 90) - np.percentile(image, 10)) + 1e-3
+    if rng.random() < 0.4:
+        image = image + rng.uniform(0.02, 0.12) * spread * smooth_noise(rng, canvas.shape, rng.uniform(4, 12), canvas.aspect)
+    if rng.random() < 0.4:
+        image = image + rng.uniform(0.05, 0.3) * image * smooth_noise(rng, canvas.shape, rng.uniform(40, 120), canvas.aspect)
+    blur = rng.uniform(0.3, 1.3)
+    image = ndimage.gaussian_filter(image, (rng.uniform(0.2, 0.7) if canvas.aspect > 1.5 else blur, blur, blur))
+    noise = rng.standard_normal(canvas.shape, dtype=np.float32)
+    if rng.random() < 0.5:
+        noise = ndimage.gaussian_filter(noise, (0, *[rng.uniform(0.4, 1.0)] * 2))
+        noise /= noise.std()
+    strength = float(np.exp(rng.uniform(np.log(0.004), np.log(0.12))))
+    return (image + strength * spread * noise).astype(np.float32)
+
+
+def _ct_levels(rng: Rng, kinds: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    levels = [rng.normal(*_HOUNSFIELD[kind]) for kind in kinds]
+    texture = np.abs(rng.normal(0, 10, len(kinds))) * np.array([2.0 if kind in ("bone", "marrow", "gas") else 1.0 for kind in kinds])
+    limit = rng.choice([300.0, 700.0, 2000.0])
+    return np.clip(levels, -1000, limit).astype(np.float32), texture.astype(np.float32)
+
+
+def _any_levels(rng: Rng, kinds: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """A level for each kind, and how far single tissues stray from their kind's: from equal to unrelated."""
+    by_kind = {kind: rng.standard_normal() for kind in _HOUNSFIELD}
+    by_kind["air"] = min(by_kind.values()) - rng.uniform(0, 1)
+    palette = rng.standard_normal(int(rng.integers(3, 7)))
+    stray = rng.choice([0.05, 0.2, 0.5])
+    mode = rng.random()
+    levels = []
+    for kind in kinds:
+        base = by_kind[kind] if mode < 0.4 or kind == "air" else rng.choice(palette) if mode < 0.75 else rng.standard_normal()
+        levels.append(base + stray * rng.standard_normal() * (kind != "air"))
+    texture = rng.random(len(kinds)) * rng.choice([0.03, 0.1, 0.25])
+    return np.array(levels, np.float32), texture.astype(np.float32)

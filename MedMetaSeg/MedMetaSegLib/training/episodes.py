@@ -1,0 +1,172 @@
+"""Episodes: one structure of one anatomy, known on a few slices or scribbles, to be found in all the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from ..network.conditions import (
+    SHAPE_LIMIT,
+    KnownSlice,
+    image_channels,
+    signed_distance,
+    slice_condition,
+    voxel_condition,
+)
+from ..roi import STRIDE, Box, margins, padding_to_stride
+from .canvas import Rng, smooth_noise
+from .synthesis import Anatomy
+
+MAX_VOXELS = 50**3
+"""Of an episode; larger regions are cut at random, as a sliding window would."""
+_SHOTS = np.array([0.14, 0.14, 0.24, 0.1, 0.16, 0.07, 0.06, 0.04, 0.05])
+_MIN_VOXELS = 40
+
+
+@dataclass(frozen=True)
+class Episode:
+    """image (2, k, j, i), condition (C, k, j, i), target (1, k, j, i), all float32, every axis a multiple of 16: few shapes, many batches."""
+
+    image: np.ndarray
+    condition: np.ndarray
+    target: np.ndarray
+    shots: int
+
+
+def annotated_slices(rng: Rng, present: np.ndarray, number: int) -> list[int]:
+    """`number` distinct slices out of those where the structure is present (ascending indices), mostly spread evenly."""
+    low, high = int(present[0]), int(present[-1])
+    if rng.random() < 0.3:
+        return sorted(int(k) for k in rng.choice(present, min(number, len(present)), replace=False))
+    margin = rng.choice([0.08, rng.uniform(0, 0.2)]) * (high - low)
+    wanted = np.linspace(low + margin, high - margin, number) if number > 1 else np.array([(low + high) / 2])
+    if rng.random() < 0.5:
+        wanted = wanted + rng.uniform(-0.2, 0.2, number) * (high - low) / number
+    return sorted({int(present[np.abs(present - k).argmin()]) for k in wanted})
+
+
+def episodes(rng: Rng, anatomy: Anatomy, number: int) -> Iterator[Episode]:
+    """At most `number` episodes cut from one anatomy; structures too small to be shown and found are passed over."""
+    for _ in range(number):
+        turned = _turned(rng, anatomy)
+        found = _target(rng, turned.structures)
+        if found is not None:
+            episode = _episode(rng, turned, found)
+            if episode is not None:
+                yield episode
+
+
+def _turned(rng: Rng, anatomy: Anatomy) -> Anatomy:
+    """A random reflection; the slices' axis is exchanged only when the voxels are nearly cubes."""
+    order = rng.permutation(3) if 0.8 < anatomy.aspect < 1.25 else np.array([0, *(1 + rng.permutation(2))])
+    flips = tuple(slice(None, None, int(rng.choice([-1, 1]))) for _ in range(3))
+    return Anatomy(
+        anatomy.image.transpose(order)[flips], anatomy.structures.transpose(order)[flips], anatomy.aspect
+    )
+
+
+def _target(rng: Rng, structures: np.ndarray) -> np.ndarray | None:
+    """The mask of one structure, small ones preferred over what their volume would give; sometimes one part of it."""
+    sizes = np.bincount(structures.reshape(-1))
+    sizes[0] = 0
+    sizes[(sizes < _MIN_VOXELS) | (sizes > 0.5 * structures.size)] = 0
+    if not sizes.any():
+        return None
+    chance = sizes**0.35
+    mask = structures == rng.choice(len(sizes), p=chance / chance.sum())
+    if rng.random() < 0.6:
+        parts, count = ndimage.label(mask)
+        volumes = np.bincount(parts.reshape(-1))[1:]
+        if count > 1 and volumes.max() >= _MIN_VOXELS:
+            volumes[volumes < _MIN_VOXELS] = 0
+            mask = parts == 1 + rng.choice(count, p=volumes / volumes.sum())
+    return mask
+
+
+def _episode(rng: Rng, anatomy: Anatomy, mask: np.ndarray) -> Episode | None:
+    present = np.flatnonzero(mask.any((1, 2)))
+    if len(present) < 4:
+        return None
+    shots = 1 + int(rng.choice(len(_SHOTS), p=_SHOTS / _SHOTS.sum()))
+    slices = annotated_slices(rng, present, min(shots, len(present) - 2))
+    box = _region(rng, anatomy, mask, slices)
+    cut = box.slices
+    mask, structures = mask[cut], anatomy.structures[cut]
+    slices = [k - box.offset[0] for k in slices if 0 <= k - box.offset[0] < box.shape[0]]
+    if not slices or not mask[slices].any():
+        return None
+    pad = padding_to_stride(box.shape, 2 * STRIDE)
+    image = image_channels(np.pad(anatomy.image[cut], pad, mode="edge"))
+    if np.ptp(image[0]) < 1e-3:
+        return None
+    mask, structures = np.pad(mask, pad, mode="edge"), np.pad(structures, pad, mode="edge")
+    if rng.random() < 0.08:
+        condition = _scribbles(rng, image, mask, anatomy.aspect)
+    else:
+        drawn = [KnownSlice(float(k), _drawn(rng, mask[k])) for k in slices]
+        condition = slice_condition(image, drawn, anatomy.aspect, _others(rng, structures, mask))
+    return Episode(image, condition, mask[None].astype(np.float32), len(slices))
+
+
+def _region(rng: Rng, anatomy: Anatomy, mask: np.ndarray, slices: Sequence[int]) -> Box:
+    """The region that would be searched at run time, its margins varied, cut at random where it is too large."""
+    box = Box.around(mask[list(slices)].any(0), slices)
+    low, high = margins(box.shape, slices, anatomy.aspect)
+    stretch = rng.uniform(0.7, 1.6, (2, 3))
+    box = box.grown(low * stretch[0], high * stretch[1]).clipped(mask.shape)
+    shape = np.array(box.shape, float)
+    while np.prod(shape) > MAX_VOXELS:
+        shape[shape.argmax()] *= 0.9
+    shape = np.maximum(shape.astype(int), 1)
+    slack = np.array(box.shape) - shape
+    offset = np.array(box.offset) + rng.integers(0, slack + 1)
+    return Box(tuple(offset.tolist()), tuple(shape.tolist()))
+
+
+def _drawn(rng: Rng, mask: np.ndarray) -> np.ndarray:
+    """The signed distance of one slice, sometimes drawn with an unsteady hand."""
+    distance = signed_distance(mask)
+    if mask.any() and rng.random() < 0.2:
+        wobble = smooth_noise(rng, (1, *mask.shape), rng.uniform(5, 15))[0] * rng.uniform(0.2, 0.7)
+        moved = distance + wobble + rng.uniform(-0.4, 0.4)
+        if (moved > 0).any():
+            return np.clip(moved, -SHAPE_LIMIT, SHAPE_LIMIT).astype(np.float32)
+    return distance
+
+
+def _others(rng: Rng, structures: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
+    """Voxels that slices painted for other structures give away, in one episode of three."""
+    if rng.random() > 0.35:
+        return None
+    known = np.zeros(mask.shape, bool)
+    labels = np.setdiff1d(np.unique(structures[~mask]), [0])
+    for label in rng.choice(labels, min(len(labels), int(rng.integers(1, 8))), replace=False) if len(labels) else []:
+        other = (structures == label) & ~mask
+        present = np.flatnonzero(other.any((1, 2)))
+        for k in annotated_slices(rng, present, int(rng.integers(1, 6))):
+            known[k] |= other[k]
+    return known
+
+
+def _scribbles(rng: Rng, image: np.ndarray, mask: np.ndarray, aspect: float) -> np.ndarray:
+    inside, outside = np.zeros(mask.shape, bool), np.zeros(mask.shape, bool)
+    near = ndimage.binary_dilation(mask, iterations=int(rng.integers(3, 12))) & ~mask
+    for strokes, region in ((inside, mask), (outside, near if near.any() else ~mask)):
+        present = np.flatnonzero(region.any((1, 2)))
+        for k in annotated_slices(rng, present, int(rng.integers(1, 6))):
+            _stroke(rng, strokes[k], region[k])
+    return voxel_condition(image, inside, outside, aspect)
+
+
+def _stroke(rng: Rng, strokes: np.ndarray, region: np.ndarray) -> None:
+    """Draw a bent line through up to four points of the region, where it stays inside it."""
+    points = np.argwhere(region)
+    corners = points[rng.integers(0, len(points), int(rng.integers(1, 5)))]
+    strokes[tuple(corners[0])] = True
+    for start, end in zip(corners[:-1], corners[1:], strict=True):
+        line = np.linspace(start, end, 2 * int(np.abs(end - start).max()) + 2).round().astype(int)
+        line = line[region[tuple(line.T)]]
+        strokes[tuple(line.T)] = True

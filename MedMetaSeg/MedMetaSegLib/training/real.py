@@ -1,0 +1,91 @@
+"""Real patients as a source of episodes: their own labels, and supervoxels as structures no one had to draw.
+
+Supervoxels as pseudo-structures are from self-supervised few-shot segmentation (Ouyang et al., SSL-ALPNet, ECCV 2020;
+Hansen et al., ADNet, MedIA 2022), here in 3D: connected regions of one range of the smoothed grey levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from ..errors import InputError
+from ..evaluation.cases import Case, is_for_development, is_held_out, read_case, read_cases
+from ..network.conditions import image_channels
+from .synthesis import Anatomy
+
+SPACINGS_MM = (1.0, 2.0, 3.0)
+"""In-plane spacings at which a patient is shown, where they are no finer than the image."""
+DETAIL = ((0.8, 7), (1.5, 5))
+"""Of the supervoxels: smoothing in in-plane voxels, and number of grey-level ranges."""
+_MIN_SIDE = 24
+_MAX_VOXELS = 2_000_000
+_MIN_VOXELS = 150
+
+
+def real_anatomies(data: Path) -> Sequence[Anatomy]:
+    """Anatomies of every patient in a data folder that training may use, at several scales and levels of detail.
+
+    Held-out and development patients (`evaluation.cases`) are never read. Raises InputError when none is left.
+    """
+    cases = [case for case in read_cases(data) if not is_held_out(case) and not is_for_development(case)]
+    if not cases:
+        raise InputError(f"{data} has no patient that training may use.")
+    return [anatomy for case in cases for anatomy in case_anatomies(case)]
+
+
+def case_anatomies(case: Case) -> list[Anatomy]:
+    """One anatomy per spacing and detail that suit the image."""
+    volume, labels = read_case(case)
+    slice_mm, row_mm, column_mm = volume.geometry.spacing_mm
+    pixel_mm = (row_mm * column_mm) ** 0.5
+    found = []
+    for spacing_mm in SPACINGS_MM:
+        factor = max(1.0, spacing_mm / pixel_mm)
+        step = (max(1.0, spacing_mm / slice_mm), factor, factor)
+        shape = [int(n / s) for n, s in zip(volume.array.shape, step, strict=True)]
+        finer_than_image = spacing_mm < 0.9 * pixel_mm
+        if finer_than_image or min(shape[1:]) < _MIN_SIDE or shape[0] < 8 or np.prod(shape) > _MAX_VOXELS:
+            continue
+        image = _shrunk(volume.array.astype(np.float32), shape, step, sitk.sitkLinear)
+        own = _shrunk(labels.astype(np.uint8), shape, step, sitk.sitkNearestNeighbor).astype(np.int16)
+        aspect = slice_mm * step[0] / (pixel_mm * factor)
+        for smoothing, ranges in DETAIL:
+            found.append(Anatomy(image, _with_supervoxels(image, own, aspect, smoothing, ranges), float(aspect)))
+    return found
+
+
+def _shrunk(array: np.ndarray, shape: Sequence[int], step: Sequence[float], interpolator: int) -> np.ndarray:
+    image = sitk.GetImageFromArray(array)
+    if interpolator == sitk.sitkLinear:
+        for axis, factor in enumerate(reversed(step)):
+            if factor > 1.05:
+                image = sitk.RecursiveGaussian(image, 0.45 * (factor**2 - 1) ** 0.5, False, sitk.RecursiveGaussianImageFilter.ZeroOrder, axis)
+    origin = [(s - 1) / 2 for s in reversed(step)]
+    small = sitk.Resample(
+        image, list(reversed(shape)), sitk.Transform(), interpolator, origin, list(reversed(step)), [1, 0, 0, 0, 1, 0, 0, 0, 1]
+    )
+    return sitk.GetArrayFromImage(small)
+
+
+def _with_supervoxels(image: np.ndarray, own: np.ndarray, aspect: float, smoothing: float, ranges: int) -> np.ndarray:
+    """int16 structures: the patient's own labels, and numbered after them the supervoxels of the rest."""
+    smooth = ndimage.gaussian_filter(image, (smoothing / aspect, smoothing, smoothing))
+    levels = image_channels(smooth)[1]
+    cuts = np.linspace(levels.min(), levels.max(), ranges + 1)[1:-1]
+    structures = own.astype(np.int16)
+    number = int(own.max())
+    for one in range(ranges):
+        parts, count = ndimage.label((np.digitize(levels, cuts) == one) & (own == 0))
+        sizes = np.bincount(parts.reshape(-1), minlength=count + 1)
+        kept = np.flatnonzero(sizes >= _MIN_VOXELS)
+        kept = kept[kept > 0]
+        renumbered = np.zeros(count + 1, np.int16)
+        renumbered[kept] = number + 1 + np.arange(len(kept))
+        structures += renumbered[parts]
+        number += len(kept)
+    return structures

@@ -1,0 +1,59 @@
+"""An endless stream of episodes, made by worker processes while the network learns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch.utils.data import IterableDataset, get_worker_info
+
+from .episodes import Episode, episodes
+from .synthesis import Anatomy, random_anatomy
+
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""image (B, 2, k, j, i), condition (B, C, k, j, i), target (B, 1, k, j, i)."""
+
+
+def _collated(alike: Sequence[Episode]) -> Batch:
+    image, condition, target = (
+        torch.from_numpy(np.stack([getattr(one, name) for one in alike])) for name in ("image", "condition", "target")
+    )
+    return image, condition, target
+
+
+@dataclass(frozen=True)
+class EpisodeStream(IterableDataset):
+    """Synthetic anatomies, and with probability `real_share` real ones; batches of episodes of one shape, shuffled.
+
+    real: anatomies of real patients, see `real.real_anatomies`; seed: differs for every resumption.
+    """
+
+    seed: int
+    real: Sequence[Anatomy] = field(default=())
+    real_share: float = 0.3
+    episodes_each: int = 4
+    batch: int = 2
+    shuffle: int = 12
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = get_worker_info()
+        torch.set_num_threads(1)
+        rng = np.random.default_rng((self.seed, worker.id if worker else 0))
+        waiting: dict[tuple[int, ...], list[Episode]] = {}
+        ready: list[list[Episode]] = []
+        while True:
+            for one in episodes(rng, self._anatomy(rng), self.episodes_each):
+                alike = waiting.setdefault(one.target.shape, [])
+                alike.append(one)
+                if len(alike) == self.batch:
+                    ready.append(waiting.pop(one.target.shape))
+            while len(ready) > self.shuffle:
+                yield _collated(ready.pop(int(rng.integers(len(ready)))))
+
+    def _anatomy(self, rng: np.random.Generator) -> Anatomy:
+        if self.real and rng.random() < self.real_share:
+            size = np.sqrt([one.image.size for one in self.real])
+            return self.real[int(rng.choice(len(self.real), p=size / size.sum()))]
+        return random_anatomy(rng)
