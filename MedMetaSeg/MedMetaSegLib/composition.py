@@ -1,0 +1,151 @@
+"""From one answer per structure to one result: competition, what was drawn, and no false islands."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from .geometry import Geometry
+from .structure import PaintedStructure, region
+from .support import Support
+
+_DRAWN = 255
+ISLAND_SHARE = 0.1
+"""An island is small when it is below this share of the structure's largest part."""
+_TOUCHING = np.ones((3, 3, 3), bool)
+
+
+class Composition:
+    """Who owns each voxel of a grid, as structures come in one by one.
+
+    The most probable structure above one half takes a voxel; what was drawn is taken beforehand and never given up.
+    Holds one uint8 label map and one uint8 probability map, whatever the number of structures; where structures may
+    overlap there is no competition and each keeps its own mask.
+    """
+
+    def __init__(self, support: Support) -> None:
+        """support: on the grid of the result (`Support.on`)."""
+        self.support = support
+        self.masks: list[tuple[tuple[slice, ...], np.ndarray] | None] = [None] * len(support.structures)
+        self.owner = np.zeros(support.geometry.shape, np.uint8)
+        self.best = np.zeros(support.geometry.shape, np.uint8)
+        if not support.overlapping:
+            for number, painted in enumerate(support.structures, start=1):
+                self.owner[painted.region][painted.mask] = number
+                self.best[painted.region][painted.mask] = _DRAWN
+        if support.background is not None:
+            self.best[support.background.region][support.background.mask] = _DRAWN
+
+    def add(self, number: int, logits: np.ndarray, where: tuple[slice, ...]) -> None:
+        """The answer for structure `number` (0-based): logits (k, j, i) on the block `where` of the grid."""
+        painted = self.support.structures[number]
+        probability = (254 / (1 + np.exp(-np.clip(logits, -20, 20)))).astype(np.uint8)
+        inside = logits > 0
+        inside &= ~drawn_slices(painted, self.support.geometry.shape, where)
+        if self.support.overlapping:
+            self.masks[number] = (where, inside)
+            return
+        taken = inside & (probability > self.best[where])
+        self.owner[where][taken] = number + 1
+        self.best[where][taken] = probability[taken]
+
+    def finished(self, remove_islands: bool) -> list[tuple[tuple[slice, ...], np.ndarray]]:
+        """For each structure the block of the grid that holds it, and its mask there; islands removed if asked."""
+        boxes = [] if self.support.overlapping else ndimage.find_objects(self.owner)
+        result = []
+        for number, painted in enumerate(self.support.structures):
+            if self.support.overlapping:
+                where, mask = self._with_drawing(self.masks[number], painted)
+            else:
+                where = boxes[number]
+                mask = self.owner[where] == number + 1
+            if remove_islands:
+                mask = without_islands(mask, _on_block(painted, where))
+            result.append((where, mask))
+        return result
+
+    def _with_drawing(
+        self, predicted: tuple[tuple[slice, ...], np.ndarray] | None, painted: PaintedStructure
+    ) -> tuple[tuple[slice, ...], np.ndarray]:
+        boxes = [painted.region] if predicted is None else [painted.region, predicted[0]]
+        where = tuple(slice(min(b[a].start for b in boxes), max(b[a].stop for b in boxes)) for a in range(3))
+        mask = _on_block(painted, where)
+        if predicted is not None:
+            inner = tuple(slice(p.start - w.start, p.stop - w.start) for p, w in zip(predicted[0], where, strict=True))
+            mask[inner] |= predicted[1]
+        return where, mask
+
+
+def drawn_slices(painted: PaintedStructure, shape: tuple[int, ...], where: tuple[slice, ...]) -> np.ndarray:
+    """Bool, broadcastable to the block `where`: the slices that are complete for a structure."""
+    if painted.axis is None:
+        return np.zeros((1, 1, 1), bool)
+    known = np.zeros(shape[painted.axis], bool)
+    known[list(painted.slices)] = True
+    return np.expand_dims(known[where[painted.axis]], [axis for axis in range(3) if axis != painted.axis])
+
+
+def without_islands(mask: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """The mask without small islands that nothing drawn speaks for.
+
+    An island (26-connected) stays when it touches a drawn voxel, when it is at least a tenth of the largest part, or
+    when the drawing itself is of many parts (lesions, vessels): more than two on the average slice that holds any.
+    Then only specks of one voxel go.
+    """
+    parts, count = ndimage.label(mask, _TOUCHING)
+    if count < 2:
+        return mask
+    sizes = np.bincount(parts.reshape(-1))
+    sizes[0] = 0
+    least = 2 if _drawn_in_parts(drawn) else ISLAND_SHARE * sizes.max()
+    keep = sizes >= least
+    keep[np.unique(parts[drawn & mask])] = True
+    keep[0] = False
+    return keep[parts]
+
+
+def _drawn_in_parts(drawn: np.ndarray) -> bool:
+    """Whether the drawing has more than two parts on the average drawn slice."""
+    filled = [np.flatnonzero(drawn.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+    axis = int(np.argmin([len(f) for f in filled]))
+    planes = np.moveaxis(drawn, axis, 0)[filled[axis]]
+    return len(planes) > 0 and sum(ndimage.label(plane, np.ones((3, 3)))[1] for plane in planes) / len(planes) > 2
+
+
+def _on_block(painted: PaintedStructure, where: tuple[slice, ...]) -> np.ndarray:
+    """The drawn voxels that lie in a block of the grid, bool (k, j, i) of the block's shape."""
+    block = np.zeros([w.stop - w.start for w in where], bool)
+    start = np.maximum(painted.offset, [w.start for w in where])
+    stop = np.minimum(np.add(painted.offset, painted.mask.shape), [w.stop for w in where])
+    if (stop > start).all():
+        size = tuple(stop - start)
+        source = region(tuple(start - painted.offset), size)
+        block[region(tuple(start - [w.start for w in where]), size)] = painted.mask[source]
+    return block
+
+
+def drawn_on(support: Support, geometry: Geometry) -> Support:
+    """A support whose grid is not parallel to the image's, carried to the image's voxels for the result.
+
+    A voxel holds what was drawn at its centre; nothing is complete slice by slice any more, so only drawn voxels
+    are kept as drawn. Raises InputError when nothing lands on the grid.
+    """
+    masks = []
+    for painted in support.structures:
+        corners = np.array([[k, j, i] for k in (0, 1) for j in (0, 1) for i in (0, 1)]) * (np.array(painted.mask.shape) - 1)
+        world = support.geometry.index_to_world(corners + np.array(painted.offset))
+        inside = geometry.world_to_index(world)
+        low = np.clip(np.floor(inside.min(0)) - 1, 0, np.array(geometry.shape) - 1).astype(int)
+        high = np.clip(np.ceil(inside.max(0)) + 1, 0, np.array(geometry.shape) - 1).astype(int)
+        shape = tuple(high - low + 1)
+        mask = np.zeros(shape, bool)
+        for k in range(shape[0]):
+            plane = np.indices((1, *shape[1:])).reshape(3, -1).T + low + [k, 0, 0]
+            source = np.rint(support.geometry.world_to_index(geometry.index_to_world(plane))).astype(int) - painted.offset
+            valid = ((source >= 0) & (source < painted.mask.shape)).all(1)
+            values = np.zeros(len(plane), bool)
+            values[valid] = painted.mask[tuple(source[valid].T)]
+            mask[k] = values.reshape(shape[1:])
+        masks.append(PaintedStructure(painted.structure, (int(low[0]), int(low[1]), int(low[2])), mask))
+    background = None
+    return Support(geometry, tuple(masks), support.annotation, support.overlapping, background, support.skipped, support.notes)

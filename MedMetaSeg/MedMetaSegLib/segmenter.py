@@ -1,0 +1,296 @@
+"""From a few painted slices to whole structures: the one object that users of the core hold."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+
+from . import __version__
+from .composition import Composition, drawn_on
+from .errors import Cancelled, InputError
+from .evidence import condition_on
+from .geometry import AxisMap, Geometry
+from .grid import Bounds, WorkingGrid, sampled_back, sampled_image, working_grid
+from .intensity import IntensityRule, intensity_rule
+from .network.conditions import image_channels
+from .network.inference import EncodedImage, Runner, chosen_device
+from .network.weights import load_network
+from .segmentation import Segmentation, SegmentedStructure
+from .structure import PaintedStructure
+from .support import Support, check_overlap, check_something_left
+from .volume import Volume, check_volume
+
+Progress = Callable[[float, str], None]
+
+FEATURE_MEMORY = 512 * 2**20
+"""Bytes of features that are kept between presses; the oldest go first."""
+_GROWTH = 1.8
+_MAX_GROWTHS = 2
+
+
+@dataclass(frozen=True, eq=False)
+class _Answer:
+    """What the network said of one structure: logits float16 on the last working grid it needed."""
+
+    grid: WorkingGrid
+    logits: np.ndarray
+    seconds: float
+
+
+class Segmenter:
+    """Segments structures that were painted on a few slices; keeps features and answers between calls.
+
+    Asked again about the same volume, only structures whose painting changed are decoded anew; the result is the same
+    as that of a new Segmenter. Not for use by several threads at once.
+
+        segmenter = Segmenter.load()
+        result = segmenter.segment(Volume.read("ct.nii.gz"), Support.read("painted.seg.nrrd"))
+        result.mask("liver"), result.report
+    """
+
+    def __init__(self, runner: Runner, provenance: dict[str, object], why_device: str) -> None:
+        self.runner, self.provenance, self.why_device = runner, provenance, why_device
+        self._volume = b""
+        self._features: OrderedDict[tuple[object, ...], EncodedImage] = OrderedDict()
+        self._answers: dict[bytes, _Answer] = {}
+
+    @classmethod
+    def load(cls, device: str = "auto", weights: Path | None = None) -> Segmenter:
+        """A segmenter with the shipped weights, or those of a file.
+
+        Raises WeightsError when they are missing or damaged, InputError when "cuda" is asked for and does not work.
+        """
+        network, provenance = load_network(weights)
+        chosen, why = chosen_device(device)
+        return cls(Runner(network, chosen), provenance, why)
+
+    def segment(
+        self,
+        volume: Volume,
+        support: Support,
+        *,
+        progress: Progress | None = None,
+        cancelled: Callable[[], bool] | None = None,
+        remove_islands: bool = True,
+        structures: Sequence[str] | None = None,
+    ) -> Segmentation:
+        """The painted structures in the whole volume, on the volume's own grid.
+
+        support: "slices" or "scribbles", on any grid over the same space. progress(share, what): called as work goes
+        on. cancelled: asked between pieces of work of a second or so. structures: names to segment, all if None;
+        those left out still keep their drawn voxels from the others. Raises InputError (see the checks of `Support`
+        and `Volume`) and Cancelled.
+        """
+        clock = _Clock()
+        progress = progress or (lambda share, what: None)
+        cancelled = cancelled or (lambda: False)
+        volume = check_volume(volume)
+        check_overlap(support, volume.geometry)
+        check_something_left(support, volume.geometry)
+        chosen = _chosen(support, structures)
+        upright, axis_map = volume.canonical()
+        frame, on_grid, kept = _frames(support, upright.geometry, chosen)
+        rule = intensity_rule(upright)
+        self._recognise(upright)
+        notes_before = len(self.runner.notes)
+        clock.lap("prepare")
+
+        composition = Composition(on_grid)
+        answers: list[_Answer | None] = []
+        for number, painted in enumerate(frame.structures):
+            name = painted.structure.name
+            if cancelled():
+                raise Cancelled("Cancelled: nothing was written.")
+            progress(number / len(frame.structures), name)
+            answer = None
+            if kept[number]:
+                answer = self._answer(upright, frame, painted, rule, cancelled)
+                clock.lap("network")
+                logits, where = sampled_back(answer.logits, answer.grid, on_grid.geometry, -20.0)
+                composition.add(number, logits, where)
+                clock.lap("compose")
+            answers.append(answer)
+        found = composition.finished(remove_islands)
+        results, probabilities = [], {}
+        for painted, answer, (where, mask) in zip(on_grid.structures, answers, found, strict=True):
+            if answer is not None:
+                results.append(_result(painted, answer, where, mask, axis_map, volume.geometry))
+                probabilities[painted.structure.name] = partial(_probability, answer, on_grid.geometry, axis_map)
+        clock.lap("compose")
+        progress(1.0, "done")
+        report = self._report(support, frame, rule, results, clock, self.runner.notes[notes_before:])
+        return Segmentation(volume.geometry, tuple(results), support.overlapping, report, probabilities)
+
+    def _recognise(self, volume: Volume) -> None:
+        """Forget what was kept when this is another volume."""
+        digest = hashlib.blake2b(np.ascontiguousarray(volume.array).view(np.uint8).reshape(-1), digest_size=16)
+        digest.update(repr((volume.geometry.shape, volume.array.dtype, volume.modality)).encode())
+        digest.update(volume.geometry.affine.round(6).tobytes())
+        if digest.digest() != self._volume:
+            self._volume = digest.digest()
+            self._features.clear()
+            self._answers.clear()
+
+    def _answer(
+        self, volume: Volume, frame: Support, painted: PaintedStructure, rule: IntensityRule, cancelled: Callable[[], bool]
+    ) -> _Answer:
+        """Logits of one structure; the region grows while the structure reaches its border inside the image."""
+        key = _painting(painted, frame)
+        if key in self._answers:
+            return self._answers[key]
+        begun = time.perf_counter()
+        bounds = Bounds.of(volume.geometry, frame.geometry)
+        reach = np.ones((2, 3))
+        for growth in range(_MAX_GROWTHS + 1):
+            grid = working_grid(painted, frame.geometry, bounds, reach)
+            image = image_channels(sampled_image(volume, grid, rule))
+            condition = condition_on(grid, image, painted, frame.background)
+            logits, encoded = self.runner.segment(image, condition, self._features.get(grid.key), cancelled)
+            self._keep(grid, encoded)
+            touched = _touched(logits > 0, grid, bounds)
+            if not touched.any() or growth == _MAX_GROWTHS:
+                break
+            reach = np.where(touched, reach * _GROWTH, reach)
+        answer = _Answer(grid, logits.astype(np.float16), time.perf_counter() - begun)
+        self._answers[key] = answer
+        return answer
+
+    def _keep(self, grid: WorkingGrid, encoded: EncodedImage) -> None:
+        self._features[grid.key] = encoded
+        self._features.move_to_end(grid.key)
+        while len(self._features) > 1 and sum(one.bytes for one in self._features.values()) > FEATURE_MEMORY:
+            self._features.popitem(last=False)
+
+    def _report(
+        self, support: Support, frame: Support, rule: IntensityRule, results: list[SegmentedStructure], clock: _Clock, notes: list[str]
+    ) -> dict[str, object]:
+        drawn = {one["label"]: one for one in support.describe()}
+        return {
+            "structures": [
+                {
+                    "name": one.structure.name,
+                    "label": one.structure.label,
+                    "voxels": one.voxels,
+                    "millilitres": round(one.millilitres, 3),
+                    "seconds": round(one.seconds, 3),
+                    "working_spacing_mm": [round(s, 3) for s in one.spacing_mm],
+                    "plane": drawn[one.structure.label]["plane"],
+                    "slices": drawn[one.structure.label]["slices"],
+                }
+                for one in results
+            ],
+            "skipped": [{"name": name, "reason": reason} for name, reason in support.skipped],
+            "annotation": support.annotation,
+            "intensity": rule.as_dict(),
+            "device": self.runner.device.type,
+            "device_reason": self.why_device,
+            "seconds": {**{stage: round(s, 3) for stage, s in clock.stages.items()}, "total": round(clock.total, 3)},
+            "notes": [*frame.notes, *notes],
+            "weights": {"sha256": self.provenance["sha256"], "steps": self.provenance.get("steps")},
+            "versions": {
+                "medmetaseg": __version__,
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "monai": version("monai"),
+                "SimpleITK": sitk.Version.VersionString(),
+                "numpy": np.__version__,
+            },
+        }
+
+
+class _Clock:
+    """Seconds per stage of one call."""
+
+    def __init__(self) -> None:
+        self._begun = self._last = time.perf_counter()
+        self.stages: dict[str, float] = {}
+
+    def lap(self, stage: str) -> None:
+        """Book the time since the last lap under a stage."""
+        now = time.perf_counter()
+        self.stages[stage] = self.stages.get(stage, 0.0) + now - self._last
+        self._last = now
+
+    @property
+    def total(self) -> float:
+        """Seconds since the clock was made."""
+        return time.perf_counter() - self._begun
+
+
+def _chosen(support: Support, names: Sequence[str] | None) -> set[str]:
+    there = [one.structure.name for one in support.structures]
+    missing = [name for name in names or () if name not in there]
+    if missing:
+        raise InputError(f"The support has no structure called {', '.join(missing)}; it has {', '.join(there)}.")
+    return set(there if names is None else names)
+
+
+def _frames(support: Support, grid: Geometry, chosen: set[str]) -> tuple[Support, Support, list[bool]]:
+    """The support on the grid that working grids run along, and on the (upright) image's own, structure by structure.
+
+    They are the same where the support's axes are parallel to the image's. Otherwise the network works along the
+    support's axes, so that what was drawn stays a slice.
+    """
+    if grid.is_parallel(support.geometry):
+        frame = on_grid = support.on(grid)
+    else:
+        frame = support.on(support.geometry.canonical()[0])
+        on_grid = drawn_on(frame, grid)
+    return frame, on_grid, [one.structure.name in chosen for one in frame.structures]
+
+
+def _painting(painted: PaintedStructure, frame: Support) -> bytes:
+    """A digest of all that the answer for a structure depends on, besides the volume."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(frame.geometry.affine.round(6).tobytes())
+    for one in (painted, frame.background):
+        if one is not None:
+            digest.update(repr((one.offset, one.mask.shape, one.axis, one.slices)).encode())
+            digest.update(np.packbits(one.mask).tobytes())
+    return digest.digest()
+
+
+def _touched(inside: np.ndarray, grid: WorkingGrid, bounds: Bounds) -> np.ndarray:
+    """(2, 3) bool: faces of the working grid that the prediction reaches although the image goes on there."""
+    touched = np.zeros((2, 3), bool)
+    for axis, frame_axis in enumerate(grid.order):
+        planes = np.moveaxis(inside, axis, 0)
+        first, last = grid.to_frame(np.array([0, grid.shape[axis] - 1]), axis)
+        touched[0, axis] = first > bounds.low[frame_axis] + 0.5 and np.count_nonzero(planes[0]) > 2
+        touched[1, axis] = last < bounds.high[frame_axis] - 0.5 and np.count_nonzero(planes[-1]) > 2
+    return touched
+
+
+def _result(
+    painted: PaintedStructure, answer: _Answer, where: tuple[slice, ...], mask: np.ndarray, axis_map: AxisMap, geometry: Geometry
+) -> SegmentedStructure:
+    start = (where[0].start, where[1].start, where[2].start)
+    offset = axis_map.undo_offset(start, (mask.shape[0], mask.shape[1], mask.shape[2]))
+    voxels = int(np.count_nonzero(mask))
+    return SegmentedStructure(
+        painted.structure,
+        offset,
+        np.ascontiguousarray(axis_map.undo(mask)),
+        voxels,
+        voxels * geometry.voxel_ml,
+        answer.grid.spacing_mm,
+        answer.seconds,
+    )
+
+
+def _probability(answer: _Answer, grid: Geometry, axis_map: AxisMap) -> np.ndarray:
+    full = np.zeros(grid.shape, np.float16)
+    logits, where = sampled_back(answer.logits, answer.grid, grid, -20.0)
+    full[where] = 1 / (1 + np.exp(-logits))
+    return axis_map.undo(full)
