@@ -1,0 +1,107 @@
+"""The methods a benchmark compares, each as a name, a version, and a way to get ready and run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..errors import InputError
+from ..geometry import Geometry
+from ..structure import Structure
+from ..support import Support
+from ..volume import Volume
+from .baselines import BASELINES, Found
+
+Press = Callable[[Volume, Support], Iterator[Found]]
+
+
+class Segments(Protocol):
+    """What is asked of a Segmenter here."""
+
+    def segment(self, volume: Volume, support: Support) -> Any:
+        """A result whose structures have structure, offset and mask."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A method in the benchmark.
+
+    version: rows of another version are measured again. weights_id: of the shipped weights, "" for a
+    baseline. make_press(device): everything a user waits for before the first press (libraries, weights),
+    and a press that remembers nothing of volumes seen before.
+    """
+
+    name: str
+    title: str
+    version: str
+    weights_id: str
+    device: str
+    make_press: Callable[[str], Press]
+
+
+OURS = "medmetaseg"
+OURS_REVISION = 1
+METHOD_NAMES = (OURS, *(baseline.name for baseline in BASELINES))
+TITLES = {OURS: "MedMetaSeg", **{baseline.name: baseline.title for baseline in BASELINES}}
+
+
+def contenders(names: Collection[str] | None, device: str) -> tuple[Contender, ...]:
+    """The methods named, all when None.
+
+    device: "auto", "cpu" or "cuda", for MedMetaSeg; baselines use the CPU.
+    Raises InputError for a name that is none, WeightsError when the shipped weights are missing.
+    """
+    unknown = sorted(set(names or ()) - set(METHOD_NAMES))
+    if unknown:
+        raise InputError(f"no method {', '.join(unknown)}; there are {', '.join(METHOD_NAMES)}")
+    return tuple(contender(name, device) for name in METHOD_NAMES if names is None or name in names)
+
+
+def contender(name: str, device: str) -> Contender:
+    """One method by name; see `contenders`."""
+    if name == OURS:
+        return _ours(device)
+    baseline = next(one for one in BASELINES if one.name == name)
+    return Contender(name, baseline.title, baseline.version, "", "cpu", lambda _device: baseline.run)
+
+
+def press_of(segmenter: Segments) -> Press:
+    """A press of a Segmenter: all structures of the support in one call, as a user would."""
+
+    def press(volume: Volume, support: Support) -> Iterator[Found]:
+        for one in segmenter.segment(volume, support).structures:
+            yield Found(one.structure, one.offset, one.mask)
+
+    return press
+
+
+def warm_up(press: Press) -> None:
+    """One press on a small ball, so that what a library does on first use is in no figure."""
+    places = np.indices((24, 24, 24)) - 12
+    ball = (places**2).sum(axis=0) < 49
+    noise = np.random.default_rng(0).normal(size=ball.shape)
+    volume = Volume.from_array((ball + 0.1 * noise).astype(np.float32), Geometry((24, 24, 24), np.eye(4)))
+    drawn = np.zeros_like(ball)
+    drawn[[8, 16]] = ball[[8, 16]]
+    masks = [(Structure("ball", 1, (1.0, 0.0, 0.0)), drawn, (0, 0, 0))]
+    for _found in press(volume, Support.from_masks(masks, volume.geometry, "slices", plane="axial")):
+        pass
+
+
+def _ours(device: str) -> Contender:
+    from .. import __version__
+    from ..network.inference import chosen_device
+    from ..network.weights import load_network
+
+    weights_id = str(load_network()[1]["sha256"])[:12]
+    version = f"{OURS_REVISION} (medmetaseg {__version__})"
+    return Contender(OURS, TITLES[OURS], version, weights_id, chosen_device(device)[0].type, _load_segmenter)
+
+
+def _load_segmenter(device: str) -> Press:
+    from ..segmenter import Segmenter
+
+    return press_of(Segmenter.load(device=device))

@@ -1,0 +1,109 @@
+"""Who draws what and what is scored: protocol A, same volume (docs/architecture.md says the same in words).
+
+A structure takes part with K annotated slices when it has at least 300 voxels on at least K + 4 axial
+slices. Its K slices are equally spaced over its extent, 8 % in from both ends (K = 1: the middle), and
+given whole. The score is over all other slices of the volume. Label maps must be on a canonical grid: axis
+0 is axial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from scipy import ndimage
+
+from ..errors import InputError
+from ..geometry import Geometry
+from ..structure import Structure, default_color
+from ..support import Support
+
+MINIMUM_VOXELS = 300
+SPARE_SLICES = 4
+INSET = 0.08
+
+
+def qualifies(mask: np.ndarray, count: int) -> bool:
+    """Whether a structure, bool (k, j, i), takes part in protocol A with count annotated slices."""
+    per_slice = mask.sum(axis=(1, 2))
+    filled = int(np.count_nonzero(per_slice))
+    return int(per_slice.sum()) >= MINIMUM_VOXELS and filled >= count + SPARE_SLICES
+
+
+def annotated_slices(filled: Sequence[int], count: int) -> tuple[int, ...]:
+    """The axial slices to annotate: count distinct ones out of the filled, ascending.
+
+    filled: ascending indices of the slices that hold the structure. Where a place falls on a slice without
+    the structure, or on one already taken, the nearest free slice that holds it is taken, the lower of two
+    as near. Raises ValueError when fewer than count slices hold the structure.
+    """
+    if len(filled) < count:
+        raise ValueError(f"{count} slices asked for, {len(filled)} hold the structure")
+    first, last = filled[0], filled[-1]
+    inset = INSET * (last - first)
+    places = np.linspace(first + inset, last - inset, count) if count > 1 else [(first + last) / 2]
+    chosen: list[int] = []
+    for place in places:
+        # A slice index is whole: round as a person would, to the slice the place falls on.
+        target = int(np.floor(place + 0.5))
+        chosen.append(
+            min((index for index in filled if index not in chosen), key=lambda k: (abs(k - target), k))
+        )
+    return tuple(int(index) for index in sorted(chosen))
+
+
+def same_volume_support(
+    labels: np.ndarray, geometry: Geometry, names: Mapping[int, str], count: int
+) -> Support:
+    """Protocol A's support: every structure that qualifies, each annotated on its own count slices.
+
+    labels: integers (k, j, i) on a canonical grid; names: label value to structure name. On a slice annotated
+    for one structure nothing is said of another. Structures the support itself leaves out as too small (see
+    Support.skipped) are not scored. Raises InputError when no structure qualifies.
+    """
+    masks: list[tuple[Structure, np.ndarray, tuple[int, int, int]]] = []
+    boxes = ndimage.find_objects(labels, max_label=max(names))
+    for label, name in sorted(names.items()):
+        box = boxes[label - 1]
+        if box is None:
+            continue
+        mask = labels[box] == label
+        if not qualifies(mask, count):
+            continue
+        filled = np.flatnonzero(mask.any(axis=(1, 2)))
+        drawn = np.zeros_like(mask)
+        chosen = list(annotated_slices(filled.tolist(), count))
+        drawn[chosen] = mask[chosen]
+        structure = Structure(name=name, label=label, color=default_color(label))
+        masks.append((structure, drawn, (box[0].start, box[1].start, box[2].start)))
+    if not masks:
+        raise InputError(f"no structure has {MINIMUM_VOXELS} voxels on {count + SPARE_SLICES} slices or more")
+    return Support.from_masks(masks, geometry, "slices", plane="axial")
+
+
+def with_one_more_slice(support: Support, labels: np.ndarray, name: str) -> Support:
+    """The support with one structure drawn on one slice more, mid-way in the widest gap between its slices.
+
+    What a user does before a second press. labels: the true label map on the support's grid. Raises
+    ValueError when the structure has a single slice or no slice left in any gap.
+    """
+    edited = []
+    for painted in support.structures:
+        mask, offset = painted.mask, painted.offset
+        if painted.structure.name == name:
+            truth = labels == painted.structure.label
+            filled = np.flatnonzero(truth.any(axis=(1, 2)))
+            gaps = sorted(
+                zip(painted.slices, painted.slices[1:], strict=False), key=lambda gap: gap[0] - gap[1]
+            )
+            if not gaps:
+                raise ValueError(f"{name}: one slice has no gap to draw in")
+            between = filled[(filled > gaps[0][0]) & (filled < gaps[0][1])]
+            if between.size == 0:
+                raise ValueError(f"{name}: no slice between {gaps[0][0]} and {gaps[0][1]} holds it")
+            slices = [*painted.slices, int(between[len(between) // 2])]
+            mask = np.zeros_like(truth)
+            mask[slices] = truth[slices]
+            offset = (0, 0, 0)
+        edited.append((painted.structure, mask, offset))
+    return Support.from_masks(edited, support.geometry, "slices", plane="axial")

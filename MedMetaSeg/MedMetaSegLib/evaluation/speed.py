@@ -1,0 +1,120 @@
+"""How long a user waits: the first press, the second after one structure was corrected, a large volume."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..geometry import Geometry
+from ..volume import Volume, from_sitk, to_sitk
+from .cases import ACCEPTANCE_STRUCTURES, Case, read_case
+from .methods import Contender, press_of, warm_up
+from .press import forget_peak, own_process, peak_memory_mb
+from .protocols import same_volume_support, with_one_more_slice
+
+SLICES = 3
+CORRECTED = "liver"
+LARGE_SHAPE = (300, 512, 512)
+
+
+@dataclass(frozen=True)
+class SpeedRow:
+    """Two presses on one Segmenter. The second follows after one structure was drawn on one slice more.
+
+    size: the volume's i x j x k. peak_memory_mb: of the process, both presses, libraries and volume included.
+    """
+
+    scenario: str
+    size: str
+    structures: int
+    k: int
+    first_seconds: float
+    second_seconds: float
+    peak_memory_mb: float
+    device: str
+    weights_id: str
+
+    @property
+    def ratio(self) -> float:
+        """Second press as a share of the first."""
+        return self.second_seconds / self.first_seconds
+
+
+def speed_rows(cases: Sequence[Case], ours: Contender) -> list[SpeedRow]:
+    """The scenarios, on the totalseg CT; none when it is not among the cases."""
+    ct = next((case for case in cases if (case.dataset, case.case) == ("totalseg", "ct")), None)
+    if ct is None:
+        return []
+    one, many = (CORRECTED,), ACCEPTANCE_STRUCTURES
+    scenarios = (
+        ("TotalSegmentator CT, one organ", one, None),
+        ("TotalSegmentator CT, 18 structures", many, None),
+        ("The same CT resampled, one organ", one, LARGE_SHAPE),
+    )
+    rows = []
+    for name, structures, shape in scenarios:
+        with own_process() as do:
+            rows.append(do(two_presses, name, ct, structures, shape, ours.device, ours.weights_id))
+    return rows
+
+
+def two_presses(
+    scenario: str,
+    case: Case,
+    structures: Sequence[str],
+    shape: tuple[int, int, int] | None,
+    device: str,
+    weights_id: str,
+    weights: Path | None = None,
+) -> SpeedRow:
+    """Press, draw one structure on one slice more, press again. shape: resample the case to it first."""
+    from ..segmenter import Segmenter
+
+    volume, labels = read_case(case)
+    if shape is not None:
+        volume, labels = resampled(volume, labels, shape)
+    names = {label: name for label, name in case.names.items() if name in structures}
+    support = same_volume_support(labels, volume.geometry, names, SLICES)
+    corrected = with_one_more_slice(support, labels, CORRECTED)
+    del labels
+    warm_up(press_of(Segmenter.load(device=device, weights=weights)))
+    segmenter = Segmenter.load(device=device, weights=weights)
+    forget_peak()
+    seconds = []
+    for drawn in (support, corrected):
+        start = time.perf_counter()
+        segmenter.segment(volume, drawn)
+        seconds.append(round(time.perf_counter() - start, 2))
+    return SpeedRow(
+        scenario=scenario,
+        size=" x ".join(str(n) for n in reversed(volume.geometry.shape)),
+        structures=len(support.structures),
+        k=SLICES,
+        first_seconds=seconds[0],
+        second_seconds=seconds[1],
+        peak_memory_mb=round(peak_memory_mb()),
+        device=device,
+        weights_id=weights_id,
+    )
+
+
+def resampled(volume: Volume, labels: np.ndarray, shape: tuple[int, int, int]) -> tuple[Volume, np.ndarray]:
+    """The same field of view on another shape (k, j, i): the image linear, labels nearest; same dtypes."""
+    geometry = volume.geometry
+    step = np.array(geometry.shape) / np.array(shape)
+    affine = geometry.affine.copy()
+    affine[:3, :3] = affine[:3, :3] * step[::-1]
+    corner = geometry.index_to_world((step / 2 - 0.5)[None])[0]
+    affine[:3, 3] = corner
+    target = Geometry(shape, affine)
+    reference = to_sitk(np.zeros(shape, dtype=np.uint8), target)
+    results = []
+    for array, interpolator in ((volume.array, sitk.sitkLinear), (labels, sitk.sitkNearestNeighbor)):
+        source = to_sitk(array, geometry)
+        results.append(from_sitk(sitk.Resample(source, reference, sitk.Transform(), interpolator, 0.0))[0])
+    return Volume(results[0], target, volume.name), results[1]
