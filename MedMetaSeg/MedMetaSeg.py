@@ -1,0 +1,140 @@
+"""MedMetaSeg in 3D Slicer: whole 3D structures from a few painted slices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import slicer
+import slicer.util
+from MedMetaSegLib.scene import SceneLogic
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+
+
+class MedMetaSeg(ScriptedLoadableModule):
+    """What Slicer shows of the module."""
+
+    def __init__(self, parent: Any) -> None:
+        super().__init__(parent)
+        parent.title = _("MedMetaSeg")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
+        parent.dependencies = ["Segmentations", "Volumes", "SubjectHierarchy"]
+        parent.contributors = ["MedMetaSeg contributors"]
+        parent.helpText = _(
+            "Paint a structure on a few slices of a CT or MR volume in the Segment Editor; "
+            "MedMetaSeg segments the whole of it. Not for clinical use."
+        )
+        parent.acknowledgementText = _("Built on PyTorch and MONAI.")
+
+
+class MedMetaSegWidget(ScriptedLoadableModuleWidget):
+    """Says how the module is used: from the Python console."""
+
+    def setup(self) -> None:
+        super().setup()
+        import qt
+
+        label = qt.QLabel(
+            _(
+                "This version has no panel. Install PyTorch with the PyTorch extension, paint a structure on "
+                "a few slices in the Segment Editor, then enter in the Python console:\n\n"
+                "slicer.util.pip_install('monai safetensors')  # once\n"
+                "from MedMetaSeg import MedMetaSegLogic\n"
+                "logic = MedMetaSegLogic()\n"
+                "volume = slicer.util.getNode('name of the volume')\n"
+                "painted = slicer.util.getNode('name of the segmentation')\n"
+                "result = logic.segment(volume, painted)"
+            )
+        )
+        label.setWordWrap(True)
+        label.setTextInteractionFlags(qt.Qt.TextSelectableByMouse)
+        self.layout.addWidget(label)
+        self.layout.addStretch(1)
+
+
+class MedMetaSegLogic(ScriptedLoadableModuleLogic):
+    """The module for scripts; the work is SceneLogic's.
+
+    logic = MedMetaSegLogic()
+    node = logic.segment(volumeNode, segmentationNode)
+    """
+
+    def __init__(self, sceneLogic: SceneLogic | None = None) -> None:
+        super().__init__()
+        self._scene = sceneLogic or SceneLogic()
+
+    @property
+    def lastReport(self) -> dict[str, Any] | None:
+        """The report of the last `segment`; None before."""
+        return self._scene.lastReport
+
+    def segment(
+        self,
+        volumeNode: Any,
+        segmentationNode: Any,
+        outputSegmentationNode: Any = None,
+        *,
+        segmentIds: Sequence[str] | None = None,
+        annotation: str = "slices",
+        device: str = "auto",
+        progress: Callable[[float, str], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Any:
+        """Segment the whole of what is painted on a few slices; returns the node that holds the result.
+
+        See SceneLogic.segment for what each argument does and what is raised.
+        """
+        return self._scene.segment(
+            volumeNode,
+            segmentationNode,
+            outputSegmentationNode,
+            segmentIds=segmentIds,
+            annotation=annotation,
+            device=device,
+            progress=progress,
+            cancelled=cancelled,
+        )
+
+
+class MedMetaSegTest(ScriptedLoadableModuleTest):
+    """Runs in the application on a made-up volume; needs PyTorch and fails without it."""
+
+    def setUp(self) -> None:
+        slicer.mrmlScene.Clear()
+
+    def runTest(self) -> None:
+        self.setUp()
+        self.test_a_ball_painted_on_three_slices_is_segmented_whole()
+
+    def test_a_ball_painted_on_three_slices_is_segmented_whole(self) -> None:
+        k, j, i = np.mgrid[:48, :64, :64]
+        ball = (2 * (k - 24)) ** 2 + (j - 30) ** 2 + (i - 36) ** 2 < 18**2
+        noise = np.random.default_rng(0).normal(0, 10, ball.shape)
+        volumeNode = slicer.util.addVolumeFromArray(
+            (np.where(ball, 120, 0) + noise).astype(np.int16), name="Ball"
+        )
+        volumeNode.SetSpacing(1.0, 1.0, 2.0)
+        painted = np.zeros(ball.shape, np.uint8)
+        for slice_index in (17, 24, 31):
+            painted[slice_index] = ball[slice_index]
+        paintedNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Painted")
+        paintedNode.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+        segmentId = paintedNode.GetSegmentation().AddEmptySegment("", "ball")
+        slicer.util.updateSegmentBinaryLabelmapFromArray(painted, paintedNode, segmentId, volumeNode)
+
+        logic = MedMetaSegLogic()
+        resultNode = logic.segment(volumeNode, paintedNode)
+
+        resultId = resultNode.GetSegmentation().GetSegmentIdBySegmentName("ball")
+        result = slicer.util.arrayFromSegmentBinaryLabelmap(resultNode, resultId, volumeNode) > 0
+        dice = 2 * np.sum(result & ball) / (result.sum() + ball.sum())
+        self.assertGreater(dice, 0.9)
+        self.assertEqual(logic.lastReport["structures"][0]["name"], "ball")

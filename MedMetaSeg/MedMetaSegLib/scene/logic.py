@@ -1,0 +1,118 @@
+"""The module's work on a scene: read nodes, segment, write segments.
+
+logic = SceneLogic()
+node = logic.segment(volumeNode, segmentationNode)
+logic.lastReport["structures"]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from ..errors import Cancelled, InputError
+from ..support import Annotation, Support
+from ..volume import Volume
+from .reader import isBent, readSupport, readVolume
+from .space import CLOSED_SURFACE
+from .writer import SegmentedStructure, checkOutput, writeSegments
+
+Progress = Callable[[float, str], None]
+
+
+class Result(Protocol):
+    """What a segmenter hands back, as far as a scene needs it."""
+
+    @property
+    def structures(self) -> Sequence[SegmentedStructure]: ...
+    @property
+    def report(self) -> dict[str, Any]: ...
+
+
+class SegmentsVolumes(Protocol):
+    """What the logic needs of a segmenter."""
+
+    def segment(
+        self,
+        volume: Volume,
+        support: Support,
+        *,
+        progress: Progress | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Result: ...
+
+
+def loadSegmenter(device: str) -> SegmentsVolumes:
+    """The shipped segmenter on "auto", "cpu" or "cuda"; InputError when a package it needs is missing."""
+    try:
+        from ..segmenter import Segmenter
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package == "torch":
+            raise InputError(
+                "PyTorch is not installed: install the PyTorch extension, then PyTorch with its module."
+            ) from error
+        if package in ("monai", "safetensors"):
+            raise InputError(
+                f"The Python package '{package}' is not installed: run slicer.util.pip_install('{package}')."
+            ) from error
+        raise
+    return Segmenter.load(device=device)
+
+
+class SceneLogic:
+    """Segments volumes of a scene from painted slices.
+
+    `load` makes a segmenter for a device; one is kept for each, so that only the first call waits for it.
+    """
+
+    def __init__(self, load: Callable[[str], SegmentsVolumes] = loadSegmenter) -> None:
+        self._load = load
+        self._segmenters: dict[str, SegmentsVolumes] = {}
+        self.lastReport: dict[str, Any] | None = None
+
+    def segment(
+        self,
+        volumeNode: Any,
+        segmentationNode: Any,
+        outputSegmentationNode: Any = None,
+        *,
+        segmentIds: Sequence[str] | None = None,
+        annotation: Annotation = "slices",
+        device: str = "auto",
+        progress: Progress | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Any:
+        """Segment the whole of what `segmentationNode` shows on a few slices; returns the output node.
+
+        The painted segments are never changed. The result goes to a new node named after the volume, or is
+        added to `outputSegmentationNode` (which may be the painted one) under unique names. `segmentIds`
+        chooses among the painted segments. Afterwards `lastReport` holds the report.
+
+        Raises InputError for what cannot be segmented and Cancelled when `cancelled` says so; the scene is
+        then as before.
+        """
+        if outputSegmentationNode is not None:
+            checkOutput(outputSegmentationNode)
+        volume = readVolume(volumeNode)
+        support = readSupport(segmentationNode, volumeNode, annotation=annotation, segmentIds=segmentIds)
+        withSurface = segmentationNode.GetSegmentation().ContainsRepresentation(CLOSED_SURFACE)
+        bent = isBent(segmentationNode, volumeNode)
+        result = self._segmenter(device).segment(volume, support, progress=progress, cancelled=cancelled)
+        if cancelled is not None and cancelled():
+            raise Cancelled("Segmentation was cancelled.")
+        for node in (volumeNode, outputSegmentationNode):
+            if node is not None and node.GetScene() is None:
+                raise InputError(f"'{node.GetName()}' was removed from the scene: nothing was written.")
+        node = writeSegments(result.structures, volumeNode, outputSegmentationNode, withSurface=withSurface)
+        report = dict(result.report)
+        if bent:
+            note = "The drawn slices were resampled through a transform that is not linear."
+            report["notes"] = [*report.get("notes", []), note]
+        self.lastReport = report
+        return node
+
+    def _segmenter(self, device: str) -> SegmentsVolumes:
+        if device not in self._segmenters:
+            self._segmenters[device] = self._load(device)
+        return self._segmenters[device]

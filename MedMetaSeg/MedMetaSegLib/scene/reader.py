@@ -1,0 +1,216 @@
+"""Nodes in: a volume node as a Volume, a painted segmentation node as a Support, both in one space.
+
+That space is world, with linear parent transforms folded into the affines. Under a transform that bends space
+it is the volume's own, and segments that reach it only through a bent transform are resampled onto its grid.
+Reading changes nothing in the scene.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import slicer
+import slicer.util
+import vtk
+
+from ..errors import InputError
+from ..support import Annotation, Structure, Support
+from ..volume import Geometry, Volume
+from .lattice import Drawn, onOneGrid
+from .space import (
+    BINARY_LABELMAP,
+    commonSpace,
+    generalTransform,
+    gridImage,
+    imageAffine,
+    linearTransform,
+    maskFromImage,
+    volumeAffine,
+)
+
+# A segment with this tag was made by this module; it is not painted.
+RESULT_TAG = "MedMetaSeg.Result"
+_TERMINOLOGY = slicer.vtkSegment.GetTerminologyEntryTagName()
+
+
+def readVolume(volumeNode: Any) -> Volume:
+    """The volume with its affine in the common space; its array is a read-only view of the node's voxels.
+
+    Raises InputError when the node is no scalar volume or holds no voxels.
+    """
+    if volumeNode is None or not volumeNode.IsA("vtkMRMLScalarVolumeNode"):
+        raise InputError("Choose a scalar volume (CT or MR) to segment.")
+    image = volumeNode.GetImageData()
+    if image is None or image.GetNumberOfPoints() == 0:
+        raise InputError(f"Volume '{volumeNode.GetName()}' holds no voxels: load it again or choose another.")
+    if image.GetNumberOfScalarComponents() != 1:
+        count = image.GetNumberOfScalarComponents()
+        raise InputError(
+            f"Volume '{volumeNode.GetName()}' has {count} values in each voxel: "
+            "choose a scalar volume (Vector to Scalar Volume makes one)."
+        )
+    array = slicer.util.arrayFromVolume(volumeNode)
+    array.setflags(write=False)
+    affine = volumeAffine(volumeNode, commonSpace(volumeNode))
+    return Volume(
+        array, Geometry(array.shape, affine), name=volumeNode.GetName(), modality=_modality(volumeNode)
+    )
+
+
+def readSupport(
+    segmentationNode: Any,
+    volumeNode: Any,
+    *,
+    annotation: Annotation = "slices",
+    segmentIds: Sequence[str] | None = None,
+) -> Support:
+    """What was painted, on the grid it was painted on; names, colours, terminology and ids come along.
+
+    `segmentIds` chooses segments. Without it all are read, but not those this module made unless there are no
+    others. Raises InputError for ids that are not there, and what Support raises for what cannot be used.
+    """
+    if segmentationNode is None or not segmentationNode.IsA("vtkMRMLSegmentationNode"):
+        raise InputError("Choose the segmentation that holds the painted slices.")
+    chosen = _chosenIds(segmentationNode, segmentIds)
+    drawn = [
+        _readSegment(segmentationNode, segmentId, label, volumeNode)
+        for label, segmentId in enumerate(chosen, 1)
+    ]
+    grid = onOneGrid(drawn, readVolume(volumeNode).geometry, annotation)
+    masks = [(one.structure, one.mask, one.offset) for one in grid.drawn]
+    background = [
+        one for one in chosen if _isTaggedBackground(segmentationNode.GetSegmentation().GetSegment(one))
+    ]
+    support = Support.from_masks(masks, grid.geometry, annotation, background_ids=background)
+    return replace(support, skipped=support.skipped + grid.skipped, notes=support.notes + grid.notes)
+
+
+def isBent(segmentationNode: Any, volumeNode: Any) -> bool:
+    """True when the painted segments reach the volume only through a transform that is not linear."""
+    return linearTransform(segmentationNode.GetParentTransformNode(), commonSpace(volumeNode)) is None
+
+
+def _modality(volumeNode: Any) -> str:
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(volumeNode.GetScene())
+    item = hierarchy.GetItemByDataNode(volumeNode) if hierarchy else 0
+    if not item:
+        return ""
+    attribute = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMSeriesModalityAttributeName()
+    modality = hierarchy.GetItemAttribute(item, attribute)
+    return {"CT": "CT", "MR": "MR", "MRI": "MR"}.get(modality, "")
+
+
+def _chosenIds(segmentationNode: Any, segmentIds: Sequence[str] | None) -> list[str]:
+    segmentation = segmentationNode.GetSegmentation()
+    present = list(segmentation.GetSegmentIDs())
+    if not present:
+        raise InputError(
+            f"Segmentation '{segmentationNode.GetName()}' has no segments: paint a few slices first."
+        )
+    if segmentIds is None:
+        painted = [one for one in present if not segmentation.GetSegment(one).HasTag(RESULT_TAG)]
+        return painted or present
+    missing = [one for one in segmentIds if one not in present]
+    if missing or not segmentIds:
+        raise InputError(
+            f"Segmentation '{segmentationNode.GetName()}' has no segment {', '.join(missing) or 'chosen'}: "
+            f"choose from {', '.join(present)}."
+        )
+    return list(segmentIds)
+
+
+def _terminology(segment: Any) -> str:
+    entry = vtk.reference("")
+    return str(entry.get()) if segment.GetTag(_TERMINOLOGY, entry) else ""
+
+
+def _isTaggedBackground(segment: Any) -> bool:
+    """A tag called background, or a terminology entry that means it."""
+    meanings = _terminology(segment).casefold().replace("~", "^").split("^")
+    return segment.HasTag("background") or segment.HasTag("Background") or "background" in meanings
+
+
+def _readSegment(segmentationNode: Any, segmentId: str, label: int, volumeNode: Any) -> Drawn:
+    segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
+    structure = Structure(
+        name=segment.GetName() or segmentId,
+        label=label,
+        color=tuple(segment.GetColor()),
+        terminology=_terminology(segment),
+        segment_id=segmentId,
+    )
+    space = commonSpace(volumeNode)
+    image = _labelmap(segmentationNode, segmentId, volumeNode)
+    toSpace = linearTransform(segmentationNode.GetParentTransformNode(), space)
+    if toSpace is None:
+        image = _resampled(image, segmentationNode, volumeNode)
+        toSpace = np.eye(4)
+    mask, offset = maskFromImage(image)
+    return Drawn(structure, mask, offset, toSpace @ imageAffine(image))
+
+
+def _labelmap(segmentationNode: Any, segmentId: str, volumeNode: Any) -> Any:
+    """A copy of one segment's labelmap, alone, on the grid it is stored on; a surface is turned into one."""
+    segmentation = segmentationNode.GetSegmentation()
+    if not segmentation.ContainsRepresentation(BINARY_LABELMAP):
+        return _voxelised(segmentationNode, segmentId, volumeNode)
+    image = slicer.vtkOrientedImageData()
+    if not segmentationNode.GetBinaryLabelmapRepresentation(segmentId, image):
+        raise InputError(
+            f"Segment '{segmentation.GetSegment(segmentId).GetName()}' has no labelmap: paint it again."
+        )
+    return image
+
+
+def _voxelised(segmentationNode: Any, segmentId: str, volumeNode: Any) -> Any:
+    """One segment converted on the volume's grid in a segmentation of its own: the node stays as it is."""
+    alone = slicer.vtkMRMLSegmentationNode()
+    alone.GetSegmentation().SetSourceRepresentationName(
+        segmentationNode.GetSegmentation().GetSourceRepresentationName()
+    )
+    alone.GetSegmentation().CopySegmentFromSegmentation(segmentationNode.GetSegmentation(), segmentId)
+    toSegmentation = linearTransform(
+        volumeNode.GetParentTransformNode(), segmentationNode.GetParentTransformNode()
+    )
+    if toSegmentation is None:
+        raise InputError(
+            f"Segmentation '{segmentationNode.GetName()}' holds surfaces and the way to the volume is not "
+            "linear: harden its transform first."
+        )
+    affine = toSegmentation @ volumeAffine(volumeNode, volumeNode.GetParentTransformNode())
+    shape = volumeNode.GetImageData().GetDimensions()[::-1]
+    converter = slicer.vtkSegmentationConverter
+    alone.GetSegmentation().SetConversionParameter(
+        converter.GetReferenceImageGeometryParameterName(),
+        converter.SerializeImageGeometry(gridImage(affine, shape)),
+    )
+    image = slicer.vtkOrientedImageData()
+    if not alone.CreateBinaryLabelmapRepresentation() or not alone.GetBinaryLabelmapRepresentation(
+        segmentId, image
+    ):
+        raise InputError(
+            f"Segmentation '{segmentationNode.GetName()}' cannot be turned into a labelmap: "
+            "create its binary labelmap in the Segmentations module."
+        )
+    return image
+
+
+def _resampled(image: Any, segmentationNode: Any, volumeNode: Any) -> Any:
+    """The segment on the volume's own grid, nearest neighbour, through a transform that bends space."""
+    space = commonSpace(volumeNode)
+    reference = gridImage(volumeAffine(volumeNode, space), volumeNode.GetImageData().GetDimensions()[::-1])
+    if image.IsEmpty():
+        return reference
+    through = generalTransform(segmentationNode.GetParentTransformNode(), space)
+    out = slicer.vtkOrientedImageData()
+    if not slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
+        image, reference, out, False, False, through
+    ):
+        raise InputError(
+            f"Segmentation '{segmentationNode.GetName()}' cannot be brought to the volume: "
+            "harden its transform."
+        )
+    return out

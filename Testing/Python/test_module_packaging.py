@@ -1,0 +1,132 @@
+"""What Slicer's build packages is what runs, and it runs on the Pythons Slicer has."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MODULE = ROOT / "MedMetaSeg"
+NOT_IN_SLICER = ("training", "evaluation", "demo")
+NOT_PACKAGED_RESOURCES = {"Resources/Icons/MedMetaSeg.svg"}
+
+
+def run_time_files():
+    files = [MODULE / "MedMetaSeg.py", *(MODULE / "MedMetaSegLib").rglob("*.py")]
+    relative = [path.relative_to(MODULE) for path in files]
+    return {path.as_posix() for path in relative if not set(path.parts) & set(NOT_IN_SLICER)}
+
+
+def listed(variable):
+    text = (MODULE / "CMakeLists.txt").read_text()
+    block = re.search(rf"set\({variable}\s+(.*?)\)", text, re.DOTALL)
+    assert block is not None
+    return [line.strip() for line in block[1].splitlines() if line.strip()]
+
+
+def test_scripts_are_the_run_time_files():
+    scripts = listed("MODULE_PYTHON_SCRIPTS")
+    assert len(scripts) == len(set(scripts))
+    assert set(scripts) == run_time_files()
+
+
+def test_resources_are_the_files_there():
+    there = {
+        path.relative_to(MODULE).as_posix() for path in (MODULE / "Resources").rglob("*") if path.is_file()
+    }
+    assert set(listed("MODULE_PYTHON_RESOURCES")) == there - NOT_PACKAGED_RESOURCES
+
+
+def test_the_shipped_weights_are_packaged():
+    assert "Resources/Models/medmetaseg.safetensors" in listed("MODULE_PYTHON_RESOURCES")
+
+
+def test_the_extension_names_the_module_and_pytorch():
+    text = (ROOT / "CMakeLists.txt").read_text()
+    assert "add_subdirectory(MedMetaSeg)" in text
+    assert re.search(r'EXTENSION_DEPENDS "PyTorch"', text)
+    assert re.search(r'EXTENSION_CATEGORY "Segmentation"', text)
+    for field in ("HOMEPAGE", "ICONURL", "SCREENSHOTURLS"):
+        assert re.search(rf'EXTENSION_{field} "https://\S+"', text), field
+
+
+def test_the_pictures_the_extension_shows_exist():
+    text = (ROOT / "CMakeLists.txt").read_text()
+    for path in re.findall(r"https://raw\.githubusercontent\.com/[^/]+/[^/]+/main/([^\s\"]+)", text):
+        assert (ROOT / path).is_file(), path
+
+
+def test_the_icon_is_a_128_pixel_png():
+    header = (MODULE / "Resources/Icons/MedMetaSeg.png").read_bytes()[:24]
+    assert header[:8] == b"\x89PNG\r\n\x1a\n"
+    assert (int.from_bytes(header[16:20]), int.from_bytes(header[20:24])) == (128, 128)
+
+
+@pytest.mark.parametrize("name", sorted(run_time_files()))
+def test_files_parse_with_the_grammar_of_python_3_10(name):
+    ast.parse((MODULE / name).read_text(), filename=name, feature_version=(3, 10))
+
+
+def test_pytorch_comes_from_its_extension():
+    lines = (MODULE / "Resources/requirements.txt").read_text().splitlines()
+    names = {re.split(r"[<>=!~ ]", line)[0] for line in lines if line and not line.startswith("#")}
+    assert names == {"monai", "safetensors"}
+
+
+def imported_at_file_scope(path):
+    """Top-level names a file imports when it is imported itself; not what functions import."""
+    found = set()
+    pending = list(ast.parse(path.read_text()).body)
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.add((node.module or "").partition(".")[0])
+        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            pending.extend(ast.iter_child_nodes(node))
+    return found
+
+
+def test_the_module_file_imports_neither_torch_nor_qt_at_file_scope():
+    assert not imported_at_file_scope(MODULE / "MedMetaSeg.py") & {
+        "torch",
+        "monai",
+        "safetensors",
+        "qt",
+        "ctk",
+    }
+
+
+def test_the_scene_imports_no_qt():
+    for path in (MODULE / "MedMetaSegLib/scene").glob("*.py"):
+        assert not imported_at_file_scope(path) & {"qt", "ctk", "torch", "PySide6"}, path.name
+
+
+def test_only_the_scene_and_the_demo_know_slicer():
+    for name in run_time_files() - {"MedMetaSeg.py"}:
+        if "/scene/" not in name:
+            assert not imported_at_file_scope(MODULE / name) & {"slicer", "vtk", "qt", "ctk"}, name
+
+
+def test_importing_the_library_and_the_scene_loads_no_torch():
+    code = (
+        "import sys, MedMetaSegLib\n"
+        "from MedMetaSegLib.demo.slicer_core import boot\n"
+        "boot()\n"
+        "import MedMetaSegLib.scene\n"
+        "assert not {'torch', 'monai', 'qt', 'PySide6'} & set(sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": str(MODULE)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
