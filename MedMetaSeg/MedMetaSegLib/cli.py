@@ -1,0 +1,186 @@
+"""The command `medmetaseg`: arguments in, files out, one line on stderr when something is wrong.
+
+Exit status: 0 done; 2 bad input or arguments, nothing written; 130 cancelled, nothing written.
+What is cheap to find wrong is found first, and torch is imported only when everything else is right.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from . import __version__
+from .errors import Cancelled, InputError
+
+EXIT_BAD_INPUT = 2
+EXIT_CANCELLED = 130
+
+# Typer has a Click of its own under a private name, or the real one; this is the base of its errors in both.
+_ArgumentError: type[Any] = typer.BadParameter.__mro__[2]
+
+app = typer.Typer(
+    help="Segment 3D medical images from a few painted slices.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the network runs.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and exit with its status."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command with `arguments` (the process's own when None); returns the exit status."""
+    command = typer.main.get_command(app)
+    try:
+        status = command.main(
+            list(arguments) if arguments is not None else None, "medmetaseg", standalone_mode=False
+        )
+    except _ArgumentError as error:
+        return _refused(error.format_message())
+    except InputError as error:
+        return _refused(str(error))
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == __package__:
+            raise
+        return _refused(f"The Python package '{error.name}' is not installed: set up with `make setup`.")
+    except (Cancelled, typer.Abort, KeyboardInterrupt):
+        status = EXIT_CANCELLED
+    # Typer turns Ctrl-C into this status by itself, without a word.
+    if status == EXIT_CANCELLED:
+        print("medmetaseg: cancelled; nothing was written.", file=sys.stderr)
+    return status if isinstance(status, int) else 0
+
+
+def _refused(message: str) -> int:
+    print(f"medmetaseg: {' '.join(message.split())}", file=sys.stderr)
+    return EXIT_BAD_INPUT
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"medmetaseg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Segment 3D medical images from a few painted slices."""
+
+
+@app.command()
+def segment(
+    image: Annotated[Path, typer.Argument(help="NIfTI, NRRD, MetaImage or a folder with one DICOM series.")],
+    support: Annotated[Path, typer.Argument(help="What was painted: a label map or a Slicer .seg.nrrd.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Label map (.nii.gz, .nii, .nrrd, .mha) or .seg.nrrd.")
+    ],
+    annotation: Annotated[
+        Literal["slices", "complete", "scribbles"],
+        typer.Option(help="What the painting says: whole slices, every voxel, or painted voxels only."),
+    ] = "slices",
+    plane: Annotated[
+        Literal["axial", "coronal", "sagittal"] | None,
+        typer.Option(help="The plane that was drawn in, where the drawing leaves a doubt."),
+    ] = None,
+    structure: Annotated[
+        list[str] | None, typer.Option(help="Segment this structure only; may be given several times.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write voxels, millilitres and seconds as JSON.")
+    ] = None,
+    device: Device = "auto",
+    allow_nonfinite: Annotated[
+        bool, typer.Option("--allow-nonfinite", help="Read NaN and infinite voxels as the image's minimum.")
+    ] = False,
+    keep_islands: Annotated[
+        bool, typer.Option("--keep-islands", help="Keep small parts that touch nothing painted.")
+    ] = False,
+) -> None:
+    """Segment the whole of what SUPPORT shows on a few slices of IMAGE."""
+    from .segment_command import Request, segment_files
+
+    segment_files(
+        Request(
+            image,
+            support,
+            out,
+            annotation,
+            plane,
+            tuple(structure or ()),
+            report,
+            device,
+            allow_nonfinite,
+            keep_islands,
+        )
+    )
+
+
+@app.command()
+def train(
+    minutes: Annotated[float, typer.Option(help="Time to learn, in all.")] = 40.0,
+    out: Annotated[Path, typer.Option(help="Folder of checkpoint, weights and log.")] = Path("out/training"),
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of real cases to mix in; synthetic only without.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")] = False,
+    device: Device = "auto",
+    workers: Annotated[int, typer.Option(help="Processes that make episodes.", min=0)] = 1,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same episodes.")] = 0,
+) -> None:
+    """Meta-train the network anew."""
+    from .training import trainer
+
+    trainer.main(
+        minutes=minutes, out=out, data=data, resume=resume, device=device, workers=workers, seed=seed
+    )
+
+
+@app.command()
+def benchmark(
+    data: Annotated[Path, typer.Option(help="Folder of cases with their manifest.")],
+    out: Annotated[Path, typer.Option(help="Folder of tables and figures.")] = Path("out/benchmark"),
+    k: Annotated[
+        list[int] | None, typer.Option("-k", help="Painted slices; may be given several times.")
+    ] = None,
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="Only this dataset; may be given several times.")
+    ] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="Only this method; may be given several times.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Keep the rows that are there.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Measure accuracy and time against the baselines, on cases with truth."""
+    from .evaluation import benchmark as evaluation
+
+    evaluation.main(data=data, out=out, ks=k, datasets=dataset, methods=method, resume=resume, device=device)
+
+
+@app.command()
+def demo(
+    image: Annotated[Path | None, typer.Option(help="An image of your own, with --support.")] = None,
+    support: Annotated[Path | None, typer.Option(help="What you painted on it.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of scene, segmentation, pictures and report.")] = Path(
+        "out/demo"
+    ),
+    device: Device = "auto",
+    seed: Annotated[int, typer.Option(help="Which phantom patient.")] = 0,
+) -> None:
+    """Segment a phantom patient, or an image of your own, in a Slicer scene, and draw pictures."""
+    from .demo import run as demonstration
+
+    demonstration.main(image=image, support=support, out=out, device=device, seed=seed)

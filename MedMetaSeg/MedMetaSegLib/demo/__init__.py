@@ -1,0 +1,1 @@
+"""A phantom patient, and the whole road from its painted slices to a scene and pictures."""
