@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import slicer
 import slicer.util
-from MedMetaSegLib.scene import SceneLogic
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -17,6 +16,8 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
+
+from MedMetaSegLib.scene import SceneLogic
 
 
 class MedMetaSeg(ScriptedLoadableModule):

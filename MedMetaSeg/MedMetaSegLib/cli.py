@@ -130,7 +130,7 @@ def segment(
 
 @app.command()
 def train(
-    minutes: Annotated[float, typer.Option(help="Time to learn, in all.")] = 40.0,
+    minutes: Annotated[float, typer.Option(help="Time to learn, in all.", min=0.01)] = 40.0,
     out: Annotated[Path, typer.Option(help="Folder of checkpoint, weights and log.")] = Path("out/training"),
     data: Annotated[
         Path | None, typer.Option(help="Folder of real cases to mix in; synthetic only without.")

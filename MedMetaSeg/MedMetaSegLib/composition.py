@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import product
+
 import numpy as np
 from scipy import ndimage
 
@@ -12,15 +15,16 @@ from .support import Support
 _DRAWN = 255
 ISLAND_SHARE = 0.1
 """An island is small when it is below this share of the structure's largest part."""
+_NOWHERE = (slice(0, 0), slice(0, 0), slice(0, 0))
 _TOUCHING = np.ones((3, 3, 3), bool)
 
 
 class Composition:
     """Who owns each voxel of a grid, as structures come in one by one.
 
-    The most probable structure above one half takes a voxel; what was drawn is taken beforehand and never given up.
-    Holds one uint8 label map and one uint8 probability map, whatever the number of structures; where structures may
-    overlap there is no competition and each keeps its own mask.
+    The most probable structure above one half takes a voxel; what was drawn is taken beforehand and never
+    given up. Holds one uint8 label map and one uint8 probability map, whatever the number of structures;
+    where structures may overlap there is no competition and each keeps its own mask.
     """
 
     def __init__(self, support: Support) -> None:
@@ -50,14 +54,14 @@ class Composition:
         self.best[where][taken] = probability[taken]
 
     def finished(self, remove_islands: bool) -> list[tuple[tuple[slice, ...], np.ndarray]]:
-        """For each structure the block of the grid that holds it, and its mask there; islands removed if asked."""
+        """For each structure the block of the grid that holds it, and its mask there."""
         boxes = [] if self.support.overlapping else ndimage.find_objects(self.owner)
         result = []
         for number, painted in enumerate(self.support.structures):
             if self.support.overlapping:
                 where, mask = self._with_drawing(self.masks[number], painted)
             else:
-                where = boxes[number]
+                where = boxes[number] if number < len(boxes) and boxes[number] else _NOWHERE
                 mask = self.owner[where] == number + 1
             if remove_islands:
                 mask = without_islands(mask, _on_block(painted, where))
@@ -71,7 +75,9 @@ class Composition:
         where = tuple(slice(min(b[a].start for b in boxes), max(b[a].stop for b in boxes)) for a in range(3))
         mask = _on_block(painted, where)
         if predicted is not None:
-            inner = tuple(slice(p.start - w.start, p.stop - w.start) for p, w in zip(predicted[0], where, strict=True))
+            inner = tuple(
+                slice(p.start - w.start, p.stop - w.start) for p, w in zip(predicted[0], where, strict=True)
+            )
             mask[inner] |= predicted[1]
         return where, mask
 
@@ -88,9 +94,9 @@ def drawn_slices(painted: PaintedStructure, shape: tuple[int, ...], where: tuple
 def without_islands(mask: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     """The mask without small islands that nothing drawn speaks for.
 
-    An island (26-connected) stays when it touches a drawn voxel, when it is at least a tenth of the largest part, or
-    when the drawing itself is of many parts (lesions, vessels): more than two on the average slice that holds any.
-    Then only specks of one voxel go.
+    An island (26-connected) stays when it touches a drawn voxel, when it is at least a tenth of the largest
+    part, or when the drawing itself is of many parts (lesions, vessels): more than two on the average slice
+    that holds any. Then only specks of one voxel go.
     """
     parts, count = ndimage.label(mask, _TOUCHING)
     if count < 2:
@@ -109,7 +115,10 @@ def _drawn_in_parts(drawn: np.ndarray) -> bool:
     filled = [np.flatnonzero(drawn.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
     axis = int(np.argmin([len(f) for f in filled]))
     planes = np.moveaxis(drawn, axis, 0)[filled[axis]]
-    return len(planes) > 0 and sum(ndimage.label(plane, np.ones((3, 3)))[1] for plane in planes) / len(planes) > 2
+    return (
+        len(planes) > 0
+        and sum(ndimage.label(plane, np.ones((3, 3)))[1] for plane in planes) / len(planes) > 2
+    )
 
 
 def _on_block(painted: PaintedStructure, where: tuple[slice, ...]) -> np.ndarray:
@@ -127,25 +136,27 @@ def _on_block(painted: PaintedStructure, where: tuple[slice, ...]) -> np.ndarray
 def drawn_on(support: Support, geometry: Geometry) -> Support:
     """A support whose grid is not parallel to the image's, carried to the image's voxels for the result.
 
-    A voxel holds what was drawn at its centre; nothing is complete slice by slice any more, so only drawn voxels
-    are kept as drawn. Raises InputError when nothing lands on the grid.
+    A voxel holds what was drawn at its centre; nothing is complete slice by slice any more, so only drawn
+    voxels are kept as drawn. Raises InputError when nothing lands on the grid.
     """
-    masks = []
-    for painted in support.structures:
-        corners = np.array([[k, j, i] for k in (0, 1) for j in (0, 1) for i in (0, 1)]) * (np.array(painted.mask.shape) - 1)
-        world = support.geometry.index_to_world(corners + np.array(painted.offset))
-        inside = geometry.world_to_index(world)
-        low = np.clip(np.floor(inside.min(0)) - 1, 0, np.array(geometry.shape) - 1).astype(int)
-        high = np.clip(np.ceil(inside.max(0)) + 1, 0, np.array(geometry.shape) - 1).astype(int)
-        shape = tuple(high - low + 1)
-        mask = np.zeros(shape, bool)
-        for k in range(shape[0]):
-            plane = np.indices((1, *shape[1:])).reshape(3, -1).T + low + [k, 0, 0]
-            source = np.rint(support.geometry.world_to_index(geometry.index_to_world(plane))).astype(int) - painted.offset
-            valid = ((source >= 0) & (source < painted.mask.shape)).all(1)
-            values = np.zeros(len(plane), bool)
-            values[valid] = painted.mask[tuple(source[valid].T)]
-            mask[k] = values.reshape(shape[1:])
-        masks.append(PaintedStructure(painted.structure, (int(low[0]), int(low[1]), int(low[2])), mask))
-    background = None
-    return Support(geometry, tuple(masks), support.annotation, support.overlapping, background, support.skipped, support.notes)
+    structures = tuple(_carried(one, support.geometry, geometry) for one in support.structures)
+    background = support.background and _carried(support.background, support.geometry, geometry)
+    return replace(support, geometry=geometry, structures=structures, background=background)
+
+
+def _carried(painted: PaintedStructure, source: Geometry, target: Geometry) -> PaintedStructure:
+    """Drawn voxels on another grid, slice by slice, by what is drawn at each of its voxels' centres."""
+    size = np.array(painted.mask.shape)
+    corners = np.array(list(product((0, 1), repeat=3))) * (size - 1) + painted.offset
+    inside = target.world_to_index(source.index_to_world(corners))
+    last = np.array(target.shape) - 1
+    low = np.clip(np.floor(inside.min(0)) - 1, 0, last).astype(int)
+    high = np.clip(np.ceil(inside.max(0)) + 1, 0, last).astype(int)
+    mask = np.zeros(high - low + 1, bool)
+    plane = np.indices((1, *mask.shape[1:])).reshape(3, -1).T + low
+    for k in range(len(mask)):
+        drawn = np.rint(source.world_to_index(target.index_to_world(plane + [k, 0, 0]))).astype(int)
+        drawn -= painted.offset
+        valid = ((drawn >= 0) & (drawn < size)).all(1)
+        mask[k].flat[valid] = painted.mask[tuple(drawn[valid].T)]
+    return PaintedStructure(painted.structure, (int(low[0]), int(low[1]), int(low[2])), mask)

@@ -1,8 +1,9 @@
 """The working grid: where the network looks for one structure, at a spacing that suits it, and the way back.
 
-A working grid is parallel to the frame (the grid that was drawn on), with the drawing axis first. Its corners lie on
-a lattice of the frame and its spacing on a ladder, so that painting a little more usually leaves the grid as it was
-and what the encoder made of the image can be used again, with the same result as if it had been made anew.
+A working grid is parallel to the frame (the grid that was drawn on), with the drawing axis first. Its corners
+lie on a lattice of the frame and its spacing on a ladder, so that painting a little more usually leaves the
+grid as it was and what the encoder made of the image can be used again, with the same result as if it had
+been made anew.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ _SNAP = 4
 
 @dataclass(frozen=True)
 class WorkingGrid:
-    """order: axes of the frame, the drawing axis first; start and step (3,): the frame's index of the first working
-    voxel and of its distance to the next, along `order`; shape: working voxels, each a multiple of the stride.
+    """order: axes of the frame, the drawing axis first; start and step (3,): the frame's index of the first
+    working voxel and of its distance to the next, along `order`; shape: working voxels, each a multiple of
+    the stride.
     """
 
     frame: Geometry
@@ -94,7 +96,9 @@ class Bounds:
     @classmethod
     def of(cls, image: Geometry, frame: Geometry) -> Bounds:
         """The box of the image's corner voxels in the frame."""
-        corners = np.array([[k, j, i] for k in (0, 1) for j in (0, 1) for i in (0, 1)]) * (np.array(image.shape) - 1)
+        corners = np.array([[k, j, i] for k in (0, 1) for j in (0, 1) for i in (0, 1)]) * (
+            np.array(image.shape) - 1
+        )
         inside = frame.world_to_index(image.index_to_world(corners))
         return cls(inside.min(0).round(6), inside.max(0).round(6))
 
@@ -104,8 +108,8 @@ def working_grid(
 ) -> WorkingGrid:
     """The grid on which a structure is looked for.
 
-    reach: (2, 3) factors on the margins before and after along the drawing axis and in the plane; 1 at first, larger
-    where a prediction touched the border.
+    reach: (2, 3) factors on the margins before and after along the drawing axis and in the plane; 1 at first,
+    larger where a prediction touched the border.
     """
     drawing = painted.axis if painted.axis is not None else 0
     order = (drawing, *(axis for axis in range(3) if axis != drawing))
@@ -120,7 +124,7 @@ def working_grid(
         aspect = step[0] * spacing[0] / math.sqrt(step[1] * spacing[1] * step[2] * spacing[2])
         slices = np.array(painted.slices or (offset[0], offset[0] + extent[0] - 1)) / step[0]
         size = np.maximum(extent / step, 1)
-        before, after = margins(tuple(np.ceil(size).astype(int)), np.unique(slices), aspect)
+        before, after = margins(tuple(np.ceil(size).astype(int)), np.unique(slices).tolist(), aspect)
         low = np.maximum(offset - before * reach[0] * step, low_bound)
         high = np.minimum(offset + extent - 1 + after * reach[1] * step, high_bound)
         first = np.floor(low / step / _SNAP) * _SNAP
@@ -139,8 +143,10 @@ def working_grid(
     )
 
 
-def _wanted_spacing(painted: PaintedStructure, spacing: np.ndarray, extent: np.ndarray, drawing: int) -> float:
-    """In-plane spacing, millimetres: coarse enough to see the whole, fine enough for the thickness, on the ladder."""
+def _wanted_spacing(
+    painted: PaintedStructure, spacing: np.ndarray, extent: np.ndarray, drawing: int
+) -> float:
+    """In-plane spacing on the ladder, mm: coarse enough to see the whole, fine enough for the thickness."""
     pixel = math.sqrt(spacing[1] * spacing[2])
     fine = _thickness(painted, spacing, drawing) / ACROSS
     wanted = min(float((extent * spacing).max()) / ALONG, fine)
@@ -159,7 +165,9 @@ def _thickness(painted: PaintedStructure, spacing: np.ndarray, drawing: int) -> 
     for k in range(image.GetDepth()):
         plane = image[:, :, k]
         plane.SetSpacing((float(spacing[2]), float(spacing[1])))
-        distance = sitk.SignedMaurerDistanceMap(plane, insideIsPositive=True, squaredDistance=False, useImageSpacing=True)
+        distance = sitk.SignedMaurerDistanceMap(
+            plane, insideIsPositive=True, squaredDistance=False, useImageSpacing=True
+        )
         widest = max(widest, float(sitk.GetArrayViewFromImage(distance).max()))
     return 2 * widest + float(min(spacing[1:]))
 
@@ -185,15 +193,19 @@ def sampled_image(volume: Volume, grid: WorkingGrid, rule: IntensityRule) -> np.
         length = image.GetSize()[2 - axis]
         if ratio > 1.05 and length >= 4:
             sigma = 0.45 * math.sqrt(ratio**2 - 1) * image.GetSpacing()[2 - axis]
-            image = sitk.RecursiveGaussian(image, sigma, False, sitk.RecursiveGaussianImageFilter.ZeroOrder, 2 - axis)
+            image = sitk.RecursiveGaussian(
+                image, sigma, False, sitk.RecursiveGaussianImageFilter.ZeroOrder, 2 - axis
+            )
     resample = sitk.ResampleImageFilter()
     resample.SetInterpolator(sitk.sitkLinear)
     resample.UseNearestNeighborExtrapolatorOn()
     return _resampled(resample, image, grid.geometry)
 
 
-def sampled_back(values: np.ndarray, grid: WorkingGrid, target: Geometry, outside: float) -> tuple[np.ndarray, tuple[slice, ...]]:
-    """Values (k, j, i) of a working grid on the voxels of `target` that it covers, linear, and where these are."""
+def sampled_back(
+    values: np.ndarray, grid: WorkingGrid, target: Geometry, outside: float
+) -> tuple[np.ndarray, tuple[slice, ...]]:
+    """Values (k, j, i) of a working grid, linear, on the voxels of `target` it covers, and where they are."""
     where, offset = _covering(target, grid.geometry, margin=0)
     shape = tuple(s.stop - s.start for s in where)
     resample = sitk.ResampleImageFilter()
@@ -212,9 +224,13 @@ def _resampled(resample: sitk.ResampleImageFilter, image: sitk.Image, target: Ge
     return sitk.GetArrayFromImage(resample.Execute(image))
 
 
-def _covering(image: Geometry, region: Geometry, margin: int = 3) -> tuple[tuple[slice, ...], tuple[int, int, int]]:
+def _covering(
+    image: Geometry, region: Geometry, margin: int = 3
+) -> tuple[tuple[slice, ...], tuple[int, int, int]]:
     """The slices of `image`, and their first voxel, that hold the corners of another grid."""
-    corners = np.array([[k, j, i] for k in (0, 1) for j in (0, 1) for i in (0, 1)]) * (np.array(region.shape) - 1)
+    corners = np.array([[k, j, i] for k in (0, 1) for j in (0, 1) for i in (0, 1)]) * (
+        np.array(region.shape) - 1
+    )
     inside = image.world_to_index(region.index_to_world(corners))
     last = np.array(image.shape) - 1
     low = np.clip(np.floor(inside.min(0) + 1e-6) - margin, 0, last).astype(int)

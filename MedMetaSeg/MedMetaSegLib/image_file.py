@@ -11,7 +11,8 @@ import struct
 import uuid
 import zlib
 from collections.abc import Callable
-from math import prod
+from dataclasses import dataclass
+from math import isfinite, prod
 from pathlib import Path
 
 from .errors import InputError
@@ -34,6 +35,22 @@ _META_BYTES = {
     "MET_ULONG_LONG": 8,
     "MET_DOUBLE": 8,
 }
+
+
+@dataclass(frozen=True)
+class NiftiHeader:
+    """What a NIfTI header says of its voxels.
+
+    order: struct's "<" or ">"; datatype: NIfTI's code; start: the byte of the first voxel; intercept: of the
+    stored values; is_single: False when the voxels are in a file of their own.
+    """
+
+    order: str
+    datatype: int
+    start: int
+    voxel_bytes: int
+    intercept: float
+    is_single: bool
 
 
 def suffix(path: Path) -> str:
@@ -78,6 +95,35 @@ def is_gzip(path: Path) -> bool:
         return file.read(2) == _GZIP_MAGIC
 
 
+def nifti_header(path: Path) -> NiftiHeader | None:
+    """The header of a NIfTI file, compressed or not; None when it is no NIfTI. Raises InputError when cut."""
+    try:
+        with gzip.open(path, "rb") if is_gzip(path) else path.open("rb") as file:
+            header = file.read(544)
+    except (EOFError, OSError, zlib.error) as error:
+        raise truncated(path) from error
+    for order in "<>":
+        size = struct.unpack_from(order + "i", header)[0] if len(header) >= 4 else 0
+        if size == 348 and len(header) >= 348:
+            datatype, bits = struct.unpack_from(order + "2h", header, 70)
+            dims = struct.unpack_from(order + "8h", header, 40)
+            offset, _, intercept = struct.unpack_from(order + "3f", header, 108)
+            is_single = header[344:348] == b"n+1\0"
+        elif size == 540 and len(header) >= 540:
+            datatype, bits = struct.unpack_from(order + "2h", header, 12)
+            dims = struct.unpack_from(order + "8q", header, 16)
+            offset, _, intercept = struct.unpack_from(order + "q2d", header, 168)
+            is_single = header[4:8] == b"n+2\0"
+        else:
+            continue
+        if not 1 <= dims[0] <= 7 or bits < 1 or not isfinite(offset):
+            return None
+        voxels = prod(max(1, extent) for extent in dims[1 : dims[0] + 1])
+        start = max(int(offset), size) if is_single else int(offset)
+        return NiftiHeader(order, datatype, start, voxels * bits // 8, intercept, is_single)
+    return None
+
+
 def truncated(path: Path) -> InputError:
     """The error for a file that ends too early."""
     return InputError(f"{path} is truncated or damaged: it ends before all voxels are read; copy it again.")
@@ -114,44 +160,17 @@ def replace_whole(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def _check_nifti(path: Path) -> None:
-    compressed = is_gzip(path)
-    try:
-        with gzip.open(path, "rb") if compressed else path.open("rb") as file:
-            header = file.read(544)
-    except (EOFError, OSError, zlib.error) as error:
-        raise truncated(path) from error
-    expected = _nifti_length(header)
-    if expected is None:
+    header = nifti_header(path)
+    if header is None:
         raise not_an_image(path)
-    if expected == 0:
+    if not header.is_single:
         return
-    if not compressed:
+    expected = header.start + header.voxel_bytes
+    if not is_gzip(path):
         if path.stat().st_size < expected:
             raise truncated(path)
     elif _recorded_length(path) != expected % 2**32 and _decompressed_length(path) < expected:
         raise truncated(path)
-
-
-def _nifti_length(header: bytes) -> int | None:
-    """Bytes a NIfTI file must have; 0 when its voxels are in another file, None when it is no NIfTI."""
-    for order in "<>":
-        size = struct.unpack_from(order + "i", header)[0] if len(header) >= 4 else 0
-        if size == 348 and len(header) >= 348:
-            dims = struct.unpack_from(order + "8h", header, 40)
-            bits = struct.unpack_from(order + "h", header, 72)[0]
-            start = int(struct.unpack_from(order + "f", header, 108)[0])
-            single = header[344:348] == b"n+1\0"
-        elif size == 540 and len(header) >= 540:
-            dims = struct.unpack_from(order + "8q", header, 16)
-            bits = struct.unpack_from(order + "h", header, 14)[0]
-            start = struct.unpack_from(order + "q", header, 168)[0]
-            single = header[4:8] == b"n+2\0"
-        else:
-            continue
-        if not 1 <= dims[0] <= 7 or bits < 1:
-            return None
-        return start + prod(max(1, size) for size in dims[1 : dims[0] + 1]) * bits // 8 if single else 0
-    return None
 
 
 def _recorded_length(path: Path) -> int:

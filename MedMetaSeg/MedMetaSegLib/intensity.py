@@ -29,17 +29,26 @@ class IntensityRule:
 def intensity_rule(volume: Volume) -> IntensityRule:
     """CT when DICOM says so or the values can only be Hounsfield units, else the rule for MR.
 
-    CT is cut to a fixed range, so that padding outside the scanner's field of view and metal do not squeeze tissue;
-    anything else to its own 0.05 and 99.95 percentiles. "MR" stands for every modality without a fixed scale.
+    CT is cut to a fixed range, so that padding outside the scanner's field of view and metal do not squeeze
+    tissue; anything else to its own 0.05 and 99.95 percentiles. "MR" stands for every modality without a
+    fixed scale.
     """
     flat = volume.array.reshape(-1)
     sample = flat[:: max(1, flat.size // _SAMPLE)].astype(np.float32)
     low, high = (float(cut) for cut in np.percentile(sample, [0.05, 99.95]))
     hounsfield = low <= -500 and 100 <= high <= 5000
     if volume.modality == "CT" or (volume.modality == "" and hounsfield):
-        why = "DICOM modality" if volume.modality == "CT" else f"values from {low:.0f} to {high:.0f} are Hounsfield units"
+        why = (
+            "DICOM modality"
+            if volume.modality == "CT"
+            else f"values from {low:.0f} to {high:.0f} are Hounsfield units"
+        )
         return IntensityRule("CT", *_CT_RANGE, why)
     if high <= low:
         low, high = float(sample.min()), float(sample.max())
-    why = f"DICOM modality {volume.modality}" if volume.modality else f"values from {low:.4g} to {high:.4g} are no Hounsfield units"
+    why = (
+        f"DICOM modality {volume.modality}"
+        if volume.modality
+        else f"values from {low:.4g} to {high:.4g} are no Hounsfield units"
+    )
     return IntensityRule("MR", low, high, why)

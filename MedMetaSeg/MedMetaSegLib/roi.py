@@ -48,8 +48,9 @@ class Box:
 def margins(shape: Triple, slices: Sequence[int | float], aspect: float) -> tuple[np.ndarray, np.ndarray]:
     """How far beyond the painted box of this shape to look, (3,) before and after, in working voxels.
 
-    In the plane a third of the drawing; along the slices most of the widest gap between two of them, or, with one
-    slice only, as much as it is wide. The prediction touching the border makes the region grow, so a miss is mended.
+    In the plane a third of the drawing; along the slices most of the widest gap between two of them, or, with
+    one slice only, as much as it is wide. The prediction touching the border makes the region grow, so a miss
+    is mended.
     """
     in_plane = max(8.0, 0.33 * max(shape[1], shape[2]))
     if len(slices) > 1:

@@ -45,11 +45,11 @@ class Segmentation:
     structures: tuple[SegmentedStructure, ...]
     overlapping: bool
     report: dict[str, object]
-    _probabilities: dict[str, Callable[[], np.ndarray]] = field(default_factory=dict, repr=False)
+    _probabilities: tuple[Callable[[], np.ndarray], ...] = field(default=(), repr=False)
 
     @property
     def labels(self) -> np.ndarray:
-        """Label map (k, j, i), uint8 or uint16, with the support's label values; in overlaps the last one wins."""
+        """Label map (k, j, i), uint8 or uint16, of the support's values; in overlaps the last one wins."""
         largest = max((one.structure.label for one in self.structures), default=0)
         labels = np.zeros(self.geometry.shape, np.uint8 if largest <= 255 else np.uint16)
         for one in self.structures:
@@ -61,7 +61,8 @@ class Segmentation:
         for one in self.structures:
             if which in (one.structure.name, one.structure.label):
                 return one
-        raise KeyError(f"There is no structure {which!r}; there are {[one.structure.name for one in self.structures]}.")
+        there = [one.structure.name for one in self.structures]
+        raise KeyError(f"There is no structure {which!r}; there are {there}.")
 
     def mask(self, which: str | int) -> np.ndarray:
         """Bool (k, j, i) of one structure on the whole grid."""
@@ -71,8 +72,8 @@ class Segmentation:
         return full
 
     def probability(self, which: str | int) -> np.ndarray:
-        """The network's probability of one structure, float16 (k, j, i) on the whole grid, made when asked for.
+        """The probability of one structure, float16 (k, j, i) on the whole grid, made when asked for.
 
         It is what the network said, before structures competed and islands were removed.
         """
-        return self._probabilities[self.structure(which).structure.name]()
+        return self._probabilities[self.structures.index(self.structure(which))]()

@@ -7,7 +7,7 @@ import platform
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +19,7 @@ import torch
 from . import __version__
 from .composition import Composition, drawn_on
 from .errors import Cancelled, InputError
-from .evidence import condition_on
+from .evidence import beyond_penalty, condition_on
 from .geometry import AxisMap, Geometry
 from .grid import Bounds, WorkingGrid, sampled_back, sampled_image, working_grid
 from .intensity import IntensityRule, intensity_rule
@@ -36,6 +36,8 @@ Progress = Callable[[float, str], None]
 FEATURE_MEMORY = 512 * 2**20
 """Bytes of features that are kept between presses; the oldest go first."""
 _GROWTH = 1.8
+_GROWTH_AREA = 0.05
+_SURE = 2.0
 _MAX_GROWTHS = 2
 
 
@@ -51,8 +53,8 @@ class _Answer:
 class Segmenter:
     """Segments structures that were painted on a few slices; keeps features and answers between calls.
 
-    Asked again about the same volume, only structures whose painting changed are decoded anew; the result is the same
-    as that of a new Segmenter. Not for use by several threads at once.
+    Asked again about the same volume, only structures whose painting changed are decoded anew; the result is
+    the same as that of a new Segmenter. Not for use by several threads at once.
 
         segmenter = Segmenter.load()
         result = segmenter.segment(Volume.read("ct.nii.gz"), Support.read("painted.seg.nrrd"))
@@ -69,7 +71,8 @@ class Segmenter:
     def load(cls, device: str = "auto", weights: Path | None = None) -> Segmenter:
         """A segmenter with the shipped weights, or those of a file.
 
-        Raises WeightsError when they are missing or damaged, InputError when "cuda" is asked for and does not work.
+        Raises WeightsError when they are missing or damaged, InputError when "cuda" is asked for and does not
+        work.
         """
         network, provenance = load_network(weights)
         chosen, why = chosen_device(device)
@@ -87,20 +90,22 @@ class Segmenter:
     ) -> Segmentation:
         """The painted structures in the whole volume, on the volume's own grid.
 
-        support: "slices" or "scribbles", on any grid over the same space. progress(share, what): called as work goes
-        on. cancelled: asked between pieces of work of a second or so. structures: names to segment, all if None;
-        those left out still keep their drawn voxels from the others. Raises InputError (see the checks of `Support`
-        and `Volume`) and Cancelled.
+        support: "slices" or "scribbles", on any grid over the same space. progress(share, what): called as
+        work goes on. cancelled: asked between pieces of work of a second or so. structures: names to segment,
+        all if None; those left out still keep their drawn voxels from the others. Raises InputError (see the
+        checks of `Support` and `Volume`) and Cancelled.
         """
         clock = _Clock()
         progress = progress or (lambda share, what: None)
         cancelled = cancelled or (lambda: False)
         volume = check_volume(volume)
+        _check_scribbles(support)
         check_overlap(support, volume.geometry)
         check_something_left(support, volume.geometry)
         chosen = _chosen(support, structures)
         upright, axis_map = volume.canonical()
-        frame, on_grid, kept = _frames(support, upright.geometry, chosen)
+        upright, frame, on_grid = _frames(support, upright)
+        kept = [one.structure.name in chosen for one in frame.structures]
         rule = intensity_rule(upright)
         self._recognise(upright)
         notes_before = len(self.runner.notes)
@@ -122,19 +127,21 @@ class Segmenter:
                 clock.lap("compose")
             answers.append(answer)
         found = composition.finished(remove_islands)
-        results, probabilities = [], {}
+        results, probabilities = [], []
         for painted, answer, (where, mask) in zip(on_grid.structures, answers, found, strict=True):
             if answer is not None:
                 results.append(_result(painted, answer, where, mask, axis_map, volume.geometry))
-                probabilities[painted.structure.name] = partial(_probability, answer, on_grid.geometry, axis_map)
+                probabilities.append(partial(_probability, answer, on_grid.geometry, axis_map))
         clock.lap("compose")
         progress(1.0, "done")
         report = self._report(support, frame, rule, results, clock, self.runner.notes[notes_before:])
-        return Segmentation(volume.geometry, tuple(results), support.overlapping, report, probabilities)
+        return Segmentation(
+            volume.geometry, tuple(results), support.overlapping, report, tuple(probabilities)
+        )
 
     def _recognise(self, volume: Volume) -> None:
         """Forget what was kept when this is another volume."""
-        digest = hashlib.blake2b(np.ascontiguousarray(volume.array).view(np.uint8).reshape(-1), digest_size=16)
+        digest = hashlib.blake2b(np.ascontiguousarray(volume.array).data, digest_size=16)
         digest.update(repr((volume.geometry.shape, volume.array.dtype, volume.modality)).encode())
         digest.update(volume.geometry.affine.round(6).tobytes())
         if digest.digest() != self._volume:
@@ -143,9 +150,14 @@ class Segmenter:
             self._answers.clear()
 
     def _answer(
-        self, volume: Volume, frame: Support, painted: PaintedStructure, rule: IntensityRule, cancelled: Callable[[], bool]
+        self,
+        volume: Volume,
+        frame: Support,
+        painted: PaintedStructure,
+        rule: IntensityRule,
+        cancelled: Callable[[], bool],
     ) -> _Answer:
-        """Logits of one structure; the region grows while the structure reaches its border inside the image."""
+        """Logits of one structure; the region grows while the structure reaches its border in the image."""
         key = _painting(painted, frame)
         if key in self._answers:
             return self._answers[key]
@@ -155,10 +167,11 @@ class Segmenter:
         for growth in range(_MAX_GROWTHS + 1):
             grid = working_grid(painted, frame.geometry, bounds, reach)
             image = image_channels(sampled_image(volume, grid, rule))
-            condition = condition_on(grid, image, painted, frame.background)
+            condition = condition_on(grid, image, painted, _others(painted, frame))
             logits, encoded = self.runner.segment(image, condition, self._features.get(grid.key), cancelled)
             self._keep(grid, encoded)
-            touched = _touched(logits > 0, grid, bounds)
+            logits -= beyond_penalty(grid, painted.slices)
+            touched = _touched(logits, painted, grid, bounds)
             if not touched.any() or growth == _MAX_GROWTHS:
                 break
             reach = np.where(touched, reach * _GROWTH, reach)
@@ -173,7 +186,13 @@ class Segmenter:
             self._features.popitem(last=False)
 
     def _report(
-        self, support: Support, frame: Support, rule: IntensityRule, results: list[SegmentedStructure], clock: _Clock, notes: list[str]
+        self,
+        support: Support,
+        frame: Support,
+        rule: IntensityRule,
+        results: list[SegmentedStructure],
+        clock: _Clock,
+        notes: list[str],
     ) -> dict[str, object]:
         drawn = {one["label"]: one for one in support.describe()}
         return {
@@ -195,7 +214,10 @@ class Segmenter:
             "intensity": rule.as_dict(),
             "device": self.runner.device.type,
             "device_reason": self.why_device,
-            "seconds": {**{stage: round(s, 3) for stage, s in clock.stages.items()}, "total": round(clock.total, 3)},
+            "seconds": {
+                **{stage: round(s, 3) for stage, s in clock.stages.items()},
+                "total": round(clock.total, 3),
+            },
             "notes": [*frame.notes, *notes],
             "weights": {"sha256": self.provenance["sha256"], "steps": self.provenance.get("steps")},
             "versions": {
@@ -232,48 +254,84 @@ def _chosen(support: Support, names: Sequence[str] | None) -> set[str]:
     there = [one.structure.name for one in support.structures]
     missing = [name for name in names or () if name not in there]
     if missing:
-        raise InputError(f"The support has no structure called {', '.join(missing)}; it has {', '.join(there)}.")
+        raise InputError(
+            f"The support has no structure called {', '.join(missing)}; it has {', '.join(there)}."
+        )
     return set(there if names is None else names)
 
 
-def _frames(support: Support, grid: Geometry, chosen: set[str]) -> tuple[Support, Support, list[bool]]:
-    """The support on the grid that working grids run along, and on the (upright) image's own, structure by structure.
+def _check_scribbles(support: Support) -> None:
+    """Raise InputError when scribbles do not say what the only structure is not."""
+    if support.annotation == "scribbles" and support.background is None and len(support.structures) == 1:
+        raise InputError(
+            "Scribbles of one structure do not say where it ends: add a segment named background."
+        )
 
-    They are the same where the support's axes are parallel to the image's. Otherwise the network works along the
-    support's axes, so that what was drawn stays a slice.
+
+def _frames(support: Support, volume: Volume) -> tuple[Volume, Support, Support]:
+    """The (upright) volume, the support on the grid that working grids run along, and on the volume's own.
+
+    Where the support's axes are parallel to the image's, both grids are the image's, and where it lies in the
+    world has no say any more: the answer is the same to the last bit however the patient is turned and the
+    file is stored. Otherwise the network works along the support's axes, so that what was drawn stays a
+    slice.
     """
-    if grid.is_parallel(support.geometry):
-        frame = on_grid = support.on(grid)
-    else:
+    if not volume.geometry.is_parallel(support.geometry):
         frame = support.on(support.geometry.canonical()[0])
-        on_grid = drawn_on(frame, grid)
-    return frame, on_grid, [one.structure.name in chosen for one in frame.structures]
+        return volume, frame, drawn_on(frame, volume.geometry)
+    spacing = np.round(volume.geometry.spacing_mm, 6)
+    level = Geometry(volume.geometry.shape, np.diag([*spacing[::-1], 1.0]))
+    frame = replace(support.on(volume.geometry), geometry=level)
+    return replace(volume, geometry=level), frame, frame
 
 
 def _painting(painted: PaintedStructure, frame: Support) -> bytes:
     """A digest of all that the answer for a structure depends on, besides the volume."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(frame.geometry.affine.round(6).tobytes())
-    for one in (painted, frame.background):
-        if one is not None:
-            digest.update(repr((one.offset, one.mask.shape, one.axis, one.slices)).encode())
-            digest.update(np.packbits(one.mask).tobytes())
+    for one in (painted, *_others(painted, frame)):
+        digest.update(repr((one.offset, one.mask.shape, one.axis, one.slices)).encode())
+        digest.update(np.packbits(one.mask).tobytes())
     return digest.digest()
 
 
-def _touched(inside: np.ndarray, grid: WorkingGrid, bounds: Bounds) -> np.ndarray:
-    """(2, 3) bool: faces of the working grid that the prediction reaches although the image goes on there."""
+def _others(painted: PaintedStructure, frame: Support) -> tuple[PaintedStructure, ...]:
+    """What scribbles say a structure is not: the background, and the other structures unless they may
+    overlap.
+    """
+    if frame.annotation != "scribbles":
+        return ()
+    background = () if frame.background is None else (frame.background,)
+    others = () if frame.overlapping else tuple(one for one in frame.structures if one is not painted)
+    return (*background, *others)
+
+
+def _touched(logits: np.ndarray, painted: PaintedStructure, grid: WorkingGrid, bounds: Bounds) -> np.ndarray:
+    """(2, 3) bool: faces of the working grid that the structure surely reaches although the image goes on
+    there.
+
+    A few or doubtful voxels are no reason: the network has to be sure of more than a twentieth of the area
+    that the structure has on the average drawn slice.
+    """
+    drawn = painted.voxels / max(1, len(painted.slices) or painted.mask.shape[0])
+    enough = max(3.0, _GROWTH_AREA * drawn / (grid.step[1] * grid.step[2]))
     touched = np.zeros((2, 3), bool)
     for axis, frame_axis in enumerate(grid.order):
-        planes = np.moveaxis(inside, axis, 0)
-        first, last = grid.to_frame(np.array([0, grid.shape[axis] - 1]), axis)
-        touched[0, axis] = first > bounds.low[frame_axis] + 0.5 and np.count_nonzero(planes[0]) > 2
-        touched[1, axis] = last < bounds.high[frame_axis] - 0.5 and np.count_nonzero(planes[-1]) > 2
+        planes = np.moveaxis(logits, axis, 0)
+        ends = grid.to_frame(np.array([0, grid.shape[axis] - 1]), axis)
+        goes_on = (ends[0] > bounds.low[frame_axis] + 0.5, ends[1] < bounds.high[frame_axis] - 0.5)
+        for side in range(2):
+            touched[side, axis] = goes_on[side] and np.count_nonzero(planes[-side] > _SURE) > enough
     return touched
 
 
 def _result(
-    painted: PaintedStructure, answer: _Answer, where: tuple[slice, ...], mask: np.ndarray, axis_map: AxisMap, geometry: Geometry
+    painted: PaintedStructure,
+    answer: _Answer,
+    where: tuple[slice, ...],
+    mask: np.ndarray,
+    axis_map: AxisMap,
+    geometry: Geometry,
 ) -> SegmentedStructure:
     start = (where[0].start, where[1].start, where[2].start)
     offset = axis_map.undo_offset(start, (mask.shape[0], mask.shape[1], mask.shape[2]))

@@ -17,6 +17,7 @@ from .dicom_series import find_series
 from .errors import InputError
 from .geometry import AxisMap, Geometry
 from .image_file import check_file, check_gzip, is_gzip, not_an_image, replace_whole, stem, suffix, truncated
+from .nifti_values import restore_nonfinite
 
 __all__ = [
     "AxisMap",
@@ -211,6 +212,8 @@ def _read_file(path: Path) -> Volume:
     # A damaged stream of the right recorded length reads as zeros from the damage on.
     if suffix(path) in (".nii", ".nii.gz") and not array[-1].any() and is_gzip(path):
         check_gzip(path)
+    if array.dtype.kind == "f" and reader.GetImageIOFromFileName(str(path)) == "NiftiImageIO":
+        restore_nonfinite(path, array)
     modality = reader.GetMetaData("0008|0060").strip() if reader.HasMetaDataKey("0008|0060") else ""
     return Volume(array, geometry, stem(path), str(path), modality)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+
 from MedMetaSegLib.volume import Volume
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -20,6 +21,17 @@ def shared_data() -> Path:
     if not (folder / "manifest.json").is_file():
         pytest.skip(f"no real cases in {folder}; name their folder in MEDMETASEG_DATA")
     return folder
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """For tests of tiny networks, which more threads only slow down, and of streams, which take them away."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

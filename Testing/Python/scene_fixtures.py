@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from MedMetaSegLib.demo.slicer_core import SlicerCore, boot
 from scene_positions import BINARY_LABELMAP, look, positions, storedMask, toWorld, volumeIndices
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from MedMetaSegLib.errors import InputError
 from MedMetaSegLib.evaluation.baselines import (
     BACKGROUND,

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
 from MedMetaSegLib.errors import InputError
 from MedMetaSegLib.evaluation import benchmark, press
 from MedMetaSegLib.evaluation.baselines import BASELINES

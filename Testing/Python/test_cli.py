@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from MedMetaSegLib import cli, segment_command
 from MedMetaSegLib.demo.phantom import LABEL, make_patient, painted
 from MedMetaSegLib.errors import Cancelled, InputError
@@ -99,6 +100,7 @@ def painting() -> np.ndarray:
 
 def write_array(path: Path, array: np.ndarray, geometry: Geometry = GRID) -> None:
     import SimpleITK as sitk
+
     from MedMetaSegLib.volume import to_sitk
 
     sitk.WriteImage(to_sitk(array, geometry), str(path))

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
+
 from MedMetaSegLib.demo import picture, run
 from MedMetaSegLib.demo.slicer_core import boot
 from MedMetaSegLib.demo.views import RenderingUnavailableError
@@ -21,7 +23,6 @@ from MedMetaSegLib.errors import InputError
 from MedMetaSegLib.structure import PaintedStructure
 from MedMetaSegLib.support import Support
 from MedMetaSegLib.volume import Volume, read_image, to_sitk, write_labels
-from rich.console import Console
 
 SMALL = {"shape": (24, 70, 90), "spacing_mm": (8.0, 4.0, 4.0)}
 FILES = {"scene.mrb", "segmentation.seg.nrrd", "overview.png", "report.json"}

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+
 from MedMetaSegLib.errors import InputError
 from MedMetaSegLib.volume import Volume, read_image, read_volume
 

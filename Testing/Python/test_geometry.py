@@ -7,6 +7,7 @@ from itertools import permutations, product
 
 import numpy as np
 import pytest
+
 from MedMetaSegLib.volume import Geometry, Volume
 
 STORAGES = [(order, flips) for order in permutations(range(3)) for flips in product((False, True), repeat=3)]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import MedMetaSegLib
 import pytest
+
+import MedMetaSegLib
 
 
 def modules_after(code: str) -> set[str]:

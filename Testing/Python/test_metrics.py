@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 import pytest
-from MedMetaSegLib.evaluation.metrics import dice, score_other_slices, surface_dice
 from scipy import ndimage
+
+from MedMetaSegLib.evaluation.metrics import dice, score_other_slices, surface_dice
 
 
 def blob(seed: int, shape: tuple[int, int, int] = (12, 20, 24)) -> np.ndarray:

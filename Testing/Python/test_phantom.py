@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from MedMetaSegLib.demo.phantom import LABEL, STRUCTURES, Patient, make_patient, painted, painted_slices
 from scipy import ndimage
+
+from MedMetaSegLib.demo.phantom import LABEL, STRUCTURES, Patient, make_patient, painted, painted_slices
 
 SMALL = {"shape": (24, 70, 90), "spacing_mm": (8.0, 4.0, 4.0)}
 

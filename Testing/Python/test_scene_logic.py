@@ -9,6 +9,7 @@ import unittest
 from pathlib import Path
 
 import pytest
+
 import scene_fixtures as fx
 import scene_positions as at
 from MedMetaSegLib.errors import Cancelled, InputError
@@ -210,6 +211,7 @@ def test_the_in_app_test_passes_with_the_real_segmenter_and_the_shipped_weights(
 def real_untrained(tmp_path_factory):
     """The real segmenter with random weights: only what does not depend on learning can be asked of it."""
     import torch
+
     from MedMetaSegLib.network.model import FewShotNetwork
     from MedMetaSegLib.network.weights import weights_bytes
     from MedMetaSegLib.segmenter import Segmenter

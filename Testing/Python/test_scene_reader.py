@@ -6,6 +6,7 @@ import gc
 
 import numpy as np
 import pytest
+
 import scene_fixtures as fx
 import scene_positions as at
 from MedMetaSegLib.errors import InputError

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+
 import scene_fixtures as fx
 from MedMetaSegLib.demo import views
 from scene_fixtures import core, scene  # noqa: F401  (fixtures)

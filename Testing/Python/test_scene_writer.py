@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 import scene_fixtures as fx
 import scene_positions as at
 from MedMetaSegLib.errors import InputError

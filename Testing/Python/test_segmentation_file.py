@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicerio
+
 from MedMetaSegLib.errors import InputError
 from MedMetaSegLib.segmentation_file import is_segmentation_file, read_segmentation, write_segmentation
 from MedMetaSegLib.support import Structure, Support

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+
 from MedMetaSegLib.errors import InputError
 from MedMetaSegLib.support import Structure, Support, check_overlap, check_something_left, plane_name
 from MedMetaSegLib.volume import Geometry, Volume, read_volume, to_sitk, write_labels

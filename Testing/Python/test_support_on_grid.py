@@ -8,6 +8,7 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 import SimpleITK as sitk
+
 from MedMetaSegLib.support import Support
 from MedMetaSegLib.volume import Geometry, Volume, to_sitk
 from test_support import SHAPE, ball, full, grid, on_slices

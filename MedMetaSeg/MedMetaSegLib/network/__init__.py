@@ -1,1 +1,1 @@
-"""The network: an image encoder run once, prototypes of what was painted, and a decoder that reasons about shape."""
+"""The network: an encoder run once per image, prototypes of what was painted, a decoder that knows shape."""

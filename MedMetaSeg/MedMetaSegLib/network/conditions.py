@@ -1,7 +1,7 @@
 """What the network sees: the image in two contrasts, and what the known voxels say about one structure.
 
-Everything here is on a working grid whose axis 0 is the drawing axis. In-plane lengths are counted in working voxels
-of axes 1 and 2 (which have the same spacing); `aspect` is the slice spacing in those units.
+Everything here is on a working grid whose axis 0 is the drawing axis. In-plane lengths are counted in working
+voxels of axes 1 and 2 (which have the same spacing); `aspect` is the slice spacing in those units.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _RANGE = 1.8
 class KnownSlice:
     """One annotated slice on the working grid.
 
-    position: along axis 0 in working voxels (fractions allowed: the drawing was made on the volume's own slices);
-    signed_distance: (j, i) float32, positive inside the structure, in in-plane voxels.
+    position: along axis 0 in working voxels (fractions allowed: the drawing was made on the volume's own
+    slices); signed_distance: (j, i) float32, positive inside the structure, in in-plane voxels.
     """
 
     position: float
@@ -52,8 +52,9 @@ def signed_distance(mask: np.ndarray, spacing: tuple[float, float] = (1.0, 1.0))
 def image_channels(image: np.ndarray) -> np.ndarray:
     """(IMAGE_CHANNELS, k, j, i) float32 of a finite image: standardised, and histogram-equalised.
 
-    The first keeps contrast as it is; the second spreads the grey levels that most voxels have (soft tissue in CT
-    beside air and bone), whatever the modality. Both are invariant to scale and offset of the intensities.
+    The first keeps contrast as it is; the second spreads the grey levels that most voxels have (soft tissue
+    in CT beside air and bone), whatever the modality. Both are invariant to scale and offset of the
+    intensities.
     """
     image = image.astype(np.float32, copy=False)
     sample = image.reshape(-1)[:: max(1, image.size // 200_000)]
@@ -94,8 +95,9 @@ def shape_interpolation(slices: Sequence[KnownSlice], depth: int, aspect: float)
 def likelihood_ratio(image: np.ndarray, foreground: np.ndarray, background: np.ndarray) -> np.ndarray:
     """Log ratio of the known foreground's and background's joint histograms, everywhere, in +-5.
 
-    image: (k, j, i), histogram-equalised. The histograms are of a voxel's grey level and that of its neighbourhood in
-    the slice, which says more than either under noise. Their smoothing follows how few voxels are known.
+    image: (k, j, i), histogram-equalised. The histograms are of a voxel's grey level and that of its
+    neighbourhood in the slice, which says more than either under noise. Their smoothing follows how few
+    voxels are known.
     """
     smooth = ndimage.uniform_filter(image, (1, 3, 3), mode="nearest")
     levels = [np.clip((one + _RANGE) * ((_BINS - 1) / (2 * _RANGE)), 0, _BINS - 1) for one in (image, smooth)]
@@ -105,7 +107,9 @@ def likelihood_ratio(image: np.ndarray, foreground: np.ndarray, background: np.n
         flat = index[0][known] * _BINS + index[1][known]
         counts = np.bincount(flat, minlength=_BINS * _BINS).astype(float).reshape(_BINS, _BINS)
         blur = 2.5 if len(flat) < 100 else 1.8 if len(flat) < 1000 else 1.2
-        counts = ndimage.gaussian_filter(counts, blur, mode="constant") + 0.05 * max(counts.sum(), 1.0) / _BINS**2
+        counts = (
+            ndimage.gaussian_filter(counts, blur, mode="constant") + 0.05 * max(counts.sum(), 1.0) / _BINS**2
+        )
         histograms.append(counts / counts.sum())
     ratio = np.clip(np.log(histograms[0] / histograms[1]), -5, 5).astype(np.float32)
     return ratio[index[0], index[1]]
@@ -116,8 +120,8 @@ def slice_condition(
 ) -> np.ndarray:
     """(CONDITION_CHANNELS, k, j, i) float32 of one structure annotated on `slices`, ascending by position.
 
-    image: (IMAGE_CHANNELS, k, j, i) from `image_channels`; elsewhere: bool (k, j, i), voxels off the slices known to
-    be something else (other structures).
+    image: (IMAGE_CHANNELS, k, j, i) from `image_channels`; elsewhere: bool (k, j, i), voxels off the slices
+    known to be something else (other structures).
     """
     depth = image.shape[1]
     known = np.full(image.shape[1:], np.nan, np.float32)
@@ -142,7 +146,9 @@ def slice_condition(
     return condition
 
 
-def voxel_condition(image: np.ndarray, foreground: np.ndarray, background: np.ndarray, aspect: float) -> np.ndarray:
+def voxel_condition(
+    image: np.ndarray, foreground: np.ndarray, background: np.ndarray, aspect: float
+) -> np.ndarray:
     """As `slice_condition`, for scribbles: known voxels anywhere, bool (k, j, i) each."""
     condition = np.empty((CONDITION_CHANNELS, *image.shape[1:]), np.float32)
     sampling = (aspect, 1.0, 1.0)

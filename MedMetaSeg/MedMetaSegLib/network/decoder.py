@@ -1,4 +1,4 @@
-"""The decoder: one structure's logits from features, prototypes' similarity and what the painted slices say."""
+"""The decoder: one structure's logits from features, similarity to prototypes, and the painted slices."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from .encoder import Features, residual_block, upsampled
 class Decoder(nn.Module):
     """A U-shaped network over the cached features of the encoder, conditioned on one structure.
 
-    The condition goes down beside the features (fused by 1x1x1 convolutions at each resolution) and up again to the
-    full working grid, where the condition and the slices' own shape interpolation are seen once more, so that a
-    fine boundary survives the strided stem.
+    The condition goes down beside the features (fused by 1x1x1 convolutions at each resolution) and up again
+    to the full working grid, where the condition and the slices' own shape interpolation are seen once more,
+    so that a fine boundary survives the strided stem.
     """
 
-    def __init__(self, condition_channels: int, similarity_channels: int, widths: tuple[int, ...], full: int = 8) -> None:
+    def __init__(
+        self, condition_channels: int, similarity_channels: int, widths: tuple[int, ...], full: int = 8
+    ) -> None:
         super().__init__()
         self.stem = nn.Conv3d(condition_channels, widths[0], 2, stride=2)
         before = (widths[0] + similarity_channels, *widths[:-1])
@@ -46,7 +48,9 @@ class Decoder(nn.Module):
                 x = nn.functional.max_pool3d(x, 2)
             x = block(fuse(torch.cat([features.levels[depth], x], 1)))
             skips.append(x)
-        for rise, block, skip in zip(reversed(self.rise), reversed(self.up), reversed(skips[:-1]), strict=True):
+        for rise, block, skip in zip(
+            reversed(self.rise), reversed(self.up), reversed(skips[:-1]), strict=True
+        ):
             x = block(upsampled(rise(x), skip) + skip)
         x = upsampled(self.shrink(x), condition)
         x = self.full(torch.cat([x, condition], 1))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import torch
 import torch.nn.functional as functional
 from monai.networks.blocks import UnetResBlock
 from torch import Tensor, nn
@@ -26,26 +25,27 @@ def upsampled(x: Tensor, like: Tensor) -> Tensor:
 class Features(NamedTuple):
     """What the encoder knows of an image, at 1/2, 1/4 and 1/8 of its resolution.
 
-    levels: (B, width, k, j, i) each; embedding: (B, E, k, j, i) at 1/2, unit length over channels: the space of
-    the prototypes.
+    levels: (B, width, k, j, i) each; embedding: (B, E, k, j, i) at 1/2, unit length over channels: the space
+    of the prototypes.
     """
 
     levels: tuple[Tensor, ...]
     embedding: Tensor
 
-    def to(self, *args) -> Features:
+    def to(self, *args: Any) -> Features:
         """Every tensor moved or cast, as torch.Tensor.to."""
         return Features(tuple(level.to(*args) for level in self.levels), self.embedding.to(*args))
 
 
 class Encoder(nn.Module):
-    """Residual pyramid on a strided stem, with a top-down path to the embedding (Lin et al., FPN, CVPR 2017)."""
+    """Residual pyramid on a strided stem, a top-down path to the embedding (Lin et al., FPN, CVPR 2017)."""
 
     def __init__(self, in_channels: int, widths: tuple[int, ...], embedding: int) -> None:
         super().__init__()
         self.stem = nn.Conv3d(in_channels, widths[0], 2, stride=2)
         self.blocks = nn.ModuleList(
-            residual_block(before, width) for before, width in zip((widths[0], *widths[:-1]), widths, strict=True)
+            residual_block(before, width)
+            for before, width in zip((widths[0], *widths[:-1]), widths, strict=True)
         )
         self.lateral = nn.ModuleList(nn.Conv3d(width, embedding, 1) for width in widths)
         self.head = nn.Sequential(

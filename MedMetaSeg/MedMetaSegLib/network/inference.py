@@ -1,9 +1,10 @@
-"""Running the network on a working grid: devices, precision, windows, and features kept for the next press."""
+"""Running the network on a working grid: devices, precision, windows, features kept for the next press."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,9 +12,10 @@ from monai.data.utils import compute_importance_map, dense_patch_slices
 from torch import Tensor
 
 from ..errors import Cancelled, InputError
+from .conditions import BACKGROUND, FOREGROUND
 from .encoder import Features
 from .model import STRIDE, FewShotNetwork
-from .prototypes import Prototypes
+from .prototypes import NO_WEIGHT, KnownPoints, Prototypes
 
 DEVICES = ("auto", "cpu", "cuda")
 LAYOUT = torch.channels_last_3d
@@ -22,7 +24,7 @@ _SMALLEST_WINDOW = 32
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """Features of one image, window by window: what is worth keeping between presses (float16, on the CPU)."""
+    """Features of one image, window by window, float16 on the CPU: what is kept between presses."""
 
     shape: tuple[int, int, int]
     windows: tuple[tuple[slice, slice, slice], ...]
@@ -37,7 +39,8 @@ class EncodedImage:
 def chosen_device(name: str) -> tuple[torch.device, str]:
     """The device for "auto", "cpu" or "cuda", and in words why.
 
-    "auto" takes CUDA when a convolution really runs on it. Raises InputError when "cuda" is asked for and does not work.
+    "auto" takes CUDA when a convolution really runs on it. Raises InputError when "cuda" is asked for and
+    does not work.
     """
     if name not in DEVICES:
         raise InputError(f"There is no device '{name}'; use {', '.join(DEVICES)}.")
@@ -47,7 +50,7 @@ def chosen_device(name: str) -> tuple[torch.device, str]:
     if not problem:
         return torch.device("cuda"), torch.cuda.get_device_name()
     if name == "cuda":
-        raise InputError(f"CUDA was asked for, but {problem}: use --device cpu, or mend the driver or the torch installation.")
+        raise InputError(f"CUDA was asked for, but {problem}: use --device cpu, or mend the driver or torch.")
     return torch.device("cpu"), problem
 
 
@@ -55,7 +58,9 @@ def _cuda_problem() -> str:
     if not torch.cuda.is_available():
         return "torch finds no CUDA device"
     try:
-        torch.nn.functional.conv3d(torch.zeros(1, 1, 4, 4, 4, device="cuda"), torch.zeros(1, 1, 3, 3, 3, device="cuda")).cpu()
+        torch.nn.functional.conv3d(
+            torch.zeros(1, 1, 4, 4, 4, device="cuda"), torch.zeros(1, 1, 3, 3, 3, device="cuda")
+        ).cpu()
     except RuntimeError as error:
         return f"CUDA does not work ({str(error).splitlines()[0]})"
     return ""
@@ -63,28 +68,36 @@ def _cuda_problem() -> str:
 
 def is_out_of_memory(error: RuntimeError) -> bool:
     """True for torch's out-of-memory errors, on CUDA and on the CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error) or "not enough memory" in str(error)
+    return (
+        isinstance(error, torch.OutOfMemoryError)
+        or "allocate memory" in str(error)
+        or "not enough memory" in str(error)
+    )
 
 
 class Runner:
     """Holds the network on a device; retries with smaller windows, then on the CPU, when memory runs out.
 
-    Every image is seen as it is and mirrored in the plane, and the two answers are averaged. notes: what had to be
-    changed on the way, in words for the report.
+    Every image is seen as it is and mirrored in the plane, and the two answers are averaged. notes: what had
+    to be changed on the way, in words for the report.
     """
 
     def __init__(self, network: FewShotNetwork, device: torch.device, window: int = 160) -> None:
-        self.network = network.to(device, memory_format=LAYOUT)
+        self.network = network.to(device).to(memory_format=LAYOUT)  # type: ignore[call-overload]
         self.device, self.window = device, window
         self.notes: list[str] = []
 
     def segment(
-        self, image: np.ndarray, condition: np.ndarray, encoded: EncodedImage | None, cancelled: Callable[[], bool]
+        self,
+        image: np.ndarray,
+        condition: np.ndarray,
+        encoded: EncodedImage | None,
+        cancelled: Callable[[], bool],
     ) -> tuple[np.ndarray, EncodedImage]:
         """Logits (k, j, i) float32 of one structure, and the features they came from.
 
-        image (IMAGE_CHANNELS, k, j, i) and condition (CONDITION_CHANNELS, k, j, i), each axis a multiple of 8;
-        encoded: features of the same image from an earlier call, None to make them.
+        image (IMAGE_CHANNELS, k, j, i) and condition (CONDITION_CHANNELS, k, j, i), each axis a multiple of
+        8; encoded: features of the same image from an earlier call, None to make them.
         """
         while True:
             try:
@@ -110,8 +123,7 @@ class Runner:
         self, image: np.ndarray, condition: np.ndarray, encoded: EncodedImage, cancelled: Callable[[], bool]
     ) -> np.ndarray:
         prototypes = self._prototypes(condition, encoded)
-        total = np.zeros(encoded.shape, np.float32)
-        weight = np.zeros(encoded.shape, np.float32) if len(encoded.windows) > 1 else None
+        total, weight = np.zeros(encoded.shape, np.float32), np.zeros(encoded.shape, np.float32)
         for window, features in zip(encoded.windows, encoded.features, strict=True):
             _check(cancelled)
             with self._mode():
@@ -126,43 +138,43 @@ class Runner:
                     features, similarity, self._pair(image, window), self._pair(condition, window)
                 ).float()
             answer = ((logits[0, 0] + logits[1, 0].flip(-1)) / 2).cpu().numpy()
-            if weight is None:
+            if len(encoded.windows) == 1:
                 return answer
-            share = compute_importance_map(answer.shape, mode="gaussian", sigma_scale=0.25).numpy().clip(1e-3)
+            share = compute_importance_map(answer.shape, mode="gaussian", sigma_scale=0.25).numpy()
+            share = np.maximum(share, 1e-3)
             total[window] += share * answer
             weight[window] += share
         return total / weight
 
     def _prototypes(self, condition: np.ndarray, encoded: EncodedImage) -> list[Prototypes]:
         """One set for the image and one for its mirror image, from the known voxels of all windows."""
-        found: list[list[tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]]] = [[], []]
+        found: list[list[KnownPoints]] = [[], []]
         for window, features in zip(encoded.windows, encoded.features, strict=True):
-            with self._mode():
-                features = self._loaded(features)
-                known = self._pair(condition, window)
-                if not bool(known[:, :2].any()):
-                    continue
-                for side in range(2):
-                    found[side].append(self.network.known_points(features.embedding[side], known[side]))
+            known = self._pair(condition, window)
+            if bool(known[:, [FOREGROUND, BACKGROUND]].any()):
+                with self._mode():
+                    embedding = self._loaded(features).embedding
+                    for side in range(2):
+                        found[side].append(self.network.known_points(embedding[side], known[side]))
         with self._mode():
-            return [
-                self.network.prototypes_of(
-                    *(tuple(torch.cat([part[kind][n] for part in parts]) for n in range(2)) for kind in range(2))  # type: ignore[arg-type]
-                )
-                for parts in found
-            ]
+            return [self.network.prototypes_of(*gathered(parts)) for parts in found]
 
     def _loaded(self, features: Features) -> Features:
         features = features.to(self.device, torch.float32)
-        return Features(tuple(level.contiguous(memory_format=LAYOUT) for level in features.levels), features.embedding)
+        return Features(
+            tuple(level.contiguous(memory_format=LAYOUT) for level in features.levels), features.embedding
+        )
 
     def _pair(self, array: np.ndarray, window: tuple[slice, slice, slice]) -> Tensor:
-        part = torch.from_numpy(np.ascontiguousarray(array[(slice(None), *window)]))
+        part = torch.from_numpy(np.ascontiguousarray(array[:, window[0], window[1], window[2]]))
         return torch.stack([part, part.flip(-1)]).to(self.device).contiguous(memory_format=LAYOUT)
 
     def _windows(self, shape: tuple[int, int, int]) -> tuple[tuple[slice, slice, slice], ...]:
         size = [min(n, self.window) for n in shape]
-        step = [n if n == whole else max(STRIDE, n * 5 // 8 // STRIDE * STRIDE) for n, whole in zip(size, shape, strict=True)]
+        step = [
+            n if n == whole else max(STRIDE, n * 5 // 8 // STRIDE * STRIDE)
+            for n, whole in zip(size, shape, strict=True)
+        ]
         return tuple(dense_patch_slices(shape, size, step))
 
     def _mode(self) -> _Mode:
@@ -172,29 +184,49 @@ class Runner:
         """Smaller windows, then the CPU; when neither is left, say so."""
         if self.window > _SMALLEST_WINDOW:
             self.window = max(_SMALLEST_WINDOW, self.window // 2 // STRIDE * STRIDE)
-            self.notes.append(f"Memory ran out on {self.device.type}: went on in windows of {self.window} voxels.")
+            self.notes.append(
+                f"Memory ran out on {self.device.type}: went on in windows of {self.window} voxels."
+            )
         elif self.device.type != "cpu":
             self.device = torch.device("cpu")
             self.network = self.network.to(self.device)
             self.window = 160
             self.notes.append("Memory ran out on the GPU even in small windows: went on on the CPU.")
         else:
-            raise InputError("There is not enough memory to segment this volume: close other programs, or crop it.") from error
+            raise InputError(
+                "There is not enough memory to segment this volume: close other programs, or crop it."
+            ) from error
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def gathered(parts: Sequence[KnownPoints]) -> KnownPoints:
+    """The known points of several windows as if they were one.
+
+    A window in which one side is not known brings a point of no weight for it, which is dropped.
+    """
+    sides = []
+    for side in range(2):
+        points, weights = (torch.cat([part[side][n] for part in parts]) for n in range(2))
+        kept = weights > NO_WEIGHT
+        sides.append((points[kept], weights[kept]) if bool(kept.any()) else (points, weights))
+    return sides[0], sides[1]
 
 
 class _Mode:
     """Inference mode, with mixed precision on CUDA only."""
 
     def __init__(self, device: torch.device) -> None:
-        self._parts = (torch.inference_mode(), torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"))
+        self._parts = (
+            torch.inference_mode(),
+            torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"),
+        )
 
     def __enter__(self) -> None:
         for part in self._parts:
             part.__enter__()
 
-    def __exit__(self, *what) -> None:
+    def __exit__(self, *what: Any) -> None:
         for part in reversed(self._parts):
             part.__exit__(*what)
 

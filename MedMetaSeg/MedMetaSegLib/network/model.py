@@ -47,7 +47,9 @@ class FewShotNetwork(nn.Module):
         self.architecture = architecture or Architecture()
         widths = tuple(self.architecture.widths)
         self.encoder = Encoder(conditions.IMAGE_CHANNELS, widths, self.architecture.embedding)
-        self.decoder = Decoder(conditions.IMAGE_CHANNELS + conditions.CONDITION_CHANNELS, SIMILARITY_CHANNELS, widths)
+        self.decoder = Decoder(
+            conditions.IMAGE_CHANNELS + conditions.CONDITION_CHANNELS, SIMILARITY_CHANNELS, widths
+        )
         self.log_temperature = nn.Parameter(torch.tensor(2.3))
         self.log_ridge = nn.Parameter(torch.tensor(-4.0))
 
@@ -55,7 +57,9 @@ class FewShotNetwork(nn.Module):
         """Features of image (B, IMAGE_CHANNELS, k, j, i); each axis must be a multiple of STRIDE."""
         return self.encoder(image)
 
-    def known_points(self, embedding: Tensor, condition: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    def known_points(
+        self, embedding: Tensor, condition: Tensor
+    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Embedding vectors and weights of the known structure and of the known background, for one volume.
 
         embedding (E, k/2, j/2, i/2), condition (CONDITION_CHANNELS, k, j, i).
@@ -71,7 +75,9 @@ class FewShotNetwork(nn.Module):
         """Prototypes of one structure from one volume's known voxels; shapes as in `known_points`."""
         return self.prototypes_of(*self.known_points(embedding, condition))
 
-    def prototypes_of(self, foreground: tuple[Tensor, Tensor], background: tuple[Tensor, Tensor]) -> Prototypes:
+    def prototypes_of(
+        self, foreground: tuple[Tensor, Tensor], background: tuple[Tensor, Tensor]
+    ) -> Prototypes:
         """Prototypes from points that were gathered window by window."""
         numbers = self.architecture.foreground_prototypes, self.architecture.background_prototypes
         return prototypes_from_points(foreground, background, *numbers, self.log_ridge.exp() + 1e-3)
@@ -85,9 +91,9 @@ class FewShotNetwork(nn.Module):
         return self.decoder(features, similarity, torch.cat([image, condition], 1))
 
     def forward(self, image: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (B, 1, k, j, i), and the scores (B, 2, k/2, j/2, i/2) of vote and border, of B independent volumes.
+        """Logits (B, 1, k, j, i), and the scores (B, 2, k/2, j/2, i/2) of vote and border.
 
-        image (B, IMAGE_CHANNELS, k, j, i), condition (B, CONDITION_CHANNELS, k, j, i).
+        image (B, IMAGE_CHANNELS, k, j, i), condition (B, CONDITION_CHANNELS, k, j, i): B independent volumes.
         """
         features = self.encode(image)
         similarity = torch.stack(

@@ -1,10 +1,11 @@
 """Prototypes: several points in feature space for a structure and for what is around it.
 
-Masked average pooling (Zhang et al., SG-One, 2018) gives one mean; a structure with parts of different appearance
-needs several, as in PPNet (Liu et al., ECCV 2020) and ALPNet (Ouyang et al., ECCV 2020). They are found by spherical
-k-means from a farthest-point start: no random numbers, so the same painting gives the same prototypes. Beside them
-stands the best linear border between structure and background, by ridge regression in closed form (Bertinetto et al.,
-R2-D2, ICLR 2019): differentiable, so the encoder learns features that a few slices suffice to separate.
+Masked average pooling (Zhang et al., SG-One, 2018) gives one mean; a structure with parts of different
+appearance needs several, as in PPNet (Liu et al., ECCV 2020) and ALPNet (Ouyang et al., ECCV 2020). They are
+found by spherical k-means from a farthest-point start: no random numbers, so the same painting gives the same
+prototypes. Beside them stands the best linear border between structure and background, by ridge regression in
+closed form (Bertinetto et al., R2-D2, ICLR 2019): differentiable, so the encoder learns features that a few
+slices suffice to separate.
 """
 
 from __future__ import annotations
@@ -16,14 +17,20 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 MAX_POINTS = 2048
+NO_WEIGHT = 1e-3
 SIMILARITY_CHANNELS = 5
 (BEST_FOREGROUND, BEST_BACKGROUND, MEAN, VOTE, BORDER) = range(SIMILARITY_CHANNELS)
+
+
+KnownPoints = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Vectors (N, E) and weights (N,) of the known foreground, and of the known background."""
 
 
 class Prototypes(NamedTuple):
     """Unit vectors: foreground (P, E), background (Q, E) and the single mean of the foreground (1, E).
 
-    border: (E + 1,), weights and offset of the linear score that is +1 for the structure, -1 for the background.
+    border: (E + 1,), weights and offset of the linear score that is +1 for the structure, -1 for the
+    background.
     """
 
     foreground: Tensor
@@ -56,9 +63,10 @@ def spherical_clusters(points: Tensor, weights: Tensor, number: int, steps: int 
 
 
 def sampled(embedding: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """The vectors (N, E) of embedding (E, k, j, i) where weight (k, j, i) > 0, and their weights; N <= MAX_POINTS.
+    """The vectors (N, E) of embedding (E, k, j, i) where weight (k, j, i) > 0, and their weights (N,).
 
-    Above that, an even stride through the voxels: deterministic, and spread over the whole volume.
+    N is at most MAX_POINTS; above that, an even stride through the voxels: deterministic, and spread over the
+    whole volume.
     """
     where = (weight.reshape(-1) > 0.05).nonzero()[:, 0]
     if len(where) == 0:
@@ -66,16 +74,27 @@ def sampled(embedding: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     if len(where) > MAX_POINTS:
         where = where[torch.linspace(0, len(where) - 1, MAX_POINTS, device=where.device).long()]
     points = embedding.reshape(embedding.shape[0], -1)[:, where].T
-    return points, weight.reshape(-1)[where].clamp(min=1e-3)
+    return points, weight.reshape(-1)[where].clamp(min=NO_WEIGHT)
 
 
-def linear_border(foreground: tuple[Tensor, Tensor], background: tuple[Tensor, Tensor], ridge: Tensor) -> Tensor:
-    """(E + 1,) of the ridge regression of +1 and -1 on known vectors; both sides weigh the same. ridge: scalar > 0."""
-    points = functional.pad(torch.cat([foreground[0], background[0]]), (0, 1), value=1.0)
-    weights = torch.cat([foreground[1] / foreground[1].sum(), background[1] / background[1].sum()])
-    wanted = torch.cat([weights[: len(foreground[1])], -weights[len(foreground[1]) :]])
-    weighted = points.T * weights
-    return torch.linalg.solve(weighted @ points + ridge * torch.eye(points.shape[1], device=points.device), points.T @ wanted)
+def linear_border(
+    foreground: tuple[Tensor, Tensor], background: tuple[Tensor, Tensor], ridge: Tensor
+) -> Tensor:
+    """(E + 1,) of the ridge regression of +1 and -1 on known vectors; both sides weigh the same.
+
+    ridge: scalar > 0.
+    """
+    # Sums over thousands of points, and a solver, need float32: half precision has neither.
+    with torch.autocast(ridge.device.type, enabled=False):
+        vectors = torch.cat([foreground[0], background[0]]).float()
+        points = functional.pad(vectors, (0, 1), value=1.0)
+        sides = (foreground[1].float(), background[1].float())
+        weights = torch.cat([side / side.sum() for side in sides])
+        wanted = torch.cat([weights[: len(foreground[1])], -weights[len(foreground[1]) :]])
+        weighted = points.T * weights
+        return torch.linalg.solve(
+            weighted @ points + ridge * torch.eye(points.shape[1], device=points.device), points.T @ wanted
+        )
 
 
 def prototypes_from_points(
@@ -98,8 +117,8 @@ def prototypes_from_points(
 def similarity_maps(embedding: Tensor, prototypes: Prototypes, temperature: Tensor) -> Tensor:
     """(SIMILARITY_CHANNELS, k, j, i) of embedding (E, k, j, i).
 
-    Best foreground cosine, best background cosine, cosine to the mean, the log ratio of soft votes, and the linear
-    score: each of the last two, thresholded at 0, is a segmentation of its own.
+    Best foreground cosine, best background cosine, cosine to the mean, the log ratio of soft votes, and the
+    linear score: each of the last two, thresholded at 0, is a segmentation of its own.
     """
     flat = embedding.reshape(embedding.shape[0], -1)
     foreground = prototypes.foreground @ flat

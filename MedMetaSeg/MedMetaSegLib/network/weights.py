@@ -1,4 +1,4 @@
-"""The shipped weights: float16 safetensors, with what is needed to rebuild the network and to trust the file."""
+"""The shipped weights: float16 safetensors, with what it takes to rebuild the network and trust the file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ def fingerprint(state: dict[str, torch.Tensor]) -> str:
     """SHA-256 over names, shapes and float16 values, independent of how the file orders them."""
     digest = hashlib.sha256()
     for name in sorted(state):
-        tensor = state[name].detach().to("cpu", torch.float16).contiguous(memory_format=torch.contiguous_format)
+        tensor = (
+            state[name].detach().to("cpu", torch.float16).contiguous(memory_format=torch.contiguous_format)
+        )
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
         digest.update(tensor.numpy().tobytes())
     return digest.hexdigest()
@@ -31,14 +33,23 @@ def fingerprint(state: dict[str, torch.Tensor]) -> str:
 
 def weights_bytes(network: FewShotNetwork, provenance: dict[str, Any]) -> bytes:
     """A weights file of the network, with its architecture, its checksum and where it comes from."""
-    state = {name: tensor.detach().cpu().to(torch.float16).contiguous(memory_format=torch.contiguous_format) for name, tensor in network.state_dict().items()}
+    state = {
+        name: tensor.detach().cpu().to(torch.float16).contiguous(memory_format=torch.contiguous_format)
+        for name, tensor in network.state_dict().items()
+    }
     about = {
         "format": str(FORMAT),
         "architecture": json.dumps(network.architecture.as_dict()),
         "provenance": json.dumps(provenance),
         "sha256": fingerprint(state),
     }
-    return save(state, metadata=about)
+    return save(state, metadata={**about, "about_sha256": _about_fingerprint(about)})
+
+
+def _about_fingerprint(about: dict[str, str]) -> str:
+    """SHA-256 over everything else that the file says of itself."""
+    told = {name: about.get(name) for name in ("format", "architecture", "provenance", "sha256")}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def load_network(path: Path | None = None) -> tuple[FewShotNetwork, dict[str, Any]]:
@@ -48,7 +59,9 @@ def load_network(path: Path | None = None) -> tuple[FewShotNetwork, dict[str, An
     """
     path = Path(path) if path is not None else SHIPPED
     if not path.is_file():
-        raise WeightsError(f"The network's weights are missing: {path}. Reinstall MedMetaSeg, or give a weights file.")
+        raise WeightsError(
+            f"The network's weights are missing: {path}. Reinstall MedMetaSeg, or give a weights file."
+        )
     try:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
@@ -57,10 +70,13 @@ def load_network(path: Path | None = None) -> tuple[FewShotNetwork, dict[str, An
         raise WeightsError(f"The weights file {path} is damaged ({error}). Reinstall MedMetaSeg.") from error
     if about.get("format") != str(FORMAT):
         raise WeightsError(
-            f"The weights file {path} has format {about.get('format')}, this MedMetaSeg reads {FORMAT}: update MedMetaSeg."
+            f"The weights file {path} has format {about.get('format')}, and {FORMAT} can be read: "
+            "update MedMetaSeg."
         )
-    if fingerprint(state) != about.get("sha256"):
-        raise WeightsError(f"The weights file {path} does not match its checksum: it is damaged. Reinstall MedMetaSeg.")
+    if fingerprint(state) != about.get("sha256") or _about_fingerprint(about) != about.get("about_sha256"):
+        raise WeightsError(
+            f"The weights file {path} does not match its checksum: it is damaged. Reinstall MedMetaSeg."
+        )
     options = json.loads(about["architecture"])
     widths, embedding = tuple(options["widths"]), options["embedding"]
     network = FewShotNetwork(

@@ -1,4 +1,4 @@
-"""Grey levels, texture and acquisition of a synthetic anatomy: CT-like, or any contrast a scanner might give."""
+"""Grey levels, texture and acquisition of a synthetic anatomy: CT-like, or any contrast of a scanner."""
 
 from __future__ import annotations
 
@@ -8,9 +8,16 @@ from scipy import ndimage
 from .canvas import Canvas, Rng, smooth_noise
 
 _HOUNSFIELD = {
-    "air": (-1000, 5), "gas": (-850, 120), "fat": (-100, 15), "soft": (45, 28), "muscle": (55, 8), "vessel": (130, 70),
-    "bone": (550, 200), "marrow": (220, 90), "lesion": (60, 40),
-}  # fmt: skip
+    "air": (-1000, 5),
+    "gas": (-850, 120),
+    "fat": (-100, 15),
+    "soft": (45, 28),
+    "muscle": (55, 8),
+    "vessel": (130, 70),
+    "bone": (550, 200),
+    "marrow": (220, 90),
+    "lesion": (60, 40),
+}
 """Mean and spread of each kind of tissue in CT, Hounsfield units."""
 
 
@@ -23,11 +30,17 @@ def rendered(canvas: Canvas) -> np.ndarray:
     image = image + texture[canvas.tissues] * pattern
     spread = float(np.percentile(image, 90) - np.percentile(image, 10)) + 1e-3
     if rng.random() < 0.4:
-        image = image + rng.uniform(0.02, 0.12) * spread * smooth_noise(rng, canvas.shape, rng.uniform(4, 12), canvas.aspect)
+        image = image + rng.uniform(0.02, 0.12) * spread * smooth_noise(
+            rng, canvas.shape, rng.uniform(4, 12), canvas.aspect
+        )
     if rng.random() < 0.4:
-        image = image + rng.uniform(0.05, 0.3) * image * smooth_noise(rng, canvas.shape, rng.uniform(40, 120), canvas.aspect)
+        image = image + rng.uniform(0.05, 0.3) * image * smooth_noise(
+            rng, canvas.shape, rng.uniform(40, 120), canvas.aspect
+        )
     blur = rng.uniform(0.3, 1.3)
-    image = ndimage.gaussian_filter(image, (rng.uniform(0.2, 0.7) if canvas.aspect > 1.5 else blur, blur, blur))
+    image = ndimage.gaussian_filter(
+        image, (rng.uniform(0.2, 0.7) if canvas.aspect > 1.5 else blur, blur, blur)
+    )
     noise = rng.standard_normal(canvas.shape, dtype=np.float32)
     if rng.random() < 0.5:
         noise = ndimage.gaussian_filter(noise, (0, *[rng.uniform(0.4, 1.0)] * 2))
@@ -38,7 +51,9 @@ def rendered(canvas: Canvas) -> np.ndarray:
 
 def _ct_levels(rng: Rng, kinds: list[str]) -> tuple[np.ndarray, np.ndarray]:
     levels = [rng.normal(*_HOUNSFIELD[kind]) for kind in kinds]
-    texture = np.abs(rng.normal(0, 10, len(kinds))) * np.array([2.0 if kind in ("bone", "marrow", "gas") else 1.0 for kind in kinds])
+    texture = np.abs(rng.normal(0, 10, len(kinds))) * np.array(
+        [2.0 if kind in ("bone", "marrow", "gas") else 1.0 for kind in kinds]
+    )
     limit = rng.choice([300.0, 700.0, 2000.0])
     return np.clip(levels, -1000, limit).astype(np.float32), texture.astype(np.float32)
 
@@ -52,7 +67,12 @@ def _any_levels(rng: Rng, kinds: list[str]) -> tuple[np.ndarray, np.ndarray]:
     mode = rng.random()
     levels = []
     for kind in kinds:
-        base = by_kind[kind] if mode < 0.4 or kind == "air" else rng.choice(palette) if mode < 0.75 else rng.standard_normal()
+        if mode < 0.4 or kind == "air":
+            base = by_kind[kind]
+        elif mode < 0.75:
+            base = rng.choice(palette)
+        else:
+            base = rng.standard_normal()
         levels.append(base + stray * rng.standard_normal() * (kind != "air"))
     texture = rng.random(len(kinds)) * rng.choice([0.03, 0.1, 0.25])
     return np.array(levels, np.float32), texture.astype(np.float32)

@@ -1,7 +1,8 @@
 """A deformed block of space on which synthetic anatomy is drawn, structure by structure.
 
-Lengths are in in-plane voxels; the slices (axis 0) may be `aspect` of these apart. Every shape is evaluated on
-coordinates that carry one smooth random displacement, so straight shapes come out organic and fit one another.
+Lengths are in in-plane voxels; the slices (axis 0) may be `aspect` of these apart. Every shape is evaluated
+on coordinates that carry one smooth random displacement, so straight shapes come out organic and fit one
+another.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ def smooth_noise(rng: Rng, shape: tuple[int, int, int], wavelength: float, aspec
         max(2, int(np.ceil(length * step / wavelength)) + 1)
         for length, step in zip(shape, (aspect, 1.0, 1.0), strict=True)
     ]
-    field = torch.from_numpy(rng.standard_normal((1, 1, *coarse), dtype=np.float32))
-    field = functional.interpolate(field, size=shape, mode="trilinear", align_corners=True)[0, 0].numpy()
+    knots = torch.from_numpy(rng.standard_normal((1, 1, *coarse), dtype=np.float32))
+    field = functional.interpolate(knots, size=shape, mode="trilinear", align_corners=True)[0, 0].numpy()
     return field / (field.std() + 1e-6)
 
 
@@ -33,18 +34,19 @@ def random_rotation(rng: Rng) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Shape:
-    """Part of the canvas: `where` are slices of it, `level` is <= 1 inside and grows outward, `core` where inside."""
+    """Part of the canvas: `where` are slices of it, `level` is <= 1 inside and grows outward."""
 
     where: tuple[slice, slice, slice]
     level: np.ndarray
 
     @property
     def core(self) -> np.ndarray:
+        """Bool: where it is inside."""
         return self.level <= 1
 
 
 class Canvas:
-    """Structure and tissue label maps that shapes are painted on; a structure may be made of several tissues."""
+    """Structure and tissue label maps that shapes are painted on; a structure may have several tissues."""
 
     def __init__(self, rng: Rng, shape: tuple[int, int, int], aspect: float) -> None:
         self.rng, self.shape, self.aspect = rng, shape, aspect
@@ -52,7 +54,10 @@ class Canvas:
         axes = [np.arange(n, dtype=np.float32) * step for n, step in zip(shape, (aspect, 1, 1), strict=True)]
         self.coordinates = np.stack(np.meshgrid(*axes, indexing="ij"))
         self.reach = 0.0
-        for wavelength, amplitude in ((rng.uniform(25, 60), rng.uniform(1, 6)), (rng.uniform(8, 20), rng.uniform(0, 1.2))):
+        for wavelength, amplitude in (
+            (rng.uniform(25, 60), rng.uniform(1, 6)),
+            (rng.uniform(8, 20), rng.uniform(0, 1.2)),
+        ):
             for axis in range(3):
                 self.coordinates[axis] += amplitude * smooth_noise(rng, shape, wavelength, aspect)
             self.reach += 2.5 * amplitude
@@ -62,7 +67,7 @@ class Canvas:
         self.number = 0
 
     def box(self, low: np.ndarray, high: np.ndarray) -> tuple[slice, slice, slice] | None:
-        """The slices that can hold coordinates between low and high (3,), or None when that is off the canvas."""
+        """The slices that can hold coordinates between low and high (3,); None when off the canvas."""
         steps = np.array([self.aspect, 1, 1])
         first = np.floor((low - self.reach) / steps).astype(int).clip(0)
         last = np.minimum(np.ceil((high + self.reach) / steps).astype(int) + 1, self.shape)
@@ -70,13 +75,16 @@ class Canvas:
             return None
         return tuple(slice(a, b) for a, b in zip(first, last, strict=True))  # type: ignore[return-value]
 
-    def superquadric(self, centre: np.ndarray, radii: np.ndarray, rotation: np.ndarray, power: float = 2.0) -> Shape | None:
+    def superquadric(
+        self, centre: np.ndarray, radii: np.ndarray, rotation: np.ndarray, power: float = 2.0
+    ) -> Shape | None:
         """An ellipsoid (power 2) or something boxier; radii along the columns of rotation."""
         half = np.abs(rotation) @ radii
         where = self.box(centre - half, centre + half)
         if where is None:
             return None
-        local = self.coordinates[(slice(None), *where)] - centre[:, None, None, None].astype(np.float32)
+        k, j, i = where
+        local = self.coordinates[:, k, j, i] - centre[:, None, None, None].astype(np.float32)
         turned = np.tensordot(rotation.T / radii[:, None], local, 1).astype(np.float32)
         return Shape(where, (np.abs(turned) ** power).sum(0) ** (1 / power))
 
@@ -91,8 +99,11 @@ class Canvas:
             part = self.box(np.minimum(start, end) - reach, np.maximum(start, end) + reach)
             if part is None:
                 continue
-            inner = tuple(slice(p.start - w.start, p.stop - w.start) for p, w in zip(part, where, strict=True))
-            local = self.coordinates[(slice(None), *part)] - start[:, None, None, None].astype(np.float32)
+            inner = tuple(
+                slice(p.start - w.start, p.stop - w.start) for p, w in zip(part, where, strict=True)
+            )
+            k, j, i = part
+            local = self.coordinates[:, k, j, i] - start[:, None, None, None].astype(np.float32)
             along = (end - start).astype(np.float32)
             step = np.tensordot(along, local, 1) / max(float(along @ along), 1e-6)
             step = step.clip(0, 1)
@@ -110,8 +121,13 @@ class Canvas:
         self.number += 1
         return self.number
 
-    def paint(self, shape: Shape | None, kind: str, structure: int | None = None, inside: np.ndarray | None = None) -> int:
-        """Paint a shape (only where `inside` (k, j, i) holds, if given) as a structure of one or two tissues."""
+    def paint(
+        self, shape: Shape | None, kind: str, structure: int | None = None, inside: np.ndarray | None = None
+    ) -> int:
+        """Paint a shape as a structure of one or two tissues; only where `inside` (k, j, i) holds, if given.
+
+        structure: its number, a new one if None. Returns the number.
+        """
         structure = self.new_structure() if structure is None else structure
         if shape is None:
             return structure

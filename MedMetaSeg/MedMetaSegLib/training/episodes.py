@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy import ndimage
@@ -28,7 +29,10 @@ _MIN_VOXELS = 40
 
 @dataclass(frozen=True)
 class Episode:
-    """image (2, k, j, i), condition (C, k, j, i), target (1, k, j, i), all float32, every axis a multiple of 16: few shapes, many batches."""
+    """image (2, k, j, i), condition (C, k, j, i) and target (1, k, j, i), float32; shots: annotated slices.
+
+    Every axis is a multiple of 16: few shapes, many batches.
+    """
 
     image: np.ndarray
     condition: np.ndarray
@@ -37,7 +41,7 @@ class Episode:
 
 
 def annotated_slices(rng: Rng, present: np.ndarray, number: int) -> list[int]:
-    """`number` distinct slices out of those where the structure is present (ascending indices), mostly spread evenly."""
+    """At most `number` of the slices where the structure is present (ascending), mostly spread evenly."""
     low, high = int(present[0]), int(present[-1])
     if rng.random() < 0.3:
         return sorted(int(k) for k in rng.choice(present, min(number, len(present)), replace=False))
@@ -49,7 +53,7 @@ def annotated_slices(rng: Rng, present: np.ndarray, number: int) -> list[int]:
 
 
 def episodes(rng: Rng, anatomy: Anatomy, number: int) -> Iterator[Episode]:
-    """At most `number` episodes cut from one anatomy; structures too small to be shown and found are passed over."""
+    """At most `number` episodes cut from one anatomy; structures too small to be found are passed over."""
     for _ in range(number):
         turned = _turned(rng, anatomy)
         found = _target(rng, turned.structures)
@@ -69,7 +73,7 @@ def _turned(rng: Rng, anatomy: Anatomy) -> Anatomy:
 
 
 def _target(rng: Rng, structures: np.ndarray) -> np.ndarray | None:
-    """The mask of one structure, small ones preferred over what their volume would give; sometimes one part of it."""
+    """The mask of one structure, or of one part of it; small ones come more often than their volume says."""
     sizes = np.bincount(structures.reshape(-1))
     sizes[0] = 0
     sizes[(sizes < _MIN_VOXELS) | (sizes > 0.5 * structures.size)] = 0
@@ -112,8 +116,8 @@ def _episode(rng: Rng, anatomy: Anatomy, mask: np.ndarray) -> Episode | None:
 
 
 def _region(rng: Rng, anatomy: Anatomy, mask: np.ndarray, slices: Sequence[int]) -> Box:
-    """The region that would be searched at run time, its margins varied, cut at random where it is too large."""
-    box = Box.around(mask[list(slices)].any(0), slices)
+    """The region searched at run time, its margins varied, cut at random where it is too large."""
+    box = Box.around(np.asarray(mask[list(slices)].any(0)), slices)
     low, high = margins(box.shape, slices, anatomy.aspect)
     stretch = rng.uniform(0.7, 1.6, (2, 3))
     box = box.grown(low * stretch[0], high * stretch[1]).clipped(mask.shape)
@@ -143,7 +147,9 @@ def _others(rng: Rng, structures: np.ndarray, mask: np.ndarray) -> np.ndarray | 
         return None
     known = np.zeros(mask.shape, bool)
     labels = np.setdiff1d(np.unique(structures[~mask]), [0])
-    for label in rng.choice(labels, min(len(labels), int(rng.integers(1, 8))), replace=False) if len(labels) else []:
+    if len(labels):
+        labels = rng.choice(labels, min(len(labels), int(rng.integers(1, 8))), replace=False)
+    for label in labels:
         other = (structures == label) & ~mask
         present = np.flatnonzero(other.any((1, 2)))
         for k in annotated_slices(rng, present, int(rng.integers(1, 6))):
@@ -166,7 +172,7 @@ def _stroke(rng: Rng, strokes: np.ndarray, region: np.ndarray) -> None:
     points = np.argwhere(region)
     corners = points[rng.integers(0, len(points), int(rng.integers(1, 5)))]
     strokes[tuple(corners[0])] = True
-    for start, end in zip(corners[:-1], corners[1:], strict=True):
+    for start, end in pairwise(corners):
         line = np.linspace(start, end, 2 * int(np.abs(end - start).max()) + 2).round().astype(int)
         line = line[region[tuple(line.T)]]
         strokes[tuple(line.T)] = True

@@ -1,7 +1,8 @@
 """Real patients as a source of episodes: their own labels, and supervoxels as structures no one had to draw.
 
-Supervoxels as pseudo-structures are from self-supervised few-shot segmentation (Ouyang et al., SSL-ALPNet, ECCV 2020;
-Hansen et al., ADNet, MedIA 2022), here in 3D: connected regions of one range of the smoothed grey levels.
+Supervoxels as pseudo-structures are from self-supervised few-shot segmentation (Ouyang et al., SSL-ALPNet,
+ECCV 2020; Hansen et al., ADNet, MedIA 2022), here in 3D: connected regions of one range of the smoothed grey
+levels.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ _MIN_VOXELS = 150
 
 
 def real_anatomies(data: Path) -> Sequence[Anatomy]:
-    """Anatomies of every patient in a data folder that training may use, at several scales and levels of detail.
+    """Anatomies of every patient that training may use in a data folder, at several scales and details.
 
-    Held-out and development patients (`evaluation.cases`) are never read. Raises InputError when none is left.
+    Held-out and development patients (`evaluation.cases`) are never read. Raises InputError when none is
+    left.
     """
     cases = [case for case in read_cases(data) if not is_held_out(case) and not is_for_development(case)]
     if not cases:
@@ -55,7 +57,9 @@ def case_anatomies(case: Case) -> list[Anatomy]:
         own = _shrunk(labels.astype(np.uint8), shape, step, sitk.sitkNearestNeighbor).astype(np.int16)
         aspect = slice_mm * step[0] / (pixel_mm * factor)
         for smoothing, ranges in DETAIL:
-            found.append(Anatomy(image, _with_supervoxels(image, own, aspect, smoothing, ranges), float(aspect)))
+            found.append(
+                Anatomy(image, _with_supervoxels(image, own, aspect, smoothing, ranges), float(aspect))
+            )
     return found
 
 
@@ -64,15 +68,29 @@ def _shrunk(array: np.ndarray, shape: Sequence[int], step: Sequence[float], inte
     if interpolator == sitk.sitkLinear:
         for axis, factor in enumerate(reversed(step)):
             if factor > 1.05:
-                image = sitk.RecursiveGaussian(image, 0.45 * (factor**2 - 1) ** 0.5, False, sitk.RecursiveGaussianImageFilter.ZeroOrder, axis)
+                image = sitk.RecursiveGaussian(
+                    image,
+                    0.45 * (factor**2 - 1) ** 0.5,
+                    False,
+                    sitk.RecursiveGaussianImageFilter.ZeroOrder,
+                    axis,
+                )
     origin = [(s - 1) / 2 for s in reversed(step)]
     small = sitk.Resample(
-        image, list(reversed(shape)), sitk.Transform(), interpolator, origin, list(reversed(step)), [1, 0, 0, 0, 1, 0, 0, 0, 1]
+        image,
+        list(reversed(shape)),
+        sitk.Transform(),
+        interpolator,
+        origin,
+        list(reversed(step)),
+        [1, 0, 0, 0, 1, 0, 0, 0, 1],
     )
     return sitk.GetArrayFromImage(small)
 
 
-def _with_supervoxels(image: np.ndarray, own: np.ndarray, aspect: float, smoothing: float, ranges: int) -> np.ndarray:
+def _with_supervoxels(
+    image: np.ndarray, own: np.ndarray, aspect: float, smoothing: float, ranges: int
+) -> np.ndarray:
     """int16 structures: the patient's own labels, and numbered after them the supervoxels of the rest."""
     smooth = ndimage.gaussian_filter(image, (smoothing / aspect, smoothing, smoothing))
     levels = image_channels(smooth)[1]

@@ -18,14 +18,15 @@ Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 def _collated(alike: Sequence[Episode]) -> Batch:
     image, condition, target = (
-        torch.from_numpy(np.stack([getattr(one, name) for one in alike])) for name in ("image", "condition", "target")
+        torch.from_numpy(np.stack([getattr(one, name) for one in alike]))
+        for name in ("image", "condition", "target")
     )
     return image, condition, target
 
 
 @dataclass(frozen=True)
 class EpisodeStream(IterableDataset):
-    """Synthetic anatomies, and with probability `real_share` real ones; batches of episodes of one shape, shuffled.
+    """Batches of episodes of one shape, shuffled, from synthetic and, at `real_share`, real anatomies.
 
     real: anatomies of real patients, see `real.real_anatomies`; seed: differs for every resumption.
     """

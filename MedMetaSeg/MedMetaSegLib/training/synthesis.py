@@ -1,9 +1,9 @@
-"""Synthetic anatomies: packed organs, vessels, bowel, bones that repeat, hollow organs, sheets and many small lesions.
+"""Synthetic anatomies: packed organs, vessels, bowel, bones that repeat, hollow organs, sheets, lesions.
 
-Nothing here copies a patient; what is imitated is what makes anatomy hard to segment from a few slices: neighbours
-of equal grey level, thin and branching shapes, structures that repeat along the body, organs of mixed appearance,
-thick slices and fields of view that cut them. After SynthSeg (Billot et al., MedIA 2023), with contrasts drawn anew
-for every volume.
+Nothing here copies a patient; what is imitated is what makes anatomy hard to segment from a few slices:
+neighbours of equal grey level, thin and branching shapes, structures that repeat along the body, organs of
+mixed appearance, thick slices and fields of view that cut them. After SynthSeg (Billot et al., MedIA 2023),
+with contrasts drawn anew for every volume.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from .canvas import Canvas, Rng, random_rotation, smooth_noise
 class Anatomy:
     """An image with every structure known: what episodes are cut from.
 
-    image: (k, j, i) float32; structures: (k, j, i) int16, 0 is none; aspect: slice spacing in in-plane voxels.
+    image: (k, j, i) float32; structures: (k, j, i) int16, 0 is none; aspect: slice spacing in in-plane
+    voxels.
     """
 
     image: np.ndarray
@@ -29,7 +30,7 @@ class Anatomy:
 
 
 def random_anatomy(rng: Rng, side: int = 88) -> Anatomy:
-    """One synthetic anatomy of at most about side^3 voxels; slices up to 6 in-plane voxels thick in one of two."""
+    """One synthetic anatomy of at most about side^3 voxels; half of them have slices up to 6 voxels thick."""
     aspect = 1.0 if rng.random() < 0.5 else float(np.exp(rng.uniform(0, np.log(6))))
     extent = rng.uniform(0.75, 1.1, 3) * side
     shape = (max(8, int(extent[0] * rng.uniform(1.0, 1.3) / aspect)), int(extent[1]), int(extent[2]))
@@ -63,8 +64,12 @@ def _ground(canvas: Canvas) -> None:
     region = np.argmax(fields, 0)
     body = np.ones(canvas.shape, bool)
     if rng.random() < 0.45:
-        radii = (np.array([3.0, rng.uniform(0.38, 0.6), rng.uniform(0.38, 0.6)]) * canvas.extent).astype(np.float32)
-        outline = canvas.superquadric(canvas.extent / 2, radii, np.eye(3, dtype=np.float32), rng.choice([2, 2.5, 3]))
+        radii = (np.array([3.0, rng.uniform(0.38, 0.6), rng.uniform(0.38, 0.6)]) * canvas.extent).astype(
+            np.float32
+        )
+        outline = canvas.superquadric(
+            canvas.extent / 2, radii, np.eye(3, dtype=np.float32), rng.choice([2, 2.5, 3])
+        )
         if outline is not None:
             body = np.zeros(canvas.shape, bool)
             body[outline.where] = outline.core
@@ -83,7 +88,10 @@ def _organs(canvas: Canvas) -> None:
     for _ in range(int(rng.integers(2, 12))):
         radii = np.exp(rng.uniform(np.log(3), np.log(30), 1)) * np.exp(rng.uniform(-0.5, 0.5, 3))
         shape = canvas.superquadric(
-            _point(canvas), radii.astype(np.float32), random_rotation(rng), float(rng.choice([1.6, 2, 2, 2.5, 3.5]))
+            _point(canvas),
+            radii.astype(np.float32),
+            random_rotation(rng),
+            float(rng.choice([1.6, 2, 2, 2.5, 3.5])),
         )
         if shape is not None and rng.random() < 0.5:
             lobes = smooth_noise(rng, shape.level.shape, rng.uniform(6, 25), canvas.aspect)
@@ -91,7 +99,9 @@ def _organs(canvas: Canvas) -> None:
         canvas.paint(shape, "soft")
 
 
-def _walk(canvas: Canvas, start: np.ndarray, direction: np.ndarray, steps: int, stride: float, wander: float) -> np.ndarray:
+def _walk(
+    canvas: Canvas, start: np.ndarray, direction: np.ndarray, steps: int, stride: float, wander: float
+) -> np.ndarray:
     """A path (steps + 1, 3) that turns at random and is turned back at the canvas's borders."""
     points = [start]
     for _ in range(steps):
@@ -121,7 +131,11 @@ def _vessels(canvas: Canvas) -> None:
             at = int(rng.integers(1, len(trunk)))
             branch = _walk(canvas, trunk[at], rng.standard_normal(3), int(rng.integers(3, 9)), 5, 0.3)
             thin = np.linspace(0.8, 0.4, len(branch)) * taper[at]
-            canvas.paint(canvas.tube(branch, np.maximum(thin, 0.9)), "vessel", structure if rng.random() < 0.6 else None)
+            canvas.paint(
+                canvas.tube(branch, np.maximum(thin, 0.9)),
+                "vessel",
+                structure if rng.random() < 0.6 else None,
+            )
 
 
 def _bowel(canvas: Canvas) -> None:
@@ -129,23 +143,34 @@ def _bowel(canvas: Canvas) -> None:
     rng = canvas.rng
     for _ in range(int(rng.integers(1, 3))):
         radius = float(rng.uniform(3, 9))
-        path = _walk(canvas, _point(canvas, 0.2), rng.standard_normal(3), int(rng.integers(12, 40)), radius * 1.2, 0.55)
-        radii = radius * np.exp(0.25 * rng.standard_normal(len(path)).cumsum() / np.sqrt(np.arange(1, len(path) + 1)))
+        path = _walk(
+            canvas, _point(canvas, 0.2), rng.standard_normal(3), int(rng.integers(12, 40)), radius * 1.2, 0.55
+        )
+        radii = radius * np.exp(
+            0.25 * rng.standard_normal(len(path)).cumsum() / np.sqrt(np.arange(1, len(path) + 1))
+        )
         structure = canvas.paint(canvas.tube(path, radii), "soft")
         if rng.random() < 0.7:
             for kind in ("soft", "gas", "vessel"):
                 first = int(rng.integers(0, len(path) - 3))
                 part = slice(first, first + int(rng.integers(3, 12)))
                 if rng.random() < 0.6 and len(path[part]) > 1:
-                    canvas.paint(canvas.tube(path[part], radii[part] * rng.uniform(0.5, 0.85)), kind, structure)
+                    canvas.paint(
+                        canvas.tube(path[part], radii[part] * rng.uniform(0.5, 0.85)), kind, structure
+                    )
 
 
 def _spine(canvas: Canvas) -> None:
-    """Vertebrae that repeat along the slices' axis, discs between them, processes behind; each its own structure."""
+    """Vertebrae that repeat along the slices' axis, discs between them, processes behind.
+
+    Each is its own structure, or all of them are one.
+    """
     rng = canvas.rng
     pitch = float(rng.uniform(9, 24))
     size = pitch * rng.uniform(0.55, 0.9)
-    axis = _walk(canvas, np.array([-pitch, *_point(canvas, 0.25)[1:]]), np.array([1.0, 0, 0]), 20, pitch, 0.06)
+    axis = _walk(
+        canvas, np.array([-pitch, *_point(canvas, 0.25)[1:]]), np.array([1.0, 0, 0]), 20, pitch, 0.06
+    )
     tilt = np.eye(3, dtype=np.float32)
     behind = np.array([0, rng.choice([-1, 1]), 0]) if rng.random() < 0.8 else np.array([0, 0, 1])
     joined = rng.random() < 0.25
@@ -153,15 +178,35 @@ def _spine(canvas: Canvas) -> None:
     processes = rng.random() < 0.8
     for centre in axis[axis[:, 0] < canvas.extent[0] + pitch]:
         bone = all_bones if joined else canvas.new_structure()
-        disc = canvas.superquadric(centre + [pitch / 2, 0, 0], np.array([pitch * 0.2, size, size], np.float32), tilt, 3)
+        disc = canvas.superquadric(
+            centre + [pitch / 2, 0, 0], np.array([pitch * 0.2, size, size], np.float32), tilt, 3
+        )
         canvas.paint(disc, "soft", all_discs if rng.random() < 0.8 else None)
         if processes:
-            lamina = [centre + behind * size, centre + behind * size * 1.6 + [pitch * 0.15, 0, 0], centre + behind * size * 2.5 + [pitch * 0.4, 0, 0]]
-            canvas.paint(canvas.tube(np.array(lamina, np.float32), np.array([0.25, 0.28, 0.2]) * size), "bone", bone)
+            lamina = [
+                centre + behind * size,
+                centre + behind * size * 1.6 + [pitch * 0.15, 0, 0],
+                centre + behind * size * 2.5 + [pitch * 0.4, 0, 0],
+            ]
+            canvas.paint(
+                canvas.tube(np.array(lamina, np.float32), np.array([0.25, 0.28, 0.2]) * size), "bone", bone
+            )
             across = np.cross(behind, [1, 0, 0]) * size * 1.7
-            sides = [centre + behind * size * 1.2 - across, centre + behind * size * 1.1, centre + behind * size * 1.2 + across]
-            canvas.paint(canvas.tube(np.array(sides, np.float32), np.array([0.15, 0.3, 0.15]) * size), "bone", bone)
-        canvas.paint(canvas.superquadric(centre, np.array([pitch * 0.38, size, size * rng.uniform(0.95, 1.3)], np.float32), tilt, 3), "bone", bone)
+            sides = [
+                centre + behind * size * 1.2 - across,
+                centre + behind * size * 1.1,
+                centre + behind * size * 1.2 + across,
+            ]
+            canvas.paint(
+                canvas.tube(np.array(sides, np.float32), np.array([0.15, 0.3, 0.15]) * size), "bone", bone
+            )
+        canvas.paint(
+            canvas.superquadric(
+                centre, np.array([pitch * 0.38, size, size * rng.uniform(0.95, 1.3)], np.float32), tilt, 3
+            ),
+            "bone",
+            bone,
+        )
     if processes:
         canal = axis + behind * size * 1.25
         canvas.paint(canvas.tube(canal.astype(np.float32), np.full(len(canal), size * 0.28)), "soft")
@@ -176,7 +221,8 @@ def _ribs(canvas: Canvas) -> None:
     slope = rng.uniform(0, 12)
     span = np.linspace(rng.uniform(0, 2), rng.uniform(2.5, 5), 14)
     for base in np.arange(-slope, canvas.extent[0], pitch):
-        arc = np.stack([base + slope * np.sin(span / 2), centre[1] + radii[0] * np.cos(span), centre[2] + radii[1] * np.sin(span)], 1)
+        k, j = base + slope * np.sin(span / 2), centre[1] + radii[0] * np.cos(span)
+        arc = np.stack([k, j, centre[2] + radii[1] * np.sin(span)], 1)
         canvas.paint(canvas.tube(arc.astype(np.float32), np.full(len(arc), radius)), "bone")
 
 
@@ -184,12 +230,16 @@ def _hollow(canvas: Canvas) -> None:
     """Wall and cavity: two structures (a ventricle and its muscle) or one (a stomach, a bladder)."""
     rng = canvas.rng
     for _ in range(int(rng.integers(1, 4))):
-        radii = (np.exp(rng.uniform(np.log(5), np.log(24))) * np.exp(rng.uniform(-0.35, 0.35, 3))).astype(np.float32)
+        radii = (np.exp(rng.uniform(np.log(5), np.log(24))) * np.exp(rng.uniform(-0.35, 0.35, 3))).astype(
+            np.float32
+        )
         shape = canvas.superquadric(_point(canvas, 0.1), radii, random_rotation(rng), 2)
         structure = canvas.paint(shape, "soft")
         if shape is not None:
             shape.level[...] /= rng.uniform(0.55, 0.9)
-            canvas.paint(shape, str(rng.choice(["vessel", "soft", "gas"])), structure if rng.random() < 0.4 else None)
+            canvas.paint(
+                shape, str(rng.choice(["vessel", "soft", "gas"])), structure if rng.random() < 0.4 else None
+            )
 
 
 def _sheet(canvas: Canvas) -> None:
@@ -197,7 +247,8 @@ def _sheet(canvas: Canvas) -> None:
     rng = canvas.rng
     field = smooth_noise(rng, canvas.shape, rng.uniform(30, 70), canvas.aspect)
     level = rng.uniform(-0.6, 0.6)
-    slope = np.sqrt(sum((g / s) ** 2 for g, s in zip(np.gradient(field), (canvas.aspect, 1, 1), strict=True))) + 1e-3
+    gradient = zip(np.gradient(field), (canvas.aspect, 1, 1), strict=True)
+    slope = np.sqrt(sum((change / step) ** 2 for change, step in gradient)) + 1e-3
     mask = np.abs(field - level) / slope < rng.uniform(1.2, 5)
     canvas.structures[mask] = canvas.new_structure()
     canvas.tissues[mask] = canvas.new_tissue("soft")
@@ -238,11 +289,16 @@ def _lesions(canvas: Canvas) -> None:
     many = rng.random() < 0.5
     structure = canvas.new_structure()
     kind = str(rng.choice(["lesion", "soft"]))
-    host = canvas.structures == canvas.structures[tuple(rng.integers(0, canvas.shape))] if rng.random() < 0.5 else None
+    host = None
+    if rng.random() < 0.5:
+        host = canvas.structures == canvas.structures[tuple(rng.integers(0, canvas.shape))]
     for _ in range(int(rng.integers(4, 30)) if many else 1):
-        size = np.exp(rng.uniform(np.log(1.3), np.log(5))) if many else np.exp(rng.uniform(np.log(3), np.log(18)))
+        smallest, largest = (1.3, 5.0) if many else (3.0, 18.0)
+        size = np.exp(rng.uniform(np.log(smallest), np.log(largest)))
         radii = (size * np.exp(rng.uniform(-0.4, 0.4, 3))).astype(np.float32)
         shape = canvas.superquadric(_point(canvas), radii, random_rotation(rng), 2)
         if shape is not None:
-            shape.level[...] += rng.uniform(0, 0.35) * smooth_noise(rng, shape.level.shape, max(4.0, size), canvas.aspect)
+            shape.level[...] += rng.uniform(0, 0.35) * smooth_noise(
+                rng, shape.level.shape, max(4.0, size), canvas.aspect
+            )
         canvas.paint(shape, kind, structure, host)

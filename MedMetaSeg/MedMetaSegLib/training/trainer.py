@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as functional
@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from ..errors import InputError
 from ..network import conditions
+from ..network.inference import LAYOUT, chosen_device
 from ..network.model import Architecture, FewShotNetwork
 from ..network.weights import weights_bytes
 from .real import real_anatomies
@@ -45,7 +46,11 @@ class Schedule:
     def rate(self, step: int, seconds: float) -> float:
         """Linear warm-up, then half a cosine over the time that the run was given."""
         done = min(1.0, seconds / (60 * self.minutes))
-        return self.learning_rate * min(1.0, (step + 1) / self.warm_up_steps) * (0.5 + 0.5 * math.cos(math.pi * done) + 0.01)
+        return (
+            self.learning_rate
+            * min(1.0, (step + 1) / self.warm_up_steps)
+            * (0.5 + 0.5 * math.cos(math.pi * done) + 0.01)
+        )
 
 
 class Run:
@@ -53,7 +58,7 @@ class Run:
 
     def __init__(self, folder: Path, schedule: Schedule, device: torch.device, resume: bool) -> None:
         self.folder, self.schedule, self.device = folder, schedule, device
-        self.network = FewShotNetwork(Architecture()).to(device, memory_format=torch.channels_last_3d)
+        self.network = FewShotNetwork(Architecture()).to(device).to(memory_format=LAYOUT)  # type: ignore[call-overload]
         self.averaged = torch.optim.swa_utils.AveragedModel(
             self.network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(schedule.average)
         )
@@ -67,7 +72,9 @@ class Run:
         checkpoint = folder / CHECKPOINT
         if checkpoint.exists():
             if not resume:
-                raise InputError(f"{checkpoint} exists: continue it with --resume, or choose another folder with --out.")
+                raise InputError(
+                    f"{checkpoint} exists: continue it with --resume, or choose another folder with --out."
+                )
             self._restore(torch.load(checkpoint, map_location=device, weights_only=True))
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -89,16 +96,21 @@ class Run:
         part = self.folder / (CHECKPOINT + ".part")
         torch.save(state, part)
         os.replace(part, self.folder / CHECKPOINT)
-        about = {"steps": self.step, "hours": round(self.seconds / 3600, 2), "device": str(self.device), **asdict(self.schedule)}
+        about = {
+            "steps": self.step,
+            "hours": round(self.seconds / 3600, 2),
+            "device": str(self.device),
+            **asdict(self.schedule),
+        }
         part = self.folder / (WEIGHTS + ".part")
-        part.write_bytes(weights_bytes(self.averaged.module, about))
+        part.write_bytes(weights_bytes(cast(FewShotNetwork, self.averaged.module), about))
         os.replace(part, self.folder / WEIGHTS)
 
     def learn(self, image: Tensor, condition: Tensor, target: Tensor) -> dict[str, float]:
         """One step on one batch of episodes; returns its loss and Dice off the annotated voxels."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.schedule.rate(self.step, self.seconds)
-        with torch.autocast(self.device.type, enabled=self.device.type == "cuda"):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             logits, votes = self.network(image, condition)
         logits, votes = logits.float(), votes.float()
         small = functional.avg_pool3d(target, 2)
@@ -107,7 +119,9 @@ class Run:
         own = functional.binary_cross_entropy_with_logits(votes, small.expand_as(votes))
         loss = loss + PROTOTYPE_LOSS * own
         if not torch.isfinite(loss):
-            raise RuntimeError(f"The loss is {loss.item()} at step {self.step}: resume from the last checkpoint.")
+            raise RuntimeError(
+                f"The loss is {loss.item()} at step {self.step}: resume from the last checkpoint."
+            )
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -144,26 +158,30 @@ def _dice(predicted: Tensor, truth: Tensor, where: Tensor) -> float:
 
 def _to_device(stream: DataLoader, device: torch.device) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     for image, condition, target in stream:
-        layout = torch.channels_last_3d
         yield (
-            image.to(device, memory_format=layout),
-            condition.to(device, memory_format=layout),
-            target.to(device, memory_format=layout),
+            image.to(device, memory_format=LAYOUT),
+            condition.to(device, memory_format=LAYOUT),
+            target.to(device, memory_format=LAYOUT),
         )
 
 
 def train(
-    folder: Path, schedule: Schedule, *, device: str = "cpu", resume: bool = False, workers: int = 1,
-    data: Path | None = None, seed: int = 0,
+    folder: Path,
+    schedule: Schedule,
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    workers: int = 1,
+    data: Path | None = None,
+    seed: int = 0,
 ) -> Run:
     """Learn until `schedule.minutes` are used up; weights and checkpoint are in `folder`.
 
-    data: a folder with a manifest of real cases to mix in (held-out patients are never read); None: synthetic only.
-    Raises InputError when a checkpoint is there and resume is False, or CUDA is asked for and absent.
+    device: "auto", "cpu" or "cuda"; data: a folder with a manifest of real cases to mix in (held-out patients
+    are never read), None: synthetic only. Raises InputError when a checkpoint is there and resume is False,
+    or when CUDA is asked for and does not work.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("CUDA was asked for, and torch finds no CUDA device: use --device cpu, or install a CUDA torch.")
-    run = Run(folder, schedule, torch.device(device), resume)
+    run = Run(folder, schedule, chosen_device(device)[0], resume)
     real = real_anatomies(data) if data is not None else ()
     stream = EpisodeStream(seed=seed + 7919 * run.starts, real=real, real_share=schedule.real_share)
     loader = DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=8 if workers else None)
@@ -183,8 +201,15 @@ def train(
 
 
 def main(
-    minutes: float, resume: bool = False, device: str = "cpu", out: Path = Path("out/training"),
-    data: Path | None = None, workers: int = 1, seed: int = 0,
+    minutes: float,
+    resume: bool = False,
+    device: str = "auto",
+    out: Path = Path("out/training"),
+    data: Path | None = None,
+    workers: int = 1,
+    seed: int = 0,
 ) -> Run:
     """The command `train`; see `train` for what the arguments are."""
-    return train(out, Schedule(minutes=minutes), device=device, resume=resume, workers=workers, data=data, seed=seed)
+    return train(
+        out, Schedule(minutes=minutes), device=device, resume=resume, workers=workers, data=data, seed=seed
+    )

@@ -1,0 +1,216 @@
+"""Running the network: windows, memory that runs out, precision and devices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from MedMetaSegLib.errors import Cancelled, InputError
+from MedMetaSegLib.network import inference
+from MedMetaSegLib.network.inference import EncodedImage, Runner, chosen_device, is_out_of_memory
+from network_phantom import annotated, tiny_network
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SHAPE = (32, 48, 40)
+CPU = torch.device("cpu")
+
+
+def runner(window: int = 160, device: torch.device = CPU) -> Runner:
+    return Runner(tiny_network(), device, window)
+
+
+def never() -> bool:
+    return False
+
+
+def logits_of(one: Runner, encoded: EncodedImage | None = None) -> tuple[np.ndarray, EncodedImage]:
+    return one.segment(*annotated(SHAPE), encoded, never)
+
+
+def short_of_memory(one: Runner, voxels: int, error: Exception) -> list[tuple[int, ...]]:
+    """Let decoding fail with `error` above so many voxels; returns the shapes that were decoded."""
+    decode, done = one.network.decode, []
+
+    def decode_small(features, similarity, image, condition):
+        if image[0, 0].numel() > voxels:
+            raise error
+        done.append(tuple(image.shape[2:]))
+        return decode(features, similarity, image, condition)
+
+    one.network.decode = decode_small
+    return done
+
+
+# ---- whole and in windows
+
+
+def test_logits_have_the_shape_of_the_image_and_are_float32() -> None:
+    logits, encoded = logits_of(runner())
+    assert logits.shape == SHAPE
+    assert logits.dtype == np.float32
+    assert np.isfinite(logits).all()
+    assert encoded.shape == SHAPE
+    assert len(encoded.windows) == 1
+
+
+def test_windows_cover_the_whole_image_and_agree_with_the_whole() -> None:
+    whole, _ = logits_of(runner())
+    parts, encoded = logits_of(runner(window=32))
+    covered = np.zeros(SHAPE, bool)
+    for window in encoded.windows:
+        covered[window] = True
+    assert covered.all()
+    assert len(encoded.windows) > 1
+    assert parts.shape == whole.shape
+    assert np.isfinite(parts).all()
+    assert np.corrcoef(parts.ravel(), whole.ravel())[0, 1] > 0.8
+
+
+def test_every_axis_of_a_window_is_a_multiple_of_the_stride() -> None:
+    for window in logits_of(runner(window=32))[1].windows:
+        assert all((part.stop - part.start) % inference.STRIDE == 0 for part in window)
+
+
+def test_an_image_and_its_mirror_image_get_mirrored_logits() -> None:
+    one, (image, condition) = runner(), annotated(SHAPE)
+    logits, _ = one.segment(image, condition, None, never)
+    mirrored, _ = one.segment(image[..., ::-1], condition[..., ::-1], None, never)
+    np.testing.assert_allclose(mirrored[..., ::-1], logits, atol=2e-3)
+
+
+def test_kept_features_give_the_same_logits_without_encoding_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = runner()
+    first, encoded = logits_of(one)
+    monkeypatch.setattr(one.network, "encode", pytest.fail)
+    again, kept = logits_of(one, encoded)
+    np.testing.assert_array_equal(again, first)
+    assert kept is encoded
+
+
+def test_features_are_kept_in_half_precision_and_counted() -> None:
+    _, encoded = logits_of(runner())
+    tensors = [encoded.features[0].embedding, *encoded.features[0].levels]
+    assert {one.dtype for one in tensors} == {torch.float16}
+    assert {one.device.type for one in tensors} == {"cpu"}
+    assert encoded.bytes == sum(2 * one.numel() for one in tensors)
+
+
+def test_cancelling_stops_before_the_next_window() -> None:
+    asked = []
+    one = runner(window=32)
+    with pytest.raises(Cancelled):
+        one.segment(*annotated(SHAPE), None, lambda: asked.append(None) is None and len(asked) > 3)
+    assert len(asked) == 4
+
+
+# ---- memory
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_when_memory_runs_out_smaller_windows_are_used_and_noted(error: Exception) -> None:
+    one = runner(window=64)
+    done = short_of_memory(one, 32**3, error)
+    logits, encoded = logits_of(one)
+    assert logits.shape == SHAPE
+    assert np.isfinite(logits).all()
+    assert set(done) == {(32, 32, 32)}
+    assert one.window == 32
+    assert encoded.windows == one._windows(SHAPE)
+    assert one.notes == ["Memory ran out on cpu: went on in windows of 32 voxels."]
+
+
+def test_features_of_larger_windows_are_made_anew_when_memory_runs_out() -> None:
+    one = runner(window=64)
+    _, encoded = logits_of(one)
+    short_of_memory(one, 32**3, torch.OutOfMemoryError())
+    logits, smaller = logits_of(one, encoded)
+    assert len(smaller.windows) > len(encoded.windows)
+    np.testing.assert_allclose(logits, logits_of(runner(window=32))[0], atol=1e-5)
+
+
+def test_when_even_small_windows_do_not_fit_the_user_is_told() -> None:
+    one = runner()
+    short_of_memory(one, 0, torch.OutOfMemoryError())
+    with pytest.raises(InputError, match="not enough memory"):
+        logits_of(one)
+
+
+def test_another_error_is_not_taken_for_a_lack_of_memory() -> None:
+    one = runner()
+    short_of_memory(one, 0, RuntimeError("shapes do not match"))
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        logits_of(one)
+    assert one.notes == []
+    assert not is_out_of_memory(RuntimeError("shapes do not match"))
+
+
+# ---- devices and precision
+
+
+def test_the_cpu_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, seen = runner(), set()
+    for name in ("encode", "decode"):
+        called = getattr(one.network, name)
+
+        def noted(*tensors, called: Callable = called):
+            result = called(*tensors)
+            parts = (result,) if isinstance(result, torch.Tensor) else result.levels
+            seen.update(part.dtype for part in parts)
+            return result
+
+        monkeypatch.setattr(one.network, name, noted)
+    logits_of(one)
+    assert seen == {torch.float32}
+
+
+def test_cuda_asked_for_where_there_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match="--device cpu"):
+        chosen_device("cuda")
+
+
+def test_auto_takes_the_cpu_where_cuda_is_absent_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert chosen_device("auto") == (CPU, "torch finds no CUDA device")
+
+
+def test_auto_takes_the_cpu_where_cuda_is_there_but_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("no kernel image is available for execution on the device\nCompile with ...")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.nn.functional, "conv3d", broken)
+    monkeypatch.setattr(torch, "zeros", lambda *shape, device=None: torch.ones(shape))
+    device, why = chosen_device("auto")
+    assert device == CPU
+    assert "no kernel image" in why
+    assert "\n" not in why
+    with pytest.raises(InputError, match="no kernel image"):
+        chosen_device("cuda")
+
+
+def test_a_device_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(InputError, match="auto, cpu, cuda"):
+        chosen_device("tpu")
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
+@pytest.mark.parametrize("window", [160, 32])
+def test_cuda_and_the_cpu_agree(window: int) -> None:
+    expected, _ = logits_of(runner(window))
+    found, encoded = logits_of(runner(window, torch.device("cuda")))
+    assert found.dtype == np.float32
+    assert encoded.features[0].embedding.device.type == "cpu"
+    assert np.abs(found - expected).mean() < 0.02 * np.abs(expected).mean() + 0.01
+    assert ((found > 0) == (expected > 0)).mean() > 0.99
