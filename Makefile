@@ -4,6 +4,7 @@
 VENV := .venv/bin
 ARGS ?=
 MINUTES ?= 40
+DATA ?= ../shared/data
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint benchmark train clean
@@ -14,7 +15,7 @@ help:
 	  'make demo IMAGE=ct.nii.gz SUPPORT=painted.nii.gz    the same on your own files' \
 	  'make test       run every test (ARGS="-k phantom" for some)' \
 	  'make lint       ruff and mypy' \
-	  'make benchmark  accuracy and time against the baselines (ARGS="--help" for what can be chosen)' \
+	  'make benchmark  accuracy and time against the baselines (DATA=../shared/data)' \
 	  'make train      meta-train the network anew (MINUTES=40, ARGS="--help")' \
 	  'make clean      remove what the other targets wrote; the environment in .venv stays' \
 	  'make setup      the environment alone'
@@ -34,7 +35,7 @@ lint: setup
 	@$(VENV)/mypy
 
 benchmark: setup
-	@$(VENV)/medmetaseg benchmark $(ARGS)
+	@$(VENV)/medmetaseg benchmark --data $(DATA) --out docs $(ARGS)
 
 train: setup
 	@$(VENV)/medmetaseg train --minutes $(MINUTES) $(ARGS)

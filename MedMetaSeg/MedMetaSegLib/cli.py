@@ -139,12 +139,20 @@ def train(
     device: Device = "auto",
     workers: Annotated[int, typer.Option(help="Processes that make episodes.", min=0)] = 1,
     seed: Annotated[int, typer.Option(help="The same seed makes the same episodes.")] = 0,
+    start: Annotated[Path | None, typer.Option(help="Weights to begin with; random ones without.")] = None,
 ) -> None:
-    """Meta-train the network anew."""
+    """Meta-train the network, anew or from given weights."""
     from .training import trainer
 
     trainer.main(
-        minutes=minutes, out=out, data=data, resume=resume, device=device, workers=workers, seed=seed
+        minutes=minutes,
+        out=out,
+        data=data,
+        resume=resume,
+        device=device,
+        workers=workers,
+        seed=seed,
+        start=start,
     )
 
 

@@ -86,7 +86,8 @@ def test_going_on_beyond_the_drawn_slices_costs_more_the_farther_and_nothing_bet
     penalty = beyond_penalty(grid, painted.slices)[:, 0, 0]
     first, last = (int(np.rint(grid.to_working(np.array(n), 0))) for n in (18, 30))
     assert not penalty[first : last + 1].any()
-    assert (np.diff(penalty[last + 2 :]) > 0).all() and (np.diff(penalty[: first - 1]) < 0).all()
+    assert (np.diff(penalty[last + 2 :]) > 0).all()
+    assert (np.diff(penalty[: first - 1]) < 0).all()
 
 
 def test_one_drawn_slice_says_nothing_about_how_far_its_structure_goes() -> None:

@@ -237,3 +237,16 @@ def test_a_few_steps_lower_the_loss_on_cuda(tiny: None, tmp_path: Path) -> None:
     shown = [part.to(device) for part in one_batch()]
     losses = [run.learn(*shown)["loss"] for _ in range(12)]
     assert losses[-1] < 0.8 * losses[0]
+
+
+def test_training_may_begin_with_given_weights_and_says_so(tmp_path: Path, one_thread: None) -> None:
+    schedule = Schedule(minutes=1.0)
+    first = Run(tmp_path / "first", schedule, torch.device("cpu"), resume=False)
+    first.save()
+    weights = tmp_path / "first" / "medmetaseg.safetensors"
+    second = Run(tmp_path / "second", schedule, torch.device("cpu"), resume=False, start=weights)
+    for name, value in second.network.state_dict().items():
+        assert torch.equal(value.half(), first.averaged.module.state_dict()[name].half())
+    second.save()
+    again = Run(tmp_path / "second", schedule, torch.device("cpu"), resume=True)
+    assert again.began_with["steps"] == 0

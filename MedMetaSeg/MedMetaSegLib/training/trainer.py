@@ -21,7 +21,7 @@ from ..errors import InputError
 from ..network import conditions
 from ..network.inference import LAYOUT, chosen_device
 from ..network.model import Architecture, FewShotNetwork
-from ..network.weights import weights_bytes
+from ..network.weights import load_network, weights_bytes
 from .real import real_anatomies
 from .stream import EpisodeStream
 
@@ -56,9 +56,15 @@ class Schedule:
 class Run:
     """The state of one training run in a folder: network, moving average, optimiser, time spent."""
 
-    def __init__(self, folder: Path, schedule: Schedule, device: torch.device, resume: bool) -> None:
+    def __init__(
+        self, folder: Path, schedule: Schedule, device: torch.device, resume: bool, start: Path | None = None
+    ) -> None:
         self.folder, self.schedule, self.device = folder, schedule, device
-        self.network = FewShotNetwork(Architecture()).to(device).to(memory_format=LAYOUT)  # type: ignore[call-overload]
+        network: FewShotNetwork = FewShotNetwork(Architecture())
+        self.began_with: dict[str, Any] = {}
+        if start:
+            network, self.began_with = load_network(start)
+        self.network = network.train().to(device).to(memory_format=LAYOUT)  # type: ignore[call-overload]
         self.averaged = torch.optim.swa_utils.AveragedModel(
             self.network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(schedule.average)
         )
@@ -82,6 +88,7 @@ class Run:
         self.averaged.load_state_dict(state["averaged"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.seconds, self.starts = state["step"], state["seconds"], state["starts"] + 1
+        self.began_with = state["began_with"]
 
     def save(self) -> None:
         """Checkpoint and weights, each whole or not at all."""
@@ -92,16 +99,19 @@ class Run:
             "step": self.step,
             "seconds": self.seconds,
             "starts": self.starts,
+            "began_with": self.began_with,
         }
         part = self.folder / (CHECKPOINT + ".part")
         torch.save(state, part)
         os.replace(part, self.folder / CHECKPOINT)
-        about = {
+        about: dict[str, Any] = {
             "steps": self.step,
             "hours": round(self.seconds / 3600, 2),
             "device": str(self.device),
             **asdict(self.schedule),
         }
+        if self.began_with:
+            about["began_with"] = {name: self.began_with.get(name) for name in ("sha256", "steps")}
         part = self.folder / (WEIGHTS + ".part")
         part.write_bytes(weights_bytes(cast(FewShotNetwork, self.averaged.module), about))
         os.replace(part, self.folder / WEIGHTS)
@@ -174,14 +184,15 @@ def train(
     workers: int = 1,
     data: Path | None = None,
     seed: int = 0,
+    start: Path | None = None,
 ) -> Run:
     """Learn until `schedule.minutes` are used up; weights and checkpoint are in `folder`.
 
     device: "auto", "cpu" or "cuda"; data: a folder with a manifest of real cases to mix in (held-out patients
-    are never read), None: synthetic only. Raises InputError when a checkpoint is there and resume is False,
-    or when CUDA is asked for and does not work.
+    are never read), None: synthetic only; start: weights to begin with, None: random ones. Raises InputError
+    when a checkpoint is there and resume is False, or when CUDA is asked for and does not work.
     """
-    run = Run(folder, schedule, chosen_device(device)[0], resume)
+    run = Run(folder, schedule, chosen_device(device)[0], resume, start)
     real = real_anatomies(data) if data is not None else ()
     stream = EpisodeStream(seed=seed + 7919 * run.starts, real=real, real_share=schedule.real_share)
     loader = DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=8 if workers else None)
@@ -208,8 +219,10 @@ def main(
     data: Path | None = None,
     workers: int = 1,
     seed: int = 0,
+    start: Path | None = None,
 ) -> Run:
     """The command `train`; see `train` for what the arguments are."""
+    schedule = Schedule(minutes=minutes)
     return train(
-        out, Schedule(minutes=minutes), device=device, resume=resume, workers=workers, data=data, seed=seed
+        out, schedule, device=device, resume=resume, workers=workers, data=data, seed=seed, start=start
     )
