@@ -208,6 +208,7 @@ def test_the_command_passes_its_options_on(monkeypatch: pytest.MonkeyPatch, tmp_
         "seed": 9,
         "resume": True,
         "device": "cpu",
+        "start": None,
     }
 
 
