@@ -256,3 +256,28 @@ def test_the_real_segmenter_takes_a_segmentation_turned_after_painting(scene, re
     world = at.voxelsInWorld(volumeNode)
     result, liver = at.segmentAt(node, "Segment_1", world), at.segmentAt(paintedNode, "Segment_1", world)
     assert result[liver].mean() >= 0.99
+
+
+@pytest.mark.parametrize(
+    ("name", "reference"),
+    [
+        ("volume under a linear transform", "no transforms"),
+        ("segmentation under a linear transform", "no transforms"),
+        ("both under one linear transform", "no transforms"),
+        ("each under its own rigid transform", "oblique"),
+        ("oblique", "no transforms"),
+    ],
+)
+def test_the_shipped_network_answers_alike_under_transforms(scene, name, reference):  # noqa: F811
+    from MedMetaSegLib.scene import SceneLogic
+    from MedMetaSegLib.segmenter import Segmenter
+
+    segmenter, found = Segmenter.load("cpu"), []
+    for wanted in (name, reference):
+        volumeNode, paintedNode = next(one for one in fx.PLACEMENTS if one.name == wanted).build(scene)
+        node = SceneLogic(load=lambda device: segmenter).segment(volumeNode, paintedNode)
+        world = at.voxelsInWorld(volumeNode)
+        found.append([at.segmentAt(node, one, world) for one in ("Segment_1", "Segment_2")])
+    for one, other in zip(*found, strict=True):
+        assert one.any()
+        assert at.dice(one, other) >= 0.99
