@@ -6,6 +6,7 @@ What is cheap to find wrong is found first, and torch is imported only when ever
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -142,6 +143,8 @@ def train(
     start: Annotated[Path | None, typer.Option(help="Weights to begin with; random ones without.")] = None,
 ) -> None:
     """Meta-train the network, anew or from given weights."""
+    # Before numpy is loaded: episodes solve many small systems, where BLAS threads only wait for one another.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from .training import trainer
 
     trainer.main(

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from .geometry import Geometry
-from .structure import PaintedStructure, region
+from .structure import PaintedStructure, drawn_in_parts, region
 from .support import Support
 
 _DRAWN = 255
@@ -95,30 +95,19 @@ def without_islands(mask: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     """The mask without small islands that nothing drawn speaks for.
 
     An island (26-connected) stays when it touches a drawn voxel, when it is at least a tenth of the largest
-    part, or when the drawing itself is of many parts (lesions, vessels): more than two on the average slice
-    that holds any. Then only specks of one voxel go.
+    part, or when the drawing itself is of many parts (lesions, vessels; `drawn_in_parts`). Then
+    only specks of one voxel go.
     """
     parts, count = ndimage.label(mask, _TOUCHING)
     if count < 2:
         return mask
     sizes = np.bincount(parts.reshape(-1))
     sizes[0] = 0
-    least = 2 if _drawn_in_parts(drawn) else ISLAND_SHARE * sizes.max()
+    least = 2 if drawn_in_parts(drawn) else ISLAND_SHARE * sizes.max()
     keep = sizes >= least
     keep[np.unique(parts[drawn & mask])] = True
     keep[0] = False
     return keep[parts]
-
-
-def _drawn_in_parts(drawn: np.ndarray) -> bool:
-    """Whether the drawing has more than two parts on the average drawn slice."""
-    filled = [np.flatnonzero(drawn.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
-    axis = int(np.argmin([len(f) for f in filled]))
-    planes = np.moveaxis(drawn, axis, 0)[filled[axis]]
-    return (
-        len(planes) > 0
-        and sum(ndimage.label(plane, np.ones((3, 3)))[1] for plane in planes) / len(planes) > 2
-    )
 
 
 def _on_block(painted: PaintedStructure, where: tuple[slice, ...]) -> np.ndarray:

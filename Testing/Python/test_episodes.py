@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from MedMetaSegLib.errors import InputError
 from MedMetaSegLib.evaluation.cases import is_for_development, is_held_out, read_cases
@@ -47,7 +48,7 @@ def test_an_anatomy_is_an_image_with_every_structure_known(seed: int) -> None:
     assert np.ptp(anatomy.image) > 0
     assert anatomy.structures.max() >= 2
     assert anatomy.structures.min() >= 0
-    assert 1 <= anatomy.aspect <= 6
+    assert 1 <= anatomy.aspect <= 8
 
 
 def test_a_seed_makes_the_same_anatomy_and_episodes_every_time() -> None:
@@ -59,6 +60,15 @@ def test_a_seed_makes_the_same_anatomy_and_episodes_every_time() -> None:
         assert one.shots == again.shots
         for name in ("image", "condition", "target"):
             np.testing.assert_array_equal(getattr(one, name), getattr(again, name))
+
+
+def test_scattered_lesions_are_many_and_are_asked_for_as_a_whole() -> None:
+    anatomies = (random_anatomy(np.random.default_rng(seed), 56) for seed in range(20))
+    anatomy = next(one for one in anatomies if one.scattered)
+    lesions = anatomy.structures == anatomy.scattered
+    assert ndimage.label(lesions)[1] > 3
+    found = list(episodes(np.random.default_rng(0), anatomy, 12))
+    assert sum(ndimage.label(one.target[0])[1] > 3 for one in found) >= len(found) / 4
 
 
 def test_another_seed_makes_another_anatomy() -> None:

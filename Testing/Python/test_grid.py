@@ -14,6 +14,7 @@ from MedMetaSegLib.grid import (
     ALONG,
     FINEST,
     MAX_VOXELS,
+    MAX_VOXELS_IN_PARTS,
     Bounds,
     sampled_back,
     sampled_image,
@@ -56,6 +57,17 @@ def test_a_large_organ_in_fine_voxels_is_seen_coarsely_and_within_the_budget() -
     grid = grid_for(painted, geometry)
     assert np.prod(grid.shape) <= MAX_VOXELS
     assert grid.in_plane_mm >= 300 * 0.7 / ALONG * 0.8
+
+
+def test_a_structure_in_many_parts_is_seen_more_finely_than_one_whole_as_large() -> None:
+    geometry = level((182, 218, 182), (1.0, 1.0, 1.0))
+    whole = drawn((70, 110, 100), (60, 55, 40))
+    spots = np.zeros_like(whole.mask)
+    spots[:, ::9, ::9] = whole.mask[:, ::9, ::9]
+    spots[:, 0, 0] = spots[:, -1, -1] = True
+    fine, coarse = (grid_for(one, geometry) for one in (replace(whole, mask=spots), whole))
+    assert fine.in_plane_mm < 0.9 * coarse.in_plane_mm
+    assert MAX_VOXELS < np.prod(fine.shape) <= MAX_VOXELS_IN_PARTS
 
 
 def test_a_thin_long_structure_is_seen_finely() -> None:

@@ -12,9 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from .appearance_model import appearance_log_odds, voxel_features
+from .geodesic import geodesic_preference
+
 IMAGE_CHANNELS = 2
-(FOREGROUND, BACKGROUND, SHAPE, DISTANCE, LIKELIHOOD, ASPECT) = range(6)
-CONDITION_CHANNELS = 6
+(FOREGROUND, BACKGROUND, SHAPE, DISTANCE, LIKELIHOOD, ASPECT, APPEARANCE, GEODESIC) = range(8)
+CONDITION_CHANNELS = 8
 
 SHAPE_LIMIT = 20.0
 """Signed distances are cut here, in in-plane voxels."""
@@ -167,3 +170,5 @@ def _finish(condition: np.ndarray, image: np.ndarray, aspect: float) -> None:
     foreground, background = condition[FOREGROUND] > 0, condition[BACKGROUND] > 0
     condition[LIKELIHOOD] = likelihood_ratio(image[1], foreground, background) / 3
     condition[ASPECT] = np.log2(max(aspect, 1e-3)) / 2
+    condition[APPEARANCE] = appearance_log_odds(voxel_features(image, aspect), foreground, background) / 3
+    condition[GEODESIC] = geodesic_preference(image[0], foreground, background, aspect)

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from ..errors import WeightsError
+from .conditions import CONDITION_CHANNELS, IMAGE_CHANNELS
 from .model import Architecture, FewShotNetwork
 
 FORMAT = 1
@@ -78,6 +79,12 @@ def load_network(path: Path | None = None) -> tuple[FewShotNetwork, dict[str, An
             f"The weights file {path} does not match its checksum: it is damaged. Reinstall MedMetaSeg."
         )
     options = json.loads(about["architecture"])
+    channels = options["image_channels"], options["condition_channels"]
+    if channels != (IMAGE_CHANNELS, CONDITION_CHANNELS):
+        raise WeightsError(
+            f"The weights file {path} is for a network with {channels[0]} + {channels[1]} input channels, "
+            f"and this version has {IMAGE_CHANNELS} + {CONDITION_CHANNELS}: use its own weights."
+        )
     widths, embedding = tuple(options["widths"]), options["embedding"]
     network = FewShotNetwork(
         Architecture(widths, embedding, options["foreground_prototypes"], options["background_prototypes"])

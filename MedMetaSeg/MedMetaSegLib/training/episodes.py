@@ -21,10 +21,14 @@ from ..roi import STRIDE, Box, margins, padding_to_stride
 from .canvas import Rng, smooth_noise
 from .synthesis import Anatomy
 
-MAX_VOXELS = 50**3
+MAX_VOXELS = 42**3
 """Of an episode; larger regions are cut at random, as a sliding window would."""
 _SHOTS = np.array([0.14, 0.14, 0.24, 0.1, 0.16, 0.07, 0.06, 0.04, 0.05])
 _MIN_VOXELS = 40
+_STEADY = 0.75
+"""Share of a slice that an unsteady hand still draws: it strays at borders and misses no lesion."""
+_SCATTERED = 0.6
+"""How often an anatomy with many small lesions is asked for these."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ def episodes(rng: Rng, anatomy: Anatomy, number: int) -> Iterator[Episode]:
     """At most `number` episodes cut from one anatomy; structures too small to be found are passed over."""
     for _ in range(number):
         turned = _turned(rng, anatomy)
-        found = _target(rng, turned.structures)
+        found = _target(rng, turned)
         if found is not None:
             episode = _episode(rng, turned, found)
             if episode is not None:
@@ -68,12 +72,20 @@ def _turned(rng: Rng, anatomy: Anatomy) -> Anatomy:
     order = rng.permutation(3) if 0.8 < anatomy.aspect < 1.25 else np.array([0, *(1 + rng.permutation(2))])
     flips = tuple(slice(None, None, int(rng.choice([-1, 1]))) for _ in range(3))
     return Anatomy(
-        anatomy.image.transpose(order)[flips], anatomy.structures.transpose(order)[flips], anatomy.aspect
+        anatomy.image.transpose(order)[flips],
+        anatomy.structures.transpose(order)[flips],
+        anatomy.aspect,
+        anatomy.scattered,
     )
 
 
-def _target(rng: Rng, structures: np.ndarray) -> np.ndarray | None:
+def _target(rng: Rng, anatomy: Anatomy) -> np.ndarray | None:
     """The mask of one structure, or of one part of it; small ones come more often than their volume says."""
+    structures = anatomy.structures
+    if anatomy.scattered and rng.random() < _SCATTERED:
+        mask = structures == anatomy.scattered
+        if np.count_nonzero(mask) >= _MIN_VOXELS:
+            return mask
     sizes = np.bincount(structures.reshape(-1))
     sizes[0] = 0
     sizes[(sizes < _MIN_VOXELS) | (sizes > 0.5 * structures.size)] = 0
@@ -82,11 +94,12 @@ def _target(rng: Rng, structures: np.ndarray) -> np.ndarray | None:
     chance = sizes**0.35
     mask = structures == rng.choice(len(sizes), p=chance / chance.sum())
     if rng.random() < 0.6:
-        parts, count = ndimage.label(mask)
+        box = ndimage.find_objects(mask.view(np.uint8))[0]
+        parts, count = ndimage.label(mask[box])
         volumes = np.bincount(parts.reshape(-1))[1:]
         if count > 1 and volumes.max() >= _MIN_VOXELS:
             volumes[volumes < _MIN_VOXELS] = 0
-            mask = parts == 1 + rng.choice(count, p=volumes / volumes.sum())
+            mask[box] = parts == 1 + rng.choice(count, p=volumes / volumes.sum())
     return mask
 
 
@@ -136,7 +149,7 @@ def _drawn(rng: Rng, mask: np.ndarray) -> np.ndarray:
     if mask.any() and rng.random() < 0.2:
         wobble = smooth_noise(rng, (1, *mask.shape), rng.uniform(5, 15))[0] * rng.uniform(0.2, 0.7)
         moved = distance + wobble + rng.uniform(-0.4, 0.4)
-        if (moved > 0).any():
+        if np.count_nonzero(mask & (moved > 0)) > _STEADY * np.count_nonzero(mask):
             return np.clip(moved, -SHAPE_LIMIT, SHAPE_LIMIT).astype(np.float32)
     return distance
 

@@ -34,7 +34,7 @@ class EpisodeStream(IterableDataset):
     seed: int
     real: Sequence[Anatomy] = field(default=())
     real_share: float = 0.3
-    episodes_each: int = 4
+    episodes_each: int = 6
     batch: int = 2
     shuffle: int = 12
 

@@ -21,17 +21,18 @@ class Anatomy:
     """An image with every structure known: what episodes are cut from.
 
     image: (k, j, i) float32; structures: (k, j, i) int16, 0 is none; aspect: slice spacing in in-plane
-    voxels.
+    voxels; scattered: number of a structure of many small parts that is meant to be asked for, 0: none.
     """
 
     image: np.ndarray
     structures: np.ndarray
     aspect: float
+    scattered: int = 0
 
 
 def random_anatomy(rng: Rng, side: int = 88) -> Anatomy:
-    """One synthetic anatomy of at most about side^3 voxels; half of them have slices up to 6 voxels thick."""
-    aspect = 1.0 if rng.random() < 0.5 else float(np.exp(rng.uniform(0, np.log(6))))
+    """One synthetic anatomy of at most about side^3 voxels; half of them have slices up to 8 voxels thick."""
+    aspect = 1.0 if rng.random() < 0.5 else float(np.exp(rng.uniform(0, np.log(8))))
     extent = rng.uniform(0.75, 1.1, 3) * side
     shape = (max(8, int(extent[0] * rng.uniform(1.0, 1.3) / aspect)), int(extent[1]), int(extent[2]))
     canvas = Canvas(rng, shape, aspect)
@@ -43,7 +44,8 @@ def random_anatomy(rng: Rng, side: int = 88) -> Anatomy:
         chosen[index](canvas)
     if rng.random() < 0.45:
         _lesions(canvas)
-    return Anatomy(rendered(canvas), canvas.structures, aspect)
+    scattered = _scattered(canvas) if rng.random() < 0.25 else 0
+    return Anatomy(rendered(canvas), canvas.structures, aspect, scattered)
 
 
 def _point(canvas: Canvas, margin: float = 0.0) -> np.ndarray:
@@ -302,3 +304,43 @@ def _lesions(canvas: Canvas) -> None:
                 rng, shape.level.shape, max(4.0, size), canvas.aspect
             )
         canvas.paint(shape, kind, structure, host)
+
+
+def _scattered(canvas: Canvas) -> int:
+    """Many small lesions, most of them in clusters inside one host, among unmarked spots of a similar grey.
+
+    Returns the number of the structure that they are.
+    """
+    rng = canvas.rng
+    structure = canvas.new_structure()
+    at = tuple(rng.integers(0, canvas.shape))
+    host = canvas.structures == canvas.structures[at]
+    if host.mean() < 0.05:
+        host = canvas.structures > 0
+    places = np.argwhere(host)
+    if not len(places):
+        return 0
+    tissue = canvas.new_tissue("lesion")
+    look_alike = canvas.new_tissue("lesion") if rng.random() < 0.5 else tissue
+    centres = places[rng.integers(0, len(places), int(rng.integers(2, 7)))]
+    spread = rng.uniform(4, 20)
+    for _ in range(int(rng.integers(8, 60))):
+        centre = _point(canvas)
+        if rng.random() < 0.8:
+            middle = centres[rng.integers(len(centres))] * [canvas.aspect, 1, 1]
+            centre = (middle + spread * rng.standard_normal(3)).astype(np.float32)
+        size = np.exp(rng.uniform(np.log(0.9), np.log(5.0)))
+        radii = (size * np.exp(rng.uniform(-0.5, 0.5, 3))).astype(np.float32)
+        shape = canvas.superquadric(centre, radii, random_rotation(rng), 2)
+        if shape is None:
+            continue
+        mask = shape.core & (host[shape.where] | (rng.random() < 0.1))
+        canvas.structures[shape.where][mask] = structure
+        canvas.tissues[shape.where][mask] = tissue
+    for _ in range(int(rng.integers(0, 12))):
+        radii = np.exp(rng.uniform(np.log(1.0), np.log(6.0), 3)).astype(np.float32)
+        shape = canvas.superquadric(_point(canvas), radii, random_rotation(rng), 2)
+        if shape is not None:
+            mask = shape.core & ~host[shape.where] & (canvas.structures[shape.where] != structure)
+            canvas.tissues[shape.where][mask] = look_alike
+    return structure
