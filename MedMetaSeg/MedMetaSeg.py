@@ -104,6 +104,14 @@ class MedMetaSegLogic(ScriptedLoadableModuleLogic):
             cancelled=cancelled,
         )
 
+    def learn(self, pairs: Sequence[tuple[Any, Any]], path: str, **options: Any) -> None:
+        """Learn a task from (volume node, segmentation node) pairs into a file; see SceneLogic.learn."""
+        self._scene.learn(pairs, path, **options)
+
+    def apply(self, path: str, volumeNode: Any, outputSegmentationNode: Any = None, **options: Any) -> Any:
+        """Segment a task's structures in a volume without painting; see SceneLogic.apply."""
+        return self._scene.apply(path, volumeNode, outputSegmentationNode, **options)
+
 
 class MedMetaSegTest(ScriptedLoadableModuleTest):
     """Runs in the application on a made-up volume; needs PyTorch and fails without it."""

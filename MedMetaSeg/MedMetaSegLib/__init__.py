@@ -6,6 +6,9 @@ from MedMetaSegLib import Segmenter, Support, Volume
     result = Segmenter.load(device="auto").segment(volume, support)
     result.labels            # (k, j, i) on the volume's own grid
 
+    task = segmenter.learn([(volume, support)])
+    segmenter.apply(task, Volume.read("next_patient.nii.gz"))
+
 Importing this package imports nothing else; a name is loaded when it is first used.
 """
 
@@ -19,10 +22,11 @@ if TYPE_CHECKING:
     from .segmentation import Segmentation
     from .segmenter import Segmenter
     from .support import Support
+    from .task import Task
     from .volume import Volume
 
 __version__ = "0.1.0"
-__all__ = ["Cancelled", "InputError", "Segmentation", "Segmenter", "Support", "Volume", "__version__"]
+__all__ = ["Cancelled", "InputError", "Segmentation", "Segmenter", "Support", "Task", "Volume", "__version__"]
 
 _HOMES = {
     "Cancelled": "errors",
@@ -30,6 +34,7 @@ _HOMES = {
     "Segmentation": "segmentation",
     "Segmenter": "segmenter",
     "Support": "support",
+    "Task": "task",
     "Volume": "volume",
 }
 

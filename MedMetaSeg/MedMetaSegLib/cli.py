@@ -1,6 +1,7 @@
 """The command `medmetaseg`: arguments in, files out, one line on stderr when something is wrong.
 
-Exit status: 0 done; 2 bad input or arguments, nothing written; 130 cancelled, nothing written.
+Exit status: 0 done; 2 bad input or arguments, nothing written; 3 some of many images failed, the rest done;
+130 cancelled, nothing written but the images that were finished.
 What is cheap to find wrong is found first, and torch is imported only when everything else is right.
 """
 
@@ -15,9 +16,10 @@ from typing import Annotated, Any, Literal
 import typer
 
 from . import __version__
-from .errors import Cancelled, InputError
+from .errors import Cancelled, CancelledPartway, InputError
 
 EXIT_BAD_INPUT = 2
+EXIT_SOME_FAILED = 3
 EXIT_CANCELLED = 130
 
 # Typer has a Click of its own under a private name, or the real one; this is the base of its errors in both.
@@ -30,6 +32,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
+AllowNonfinite = Annotated[
+    bool, typer.Option("--allow-nonfinite", help="Read NaN and infinite voxels as the image's minimum.")
+]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the network runs.")]
 
 
@@ -53,6 +58,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         if (error.name or "").partition(".")[0] == __package__:
             raise
         return _refused(f"The Python package '{error.name}' is not installed: set up with `make setup`.")
+    except CancelledPartway as error:
+        print(f"medmetaseg: {error}", file=sys.stderr)
+        return EXIT_CANCELLED
     except (Cancelled, typer.Abort, KeyboardInterrupt):
         status = EXIT_CANCELLED
     # Typer turns Ctrl-C into this status by itself, without a word.
@@ -103,12 +111,13 @@ def segment(
         Path | None, typer.Option(help="Write voxels, millilitres and seconds as JSON.")
     ] = None,
     device: Device = "auto",
-    allow_nonfinite: Annotated[
-        bool, typer.Option("--allow-nonfinite", help="Read NaN and infinite voxels as the image's minimum.")
-    ] = False,
+    allow_nonfinite: AllowNonfinite = False,
     keep_islands: Annotated[
         bool, typer.Option("--keep-islands", help="Keep small parts that touch nothing painted.")
     ] = False,
+    save_task: Annotated[
+        Path | None, typer.Option(help="Also learn a task (.medmetaseg) for the next patient.")
+    ] = None,
 ) -> None:
     """Segment the whole of what SUPPORT shows on a few slices of IMAGE."""
     from .segment_command import Request, segment_files
@@ -125,8 +134,60 @@ def segment(
             device,
             allow_nonfinite,
             keep_islands,
+            save_task,
         )
     )
+
+
+@app.command()
+def learn(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE SUPPORT...", help="Images, each with its support.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The task file, NAME.medmetaseg.")],
+    annotation: Annotated[
+        Literal["slices", "complete", "scribbles"],
+        typer.Option(help="What the painting says: whole slices, every voxel, or painted voxels only."),
+    ] = "slices",
+    plane: Annotated[
+        Literal["axial", "coronal", "sagittal"] | None,
+        typer.Option(help="The plane that was drawn in, where the drawing leaves a doubt."),
+    ] = None,
+    device: Device = "auto",
+    allow_nonfinite: AllowNonfinite = False,
+) -> None:
+    """Learn a task from one or several patients, to be applied to others."""
+    from .learn_command import LearnRequest, in_pairs, learn_files
+
+    learn_files(LearnRequest(in_pairs(files), out, annotation, plane, device, allow_nonfinite))
+
+
+@app.command()
+def apply(
+    task: Annotated[Path, typer.Argument(help="A task file from learn or segment --save-task.")],
+    images: Annotated[list[Path], typer.Argument(help="Images, or folders with one DICOM series each.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results, one per image.")],
+    report: Annotated[
+        Path | None, typer.Option(help="Write a row per image as CSV: what was found, what failed and why.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Leave out images that are done.")] = False,
+    device: Device = "auto",
+    allow_nonfinite: AllowNonfinite = False,
+) -> None:
+    """Segment the structures of TASK in other patients' images; nothing is painted on them."""
+    from .apply_command import ApplyRequest, apply_files
+
+    request = ApplyRequest(task, tuple(images), out, report, resume, device, allow_nonfinite)
+    if apply_files(request):
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+@app.command()
+def inspect(task: Annotated[Path, typer.Argument(help="A task file.")]) -> None:
+    """Show what a task file holds."""
+    from .learn_command import inspect_file
+
+    inspect_file(task)
 
 
 @app.command()

@@ -11,5 +11,13 @@ class WeightsError(InputError):
     """The network's weights are missing, damaged or of another version."""
 
 
+class TaskError(InputError):
+    """A task file is missing, damaged, of a newer version or for other weights."""
+
+
 class Cancelled(RuntimeError):
     """The user asked to stop; nothing was written."""
+
+
+class CancelledPartway(Cancelled):
+    """The user asked to stop; what was finished by then is in place."""

@@ -19,6 +19,7 @@ from .image_file import suffix
 if TYPE_CHECKING:
     from .segmentation import Segmentation
     from .support import Annotation, Support
+    from .task import Task
     from .volume import Volume
 
 LABEL_MAPS = (".nii.gz", ".nii", ".nrrd", ".mha")
@@ -41,6 +42,7 @@ class Request:
     device: str = "auto"
     allow_nonfinite: bool = False
     keep_islands: bool = False
+    save_task: Path | None = None
 
 
 def segment_files(request: Request) -> None:
@@ -62,9 +64,13 @@ def segment_files(request: Request) -> None:
             remove_islands=not request.keep_islands,
             structures=request.structures or None,
         )
+        task = None
+        if request.save_task is not None:
+            progress(1.0, "Learning the task")
+            task = segmenter.learn([(volume, support)])
         progress(1.0, "Writing")
         report = _report(request, result, read_s)
-        _write(request, result, report)
+        _write(request, result, report, task)
     _summarise(request, report)
 
 
@@ -81,14 +87,19 @@ def check_paths(request: Request) -> None:
         if request.report.suffix.lower() != ".json":
             raise InputError(f"{request.report} is no name for a report; let it end in .json.")
         outputs.append(request.report)
+    if request.save_task is not None:
+        from .learn_command import check_task_output
+
+        check_task_output(request.save_task, [request.image, request.support])
     for path in outputs:
-        _check_output(path)
+        check_output(path)
         for taken, what in ((request.image, "the image"), (request.support, "the support")):
-            if _same_file(path, taken):
+            if same_file(path, taken):
                 raise InputError(f"{path} is {what} itself, which is never overwritten; choose another name.")
 
 
-def _check_output(path: Path) -> None:
+def check_output(path: Path) -> None:
+    """Raise InputError when a file cannot be written there."""
     folder = path.parent
     if not folder.is_dir():
         raise InputError(f"{path} cannot be written: there is no folder {folder}; create it first.")
@@ -98,7 +109,8 @@ def _check_output(path: Path) -> None:
         raise InputError(f"{path} cannot be written: {folder} is read-only; choose another folder.")
 
 
-def _same_file(one: Path, other: Path) -> bool:
+def same_file(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file, there or not."""
     if one.exists() and other.exists():
         return os.path.samefile(one, other)
     return one.resolve() == other.resolve()
@@ -136,8 +148,8 @@ def _report(request: Request, result: Segmentation, read_s: float) -> dict[str, 
     return {**files, **result.report, "seconds": {"read": round(read_s, 3), **stages}}
 
 
-def _write(request: Request, result: Segmentation, report: dict[str, Any]) -> None:
-    """Both files or none; adds the seconds that writing took to the report."""
+def _write(request: Request, result: Segmentation, report: dict[str, Any], task: Task | None = None) -> None:
+    """All files or none; adds the seconds that writing took to the report."""
     started = time.perf_counter()
 
     def write_result(path: Path) -> None:
@@ -155,6 +167,8 @@ def _write(request: Request, result: Segmentation, report: dict[str, Any]) -> No
     writers: dict[Path, Callable[[Path], None]] = {request.out: write_result}
     if request.report is not None:
         writers[request.report] = lambda path: _write_json(path, report)
+    if task is not None and request.save_task is not None:
+        writers[request.save_task] = task.write
     publish(writers)
 
 

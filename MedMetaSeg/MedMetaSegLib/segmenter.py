@@ -23,12 +23,15 @@ from .evidence import beyond_penalty, condition_on
 from .geometry import AxisMap, Geometry
 from .grid import Bounds, WorkingGrid, sampled_back, sampled_image, working_grid
 from .intensity import IntensityRule, intensity_rule
+from .learn import learned_task
 from .network.conditions import image_channels
 from .network.inference import EncodedImage, Runner, chosen_device
 from .network.weights import load_network
+from .next_patient import applied_task
 from .segmentation import Segmentation, SegmentedStructure
 from .structure import PaintedStructure
 from .support import Support, check_overlap, check_something_left
+from .task import Task
 from .volume import Volume, check_volume
 
 Progress = Callable[[float, str], None]
@@ -39,6 +42,8 @@ _GROWTH = 1.8
 _GROWTH_AREA = 0.05
 _SURE = 2.0
 _MAX_GROWTHS = 2
+_SILENT: Progress = lambda share, what: None  # noqa: E731
+_NEVER: Callable[[], bool] = lambda: False  # noqa: E731
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +101,7 @@ class Segmenter:
         checks of `Support` and `Volume`) and Cancelled.
         """
         clock = _Clock()
-        progress = progress or (lambda share, what: None)
-        cancelled = cancelled or (lambda: False)
+        progress, cancelled = progress or _SILENT, cancelled or _NEVER
         volume = check_volume(volume)
         _check_scribbles(support)
         check_overlap(support, volume.geometry)
@@ -138,6 +142,40 @@ class Segmenter:
         return Segmentation(
             volume.geometry, tuple(results), support.overlapping, report, tuple(probabilities)
         )
+
+    def learn(
+        self,
+        pairs: Sequence[tuple[Volume, Support]],
+        *,
+        progress: Progress | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Task:
+        """A task for `apply`, from one or several patients.
+
+        A "complete" support is taken as it is; one with painted slices or scribbles is segmented first.
+        Structures of the same name are one. Raises InputError and Cancelled.
+        """
+        segment = partial(self.segment, cancelled=cancelled)
+        about = (str(self.provenance["sha256"]), __version__)
+        return learned_task(pairs, segment, self.runner, *about, progress or _SILENT, cancelled or _NEVER)
+
+    def apply(
+        self,
+        task: Task,
+        volume: Volume,
+        *,
+        progress: Progress | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Segmentation:
+        """The task's structures in another patient's volume; nothing is painted on it.
+
+        What is not there has no voxels, and its entry in the report says "found": False and the reason.
+        Raises TaskError for a task of other weights, InputError (see `check_volume`) and Cancelled.
+        """
+        task.check_weights(str(self.provenance["sha256"]))
+        result = applied_task(task, volume, self.runner, progress or _SILENT, cancelled or _NEVER)
+        about = {"device_reason": self.why_device, "weights": self._weights(), "versions": _versions()}
+        return replace(result, report={**result.report, **about})
 
     def _recognise(self, volume: Volume) -> None:
         """Forget what was kept when this is another volume."""
@@ -219,16 +257,24 @@ class Segmenter:
                 "total": round(clock.total, 3),
             },
             "notes": [*frame.notes, *notes],
-            "weights": {"sha256": self.provenance["sha256"], "steps": self.provenance.get("steps")},
-            "versions": {
-                "medmetaseg": __version__,
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "monai": version("monai"),
-                "SimpleITK": sitk.Version.VersionString(),
-                "numpy": np.__version__,
-            },
+            "weights": self._weights(),
+            "versions": _versions(),
         }
+
+    def _weights(self) -> dict[str, object]:
+        return {"sha256": self.provenance["sha256"], "steps": self.provenance.get("steps")}
+
+
+def _versions() -> dict[str, str]:
+    """Of everything that has a say in the result."""
+    return {
+        "medmetaseg": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "monai": version("monai"),
+        "SimpleITK": sitk.Version.VersionString(),
+        "numpy": np.__version__,
+    }
 
 
 class _Clock:

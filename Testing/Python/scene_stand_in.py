@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from scene_positions import look
+from task_phantom import make_task
 
 
 @dataclass(frozen=True)
@@ -53,5 +54,24 @@ class StandInSegmenter:
             )
         report = {
             "structures": [{"name": one.structure.name, "voxels": int(one.mask.sum())} for one in found]
+        }
+        return ResultOfStandIn(tuple(found), report)
+
+    def learn(self, pairs: Any, *, progress: Any = None, cancelled: Any = None) -> Any:
+        """A task of made-up numbers, whatever the pairs; they are kept."""
+        self.volumes += [volume for volume, _ in pairs]
+        self.supports += [support for _, support in pairs]
+        return make_task()
+
+    def apply(self, task: Any, volume: Any, *, progress: Any = None, cancelled: Any = None) -> Any:
+        """All voxels but the darkest for the task's first structure; the others are not found."""
+        self.volumes.append(volume)
+        empty = np.zeros((0, 0, 0), bool)
+        masks = [volume.array > volume.array.min(), *[empty] * (len(task.structures) - 1)]
+        found = [
+            SegmentedByStandIn(one, (0, 0, 0), mask) for one, mask in zip(task.structures, masks, strict=True)
+        ]
+        report = {
+            "structures": [{"name": one.structure.name, "found": bool(one.mask.any())} for one in found]
         }
         return ResultOfStandIn(tuple(found), report)

@@ -281,3 +281,27 @@ def test_the_shipped_network_answers_alike_under_transforms(scene, name, referen
     for one, other in zip(*found, strict=True):
         assert one.any()
         assert at.dice(one, other) >= 0.99
+
+
+def test_a_task_is_learned_into_a_file_and_only_what_it_finds_becomes_segments(scene, tmp_path):  # noqa: F811
+    volumeNode, paintedNode = fx.PLACEMENTS[0].build(scene)
+    logic, standIn = logic_with_stand_in()
+    before = fx.snapshot(paintedNode)
+    logic.learn([(volumeNode, paintedNode)], tmp_path / "two.medmetaseg", annotation="complete")
+    assert [support.annotation for support in standIn.supports] == ["complete"]
+    node = logic.apply(tmp_path / "two.medmetaseg", volumeNode)
+    segmentation = node.GetSegmentation()
+    assert segmentation.GetNumberOfSegments() == 1
+    assert segmentation.GetNthSegment(0).GetName() == "Niere rechts"
+    assert [one["found"] for one in logic.lastReport["structures"]] == [True, False]
+    assert fx.snapshot(paintedNode) == before
+
+
+def test_a_damaged_task_leaves_the_scene_as_it_was(scene, tmp_path):  # noqa: F811
+    volumeNode, _ = fx.PLACEMENTS[0].build(scene)
+    (tmp_path / "bad.medmetaseg").write_bytes(b"no task")
+    count = scene.GetNumberOfNodes()
+    logic, _ = logic_with_stand_in()
+    with pytest.raises(InputError, match="damaged"):
+        logic.apply(tmp_path / "bad.medmetaseg", volumeNode)
+    assert scene.GetNumberOfNodes() == count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,11 +15,13 @@ from ..errors import Cancelled, InputError
 from .conditions import BACKGROUND, FOREGROUND
 from .encoder import Features
 from .model import STRIDE, FewShotNetwork
-from .prototypes import NO_WEIGHT, KnownPoints, Prototypes
+from .prototypes import NO_WEIGHT, VOTE, KnownPoints, Prototypes
 
 DEVICES = ("auto", "cpu", "cuda")
 LAYOUT = torch.channels_last_3d
 _SMALLEST_WINDOW = 32
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -99,11 +101,43 @@ class Runner:
         image (IMAGE_CHANNELS, k, j, i) and condition (CONDITION_CHANNELS, k, j, i), each axis a multiple of
         8; encoded: features of the same image from an earlier call, None to make them.
         """
+        made = encoded
+
+        def work() -> np.ndarray:
+            nonlocal made
+            if made is None or made.windows != self._windows(made.shape):
+                made = self._encode(image, cancelled)
+            return self._segment(image, condition, made, cancelled)
+
+        logits = self._persistently(work)
+        assert made is not None
+        return logits, made
+
+    def prototypes(
+        self, image: np.ndarray, condition: np.ndarray, cancelled: Callable[[], bool]
+    ) -> Prototypes:
+        """The prototypes of what `condition` says is known, from the image as it is, float32 on the CPU."""
+        found = self._persistently(lambda: self._prototypes(condition, self._encode(image, cancelled))[0])
+        return Prototypes(*(part.float().cpu() for part in found))
+
+    def vote(self, encoded: EncodedImage, prototypes: Prototypes) -> np.ndarray:
+        """The vote (k/2, j/2, i/2) float32 of prototypes, of another image maybe, over an encoded image."""
+        total = np.zeros([n // 2 for n in encoded.shape], np.float32)
+        weight = np.zeros_like(total)
+        known = Prototypes(*(part.to(self.device) for part in prototypes))
+        for window, features in zip(encoded.windows, encoded.features, strict=True):
+            with self._mode():
+                maps = self.network.similarity(self._loaded(features).embedding[0], known)
+            half = tuple(slice(w.start // 2, w.stop // 2) for w in window)
+            total[half] += maps[VOTE].float().cpu().numpy()
+            weight[half] += 1
+        return total / weight
+
+    def _persistently(self, work: Callable[[], Result]) -> Result:
+        """The result of work, tried again with less when memory runs out."""
         while True:
             try:
-                if encoded is None or encoded.windows != self._windows(encoded.shape):
-                    encoded = self._encode(image, cancelled)
-                return self._segment(image, condition, encoded, cancelled), encoded
+                return work()
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise

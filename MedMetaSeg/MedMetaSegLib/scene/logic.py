@@ -8,7 +8,8 @@ logic.lastReport["structures"]
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import Cancelled, InputError
 from ..support import Annotation, Support
@@ -16,6 +17,9 @@ from ..volume import Volume
 from .reader import isBent, readSupport, readVolume
 from .space import CLOSED_SURFACE
 from .writer import SegmentedStructure, checkOutput, writeSegments
+
+if TYPE_CHECKING:
+    from ..task import Task
 
 Progress = Callable[[float, str], None]
 
@@ -41,6 +45,23 @@ class SegmentsVolumes(Protocol):
         cancelled: Callable[[], bool] | None = None,
     ) -> Result: ...
 
+    def learn(
+        self,
+        pairs: Sequence[tuple[Volume, Support]],
+        *,
+        progress: Progress | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Task: ...
+
+    def apply(
+        self,
+        task: Task,
+        volume: Volume,
+        *,
+        progress: Progress | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Result: ...
+
 
 def loadSegmenter(device: str) -> SegmentsVolumes:
     """The shipped segmenter on "auto", "cpu" or "cuda"; InputError when a package it needs is missing."""
@@ -61,7 +82,7 @@ def loadSegmenter(device: str) -> SegmentsVolumes:
 
 
 class SceneLogic:
-    """Segments volumes of a scene from painted slices.
+    """Segments volumes of a scene from painted slices, and carries what was learned to others.
 
     `load` makes a segmenter for a device; one is kept for each, so that only the first call waits for it.
     """
@@ -110,6 +131,58 @@ class SceneLogic:
             note = "The drawn slices were resampled through a transform that is not linear."
             report["notes"] = [*report.get("notes", []), note]
         self.lastReport = report
+        return node
+
+    def learn(
+        self,
+        pairs: Sequence[tuple[Any, Any]],
+        path: str | Path,
+        *,
+        annotation: Annotation = "slices",
+        device: str = "auto",
+        progress: Progress | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> None:
+        """Learn a task from (volume node, segmentation node) pairs and write it to `path` (.medmetaseg).
+
+        `annotation` "complete" for finished segmentations, "slices" for painted slices, which are segmented
+        first. Raises InputError and Cancelled; no file appears then.
+        """
+        read = [
+            (readVolume(volume), readSupport(segmentation, volume, annotation=annotation))
+            for volume, segmentation in pairs
+        ]
+        task = self._segmenter(device).learn(read, progress=progress, cancelled=cancelled)
+        task.write(path)
+
+    def apply(
+        self,
+        path: str | Path,
+        volumeNode: Any,
+        outputSegmentationNode: Any = None,
+        *,
+        device: str = "auto",
+        progress: Progress | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Any:
+        """Segment a task's structures in a volume on which nothing is painted; returns the output node.
+
+        Structures that were not found get no segment; `lastReport` says why. Raises InputError and
+        Cancelled; the scene is then as before.
+        """
+        from ..task import Task
+
+        if outputSegmentationNode is not None:
+            checkOutput(outputSegmentationNode)
+        task = Task.read(path)
+        volume = readVolume(volumeNode)
+        result = self._segmenter(device).apply(task, volume, progress=progress, cancelled=cancelled)
+        for node in (volumeNode, outputSegmentationNode):
+            if node is not None and node.GetScene() is None:
+                raise InputError(f"'{node.GetName()}' was removed from the scene: nothing was written.")
+        found = [one for one in result.structures if one.mask.any()]
+        node = writeSegments(found, volumeNode, outputSegmentationNode)
+        self.lastReport = dict(result.report)
         return node
 
     def _segmenter(self, device: str) -> SegmentsVolumes:

@@ -1,0 +1,186 @@
+"""A query laid over the atlases of a task: where each structure is to be expected.
+
+Several atlases are fused voxel by voxel, each weighted by how much it looks like the query around that voxel
+(Artaechevarria, Munoz-Barrutia and Ortiz-de-Solorzano, IEEE TMI 2009).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from .atlas import Atlas, close_image, overview
+from .intensity import IntensityRule
+from .pose import Pose, find_poses, refined_pose
+from .reduced_image import ReducedImage, sampled_at
+from .registration import dense_displacement
+from .volume import Volume
+
+_PART = 0.6
+"""Of the field of view: below that, the part with the structures is looked for by itself too."""
+_SAME_PLACE = 0.1
+"""Of the atlas's smallest extent."""
+_CANDIDATES = 3
+_TRIAL_VOXELS = 60_000
+_FITS = 0.6
+_SMOOTHNESS = 0.3
+_WINDOW = 7
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """An atlas laid over a query.
+
+    there: (3, k, j, i) float32, millimetres in the atlas of every voxel of the query's close image.
+    resemblance: (k, j, i) float32, local correlation, 0 to 1; 0 where the atlas does not reach.
+    """
+
+    atlas: Atlas
+    pose: Pose
+    there: np.ndarray
+    resemblance: np.ndarray
+
+    def occupancy(self, number: int) -> np.ndarray | None:
+        """(k, j, i) float32, 0 to 1, of a structure on the query's close image; None if it has none."""
+        place = self.atlas.places[number]
+        if place is None:
+            return None
+        index = self.atlas.close.index(self.there) - np.array(place.offset).reshape(3, 1, 1, 1)
+        return sampled_at(place.occupancy, index, 0.0) / 255
+
+
+def align(
+    volume: Volume,
+    rule: IntensityRule,
+    atlases: Sequence[Atlas],
+    check: Callable[[], None] = lambda: None,
+) -> tuple[ReducedImage | None, tuple[Alignment, ...]]:
+    """A level query's close image, where the structures can be, and every atlas laid over it.
+
+    None and no alignment when all of that lies outside the query. check: called in between, may raise.
+    """
+    view = overview(volume, rule)
+    poses = [_pose(volume, rule, view, atlas, check) for atlas in atlases]
+    ends = [_reach(pose, atlas) for pose, atlas in zip(poses, atlases, strict=True)]
+    low, high = (np.array(one) for one in zip(*ends, strict=True))
+    inside = (high > 0).all(1) & (low < view.end_mm).all(1)
+    if not inside.any():
+        return None, ()
+    close = close_image(volume, rule, *_within(view, low[inside].min(0), high[inside].max(0)))
+    found = []
+    for pose, atlas in zip(poses, atlases, strict=True):
+        check()
+        found.append(_aligned(close, pose, atlas, check))
+    return close, tuple(found)
+
+
+def _pose(
+    volume: Volume, rule: IntensityRule, view: ReducedImage, atlas: Atlas, check: Callable[[], None]
+) -> Pose:
+    """Where the atlas lies in the query: of several places, the one that resembles it most when bent."""
+    poses = _candidates(view, atlas, check)
+    if len(poses) == 1:
+        return poses[0]
+    likeness = []
+    for pose in poses:
+        check()
+        close = close_image(volume, rule, *_within(view, *_reach(pose, atlas)), _TRIAL_VOXELS)
+        likeness.append(_likeness(_aligned(close, pose, atlas, check)))
+    return poses[int(np.argmax(likeness))]
+
+
+def _candidates(view: ReducedImage, atlas: Atlas, check: Callable[[], None]) -> list[Pose]:
+    """Poses worth a dense registration, the likeliest first: found by the whole view and by the part with the
+    structures, refined on that part, those that come to the same place once.
+
+    A whole view that fits well has the last word where it says that the structures are out of sight.
+    """
+    found = find_poses(view, atlas.overview, check)
+    best = max(found, key=lambda pose: pose.similarity)
+    low, high = _reach(best, atlas)
+    if best.similarity > _FITS and ((high <= 0).any() or (low >= view.end_mm).any()):
+        return [best]
+    if np.prod(atlas.close.extent_mm) < _PART * np.prod(atlas.overview.extent_mm):
+        found += find_poses(view, atlas.close, check)
+    refined = [refined_pose(view, atlas.close, pose) for pose in found]
+    refined.sort(key=lambda pose: -pose.similarity)
+    centre = (atlas.close.start_mm + atlas.close.end_mm) / 2
+    kept: list[Pose] = []
+    for pose in refined:
+        apart = [np.linalg.norm(pose.fixed(centre) - other.fixed(centre)) for other in kept]
+        if all(distance > _SAME_PLACE * float(np.min(atlas.close.extent_mm)) for distance in apart):
+            kept.append(pose)
+    return kept[:_CANDIDATES]
+
+
+def _within(view: ReducedImage, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A box cut to the field of view."""
+    return np.clip(low, 0, view.end_mm), np.clip(high, 0, view.end_mm)
+
+
+def _likeness(alignment: Alignment) -> float:
+    """Mean local correlation in and around the structures."""
+    shares = [
+        share for n in range(len(alignment.atlas.places)) if (share := alignment.occupancy(n)) is not None
+    ]
+    place = ndimage.binary_dilation(np.max(shares, axis=0) > 0.3, iterations=3)
+    if not place.any():
+        return 0.0
+    return float(alignment.resemblance[place].mean())
+
+
+def _reach(pose: Pose, atlas: Atlas) -> tuple[np.ndarray, np.ndarray]:
+    """The box of the query, (3,) millimetres each, that the atlas's structures come to lie in."""
+    lows, highs = [], []
+    for place in atlas.places:
+        if place is not None:
+            lows.append(atlas.close.start_mm + np.array(place.offset) * atlas.close.spacing_mm)
+            highs.append(lows[-1] + np.array(place.occupancy.shape) * atlas.close.spacing_mm)
+    low, high = np.min(lows, axis=0), np.max(highs, axis=0)
+    corners = np.array([[a, b, c] for a in (0, 1) for b in (0, 1) for c in (0, 1)]).T
+    there = pose.fixed(low[:, None] + corners * (high - low)[:, None])
+    return there.min(1), there.max(1)
+
+
+def _aligned(close: ReducedImage, pose: Pose, atlas: Atlas, check: Callable[[], None]) -> Alignment:
+    fixed = close.grey.astype(np.float32) / 64
+    places = close.places()
+    index = atlas.close.index(pose.moving(places)).astype(np.float32)
+    size = np.array(atlas.close.grey.shape).reshape(3, 1, 1, 1)
+    known = np.asarray(((index > -0.5) & (index < size - 0.5)).all(0))
+    grey = atlas.close.grey.astype(np.float32) / 64
+    moving = sampled_at(grey, np.clip(index, 0, size - 1), 0.0)
+    displacement = dense_displacement(fixed, moving, known, smoothness=_SMOOTHNESS, check=check)
+    there = pose.moving(places + displacement * close.spacing_mm.reshape(3, 1, 1, 1)).astype(np.float32)
+    index = atlas.close.index(there)
+    reached = np.asarray(((index > -0.5) & (index < size - 0.5)).all(0))
+    seen = sampled_at(grey, np.clip(index, 0, size - 1), 0.0)
+    return Alignment(atlas, pose, there, _local_correlation(fixed, seen) * reached)
+
+
+def _local_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def mean(values: np.ndarray) -> np.ndarray:
+        return ndimage.uniform_filter(values, _WINDOW, mode="nearest")
+
+    mean_a, mean_b = mean(a), mean(b)
+    spread = np.maximum(mean(a * a) - mean_a**2, 1e-4) * np.maximum(mean(b * b) - mean_b**2, 1e-4)
+    return np.clip((mean(a * b) - mean_a * mean_b) / np.sqrt(spread), 0, 1).astype(np.float32)
+
+
+def fused_occupancy(alignments: Sequence[Alignment], number: int) -> np.ndarray:
+    """(k, j, i) float32, 0 to 1: a structure's share of the query's close voxels, from all atlases.
+
+    An atlas without the structure speaks against it.
+    """
+    total = np.zeros(alignments[0].resemblance.shape, np.float32)
+    weight = np.zeros_like(total)
+    for one in alignments:
+        trust = np.square(one.resemblance) + 1e-3
+        weight += trust
+        occupancy = one.occupancy(number)
+        if occupancy is not None:
+            total += trust * occupancy
+    return total / weight

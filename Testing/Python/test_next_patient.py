@@ -1,0 +1,287 @@
+"""Carrying structures to another patient: pose, registration, learning, applying, and what is not there.
+
+The network has random weights here, so what is right about a result comes from where the structures lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from MedMetaSegLib import Cancelled, InputError, Support, Task, Volume
+from MedMetaSegLib.demo.phantom import LABEL, STRUCTURES, Patient, make_patient
+from MedMetaSegLib.errors import TaskError
+from MedMetaSegLib.evaluation.metrics import dice
+from MedMetaSegLib.network.inference import Runner
+from MedMetaSegLib.pose import find_pose
+from MedMetaSegLib.reduced_image import ReducedImage, even_spacing
+from MedMetaSegLib.registration import dense_displacement
+from MedMetaSegLib.segmenter import Segmenter
+from MedMetaSegLib.volume import Geometry
+from network_phantom import tiny_network
+
+SHAPE, SPACING = (24, 56, 72), (8.0, 5.0, 5.0)
+NAMES = {one.label: one.name for one in STRUCTURES if one.name in ("liver", "left kidney")}
+LIVER, KIDNEY = LABEL["liver"], LABEL["left kidney"]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> Segmenter:
+    """Random weights: what comes from the network is noise."""
+    return Segmenter(Runner(tiny_network(), torch.device("cpu")), {"sha256": "ab" * 32}, "for tests")
+
+
+@pytest.fixture(scope="module")
+def first() -> Patient:
+    return make_patient(0, SHAPE, SPACING, (3.0, 0.0, 2.0))
+
+
+@pytest.fixture(scope="module")
+def second() -> Patient:
+    return make_patient(1, SHAPE, SPACING, (-2.0, 0.0, -3.0))
+
+
+def complete(patient: Patient, names: dict[int, str] | None = None) -> Support:
+    names = names or NAMES
+    labels = np.where(np.isin(patient.truth, list(names)), patient.truth, 0).astype(np.uint8)
+    return Support.from_labels(labels, patient.volume.geometry, names, "complete")
+
+
+@pytest.fixture(scope="module")
+def task(segmenter: Segmenter, first: Patient) -> Task:
+    return segmenter.learn([(first.volume, complete(first))])
+
+
+def lumps(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=shape), 2.0)
+    return (noise / noise.std()).astype(np.float32)
+
+
+def as_image(array: np.ndarray, spacing: float = 2.0) -> ReducedImage:
+    grey = np.clip(128 + 50 * array, 0, 255).astype(np.uint8)
+    return ReducedImage(grey, np.full(3, spacing), np.zeros(3))
+
+
+# --- registration ---------------------------------------------------------------------------------
+
+
+def test_a_shift_is_found_voxel_by_voxel():
+    whole = lumps((40, 40, 40))
+    fixed, moving = whole[6:38, 4:36, 4:36], whole[4:36, 4:36, 7:39]
+    found = dense_displacement(fixed, moving, np.ones(fixed.shape, bool), steps=20)
+    middle = found[:, 8:-8, 8:-8, 8:-8].mean((1, 2, 3))
+    np.testing.assert_allclose(middle, [2.0, 0.0, -3.0], atol=0.4)
+
+
+def test_a_bend_is_found_though_grey_levels_are_turned_round():
+    fixed = lumps((32, 32, 32))
+    k, j, i = np.indices(fixed.shape).astype(np.float32)
+    bend = 2.5 * np.sin(j / 32 * np.pi)
+    moving = ndimage.map_coordinates(fixed, [k - bend, j, i], order=1, mode="nearest")
+    found = dense_displacement(fixed, -moving, np.ones(fixed.shape, bool), steps=30)
+    inner = (slice(6, -6),) * 3
+    off = np.abs(found[0] - bend)[inner].mean()
+    assert off < 0.5 * np.abs(bend)[inner].mean()
+
+
+def test_the_same_images_give_the_same_displacement():
+    fixed, moving = lumps((24, 24, 24), 1), lumps((24, 24, 24), 2)
+    known = np.ones(fixed.shape, bool)
+    once, again = (dense_displacement(fixed, moving, known, steps=5) for _ in range(2))
+    np.testing.assert_array_equal(once, again)
+
+
+def test_a_part_is_found_in_the_whole_and_the_whole_around_a_part():
+    whole = lumps((40, 48, 44), 5)
+    part = whole[12:36, 20:44, 4:30]
+    start = np.array([12, 20, 4]) * 2.0
+    found = find_pose(as_image(whole), as_image(part))
+    np.testing.assert_allclose(found.moving(start + 20.0), [20.0] * 3, atol=2.0)
+    back = find_pose(as_image(part), as_image(whole))
+    np.testing.assert_allclose(back.moving(np.full(3, 20.0)), start + 20.0, atol=2.0)
+    assert min(found.similarity, back.similarity) > 0.9
+
+
+def test_a_larger_patient_is_found_by_scale():
+    whole = lumps((36, 36, 36), 7)
+    found = find_pose(as_image(whole, 2.4), as_image(whole, 2.0))
+    np.testing.assert_allclose(np.diag(found.matrix), 1 / 1.2, atol=0.05)
+
+
+def test_a_pose_goes_both_ways():
+    pose = find_pose(as_image(lumps((20, 20, 20), 3)), as_image(lumps((20, 20, 20), 3), 2.1))
+    places = np.array([[3.0, 9.0], [1.0, 4.0], [8.0, 2.0]])
+    np.testing.assert_allclose(pose.fixed(pose.moving(places)), places, atol=1e-6)
+
+
+def test_thick_slices_are_interpolated_to_no_less_than_half():
+    spacing = even_spacing(np.array([100.0, 300.0, 300.0]), np.array([10.0, 1.0, 1.0]), 200_000)
+    assert 5.0 <= spacing[0] <= 10.0
+    assert np.prod(np.array([100.0, 300.0, 300.0]) / spacing) <= 200_001
+    assert spacing[1] == spacing[2]
+
+
+# --- learning and applying ------------------------------------------------------------------------
+
+
+def test_structures_are_carried_to_another_patient(segmenter: Segmenter, task: Task, second: Patient):
+    result = segmenter.apply(task, second.volume)
+    assert result.geometry is second.volume.geometry
+    assert dice(result.mask("liver"), second.truth == LIVER) > 0.7
+    assert dice(result.mask("left kidney"), second.truth == KIDNEY) > 0.5
+    assert [one["found"] for one in result.report["structures"]] == [True, True]
+    assert set(np.unique(result.labels)) == {0, LIVER, KIDNEY}
+
+
+def test_a_task_from_a_file_gives_the_same_answer(
+    segmenter: Segmenter, task: Task, second: Patient, tmp_path: Path
+):
+    task.write(tmp_path / "two.medmetaseg")
+    again = segmenter.apply(Task.read(tmp_path / "two.medmetaseg"), second.volume)
+    np.testing.assert_array_equal(again.labels, segmenter.apply(task, second.volume).labels)
+
+
+def test_how_the_image_is_stored_and_where_it_lies_have_no_say(
+    segmenter: Segmenter, task: Task, second: Patient, store_otherwise: Callable
+):
+    volume = second.volume
+    array, affine = store_otherwise(volume.array, volume.geometry.affine, (2, 0, 1), (True, False, True))
+    affine = affine.copy()
+    affine[:3, 3] += [100.0, -40.0, 7.0]
+    shape = (array.shape[0], array.shape[1], array.shape[2])
+    other = segmenter.apply(task, replace(volume, array=array, geometry=Geometry(shape, affine)))
+    labels = segmenter.apply(task, volume).labels
+    stored = store_otherwise(labels, volume.geometry.affine, (2, 0, 1), (True, False, True))[0]
+    np.testing.assert_array_equal(other.labels, stored)
+
+
+def test_what_lies_outside_the_field_of_view_is_not_invented(
+    segmenter: Segmenter, task: Task, second: Patient
+):
+    upright, _ = second.volume.canonical()
+    kidney = np.argwhere(second.volume.canonical()[1].apply(second.truth) == KIDNEY)
+    # Only the right of the patient: the left kidney ends where the image does.
+    left_edge = int(kidney[:, 2].max()) + 4
+    cut = upright.array[:, :, left_edge:]
+    shape = (cut.shape[0], cut.shape[1], cut.shape[2])
+    query = Volume(cut, upright.geometry.cropped((0, 0, left_edge), shape), modality="CT")
+    result = segmenter.apply(task, query)
+    entry = next(one for one in result.report["structures"] if one["name"] == "left kidney")
+    assert entry["found"] is False
+    assert "outside the image" in entry["reason"]
+    assert result.structure("left kidney").voxels == 0
+    assert not (result.labels == KIDNEY).any()
+    assert result.probability("left kidney").max() == 0
+    assert next(one for one in result.report["structures"] if one["name"] == "liver")["found"] is True
+
+
+def test_something_else_altogether_has_none_of_it(segmenter: Segmenter, task: Task):
+    noise = np.random.default_rng(0).normal(0, 300, (20, 40, 40)).astype(np.float32)
+    result = segmenter.apply(task, Volume.from_array(noise, np.diag([5.0, 5.0, 8.0, 1.0])))
+    assert not result.labels.any()
+    assert all(one["reason"] for one in result.report["structures"])
+
+
+def test_a_support_on_a_few_slices_is_completed_first(
+    segmenter: Segmenter, first: Patient, monkeypatch: pytest.MonkeyPatch
+):
+    seen: list[Support] = []
+    whole = segmenter.segment
+
+    def watched(volume: Volume, support: Support, **rest: object):
+        seen.append(support)
+        return whole(volume, support, **rest)
+
+    monkeypatch.setattr(segmenter, "segment", watched)
+    labels = np.zeros_like(first.truth)
+    held = np.flatnonzero((first.truth == LIVER).any((1, 2)))[2:-2:3]
+    labels[held] = np.where(first.truth[held] == LIVER, LIVER, 0)
+    support = Support.from_labels(labels, first.volume.geometry, NAMES, "slices", "axial")
+    task = segmenter.learn([(first.volume, support)])
+    assert seen == [support]
+    assert [one.name for one in task.structures] == ["liver"]
+    assert task.provenance["annotations"] == ["slices"]
+
+
+def test_several_supports_are_one_task_and_one_may_lack_a_structure(
+    segmenter: Segmenter, first: Patient, second: Patient
+):
+    only_liver = complete(second, {LIVER: "liver"})
+    task = segmenter.learn([(first.volume, complete(first)), (second.volume, only_liver)])
+    assert [one["supports"] for one in task.describe()["structures"]] == [2, 1]
+    result = segmenter.apply(task, second.volume)
+    assert dice(result.mask("liver"), second.truth == LIVER) > 0.8
+    assert len(result.report["similarity"]) == 2
+
+
+def test_structures_that_share_a_label_value_are_told_apart_by_name(
+    segmenter: Segmenter, first: Patient, second: Patient
+):
+    named = complete(second, {LIVER: "hepar"})
+    task = segmenter.learn([(first.volume, complete(first, {LIVER: "liver"})), (second.volume, named)])
+    assert [(one.name, one.label) for one in task.structures] == [("liver", LIVER), ("hepar", LIVER + 1)]
+
+
+def test_nothing_that_says_who_the_patient_is_goes_into_the_file(
+    segmenter: Segmenter, first: Patient, tmp_path: Path
+):
+    volume = replace(first.volume, name="DOE^JANE", source="/data/DOE_JANE_19700101/ct.nii.gz")
+    segmenter.learn([(volume, complete(first))]).write(tmp_path / "a.medmetaseg")
+    content = (tmp_path / "a.medmetaseg").read_bytes()
+    assert b"DOE" not in content
+    assert b"1970" not in content
+    # Nor where the patient lay: the same image elsewhere teaches the same.
+    moved = first.volume.geometry.transformed(np.diag([1.0, 1.0, 1.0, 1.0]) + np.eye(4, k=3) * 55.0)
+    support = complete(first)
+    elsewhere = (replace(volume, geometry=moved), replace(support, geometry=moved))
+    segmenter.learn([elsewhere]).write(tmp_path / "b.medmetaseg")
+    assert (tmp_path / "b.medmetaseg").read_bytes() == content
+
+
+def test_learning_nothing_or_from_ct_and_mr_at_once_is_refused(segmenter: Segmenter, first: Patient):
+    with pytest.raises(InputError, match="nothing to learn"):
+        segmenter.learn([])
+    bright = replace(first.volume, array=np.abs(first.volume.array) + 5, modality="MR")
+    pairs = [(first.volume, complete(first)), (bright, complete(first))]
+    with pytest.raises(InputError, match="one task from each kind"):
+        segmenter.learn(pairs)
+
+
+def test_a_support_of_another_place_is_refused(segmenter: Segmenter, first: Patient):
+    far = first.volume.geometry.transformed(np.eye(4) + np.eye(4, k=3) * 5000.0)
+    with pytest.raises(InputError, match="outside the image"):
+        segmenter.learn([(first.volume, replace(complete(first), geometry=far))])
+
+
+def test_a_task_of_other_weights_is_refused_before_any_work(task: Task, second: Patient):
+    other = Segmenter(Runner(tiny_network(), torch.device("cpu")), {"sha256": "cd" * 32}, "for tests")
+    with pytest.raises(TaskError, match="other weights"):
+        other.apply(task, second.volume)
+
+
+def test_an_image_of_another_kind_is_noted(segmenter: Segmenter, task: Task, second: Patient):
+    result = segmenter.apply(task, replace(second.volume, modality="MR"))
+    assert any("learned on CT" in note for note in result.report["notes"])
+
+
+@pytest.mark.parametrize("asks", [1, 3, 6])
+def test_both_stop_when_asked(segmenter: Segmenter, task: Task, first: Patient, asks: int):
+    left = iter([False] * asks)
+    with pytest.raises(Cancelled):
+        segmenter.apply(task, first.volume, cancelled=lambda: next(left, True))
+    with pytest.raises(Cancelled):
+        segmenter.learn([(first.volume, complete(first))], cancelled=lambda: True)
+
+
+def test_progress_goes_up_and_ends(segmenter: Segmenter, task: Task, second: Patient):
+    shares: list[float] = []
+    segmenter.apply(task, second.volume, progress=lambda share, what: shares.append(share))
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
