@@ -1,0 +1,273 @@
+"""The side that asks: starts the worker, sends it jobs, and hears what it says without ever waiting.
+
+    client = WorkerClient()
+    client.segment(volume, support)
+    for said in client.poll():          # from a timer, ten times a second
+        ...                             # DeviceFound, Progress, and in the end Finished, Stopped or Failed
+    client.close()
+
+What the worker says goes to a file in the private folder, which is read as it grows: no thread, no pipe that
+could block, the same on every system.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..support import Support
+from ..volume import Volume
+from .exchange import Description, ReceivedStructure, load_structures, save_support, save_volume
+
+CANCEL_PATIENCE_S = 1.2
+"""A cancelled job that has not stopped by then is stopped by ending the worker."""
+_ENDING_S = 5.0
+_PACKAGE_PARENT = Path(__file__).resolve().parents[2]
+# A path in the code, not in PYTHONPATH: Slicer's launcher sets that variable for its Python by itself.
+_CODE = (
+    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "from MedMetaSegLib.worker.process import main; main(sys.argv[2])"
+)
+
+
+@dataclass(frozen=True)
+class DeviceFound:
+    """The network is loaded: on "cpu" or "cuda", and in words why."""
+
+    device: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Share of the work that is done, 0 to 1, and what is being worked on."""
+
+    share: float
+    what: str
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """The job is done."""
+
+    structures: tuple[ReceivedStructure, ...]
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """The job was cancelled; nothing is left of it."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The job cannot be done; `message` is a sentence for the user. The next job works all the same."""
+
+    message: str
+
+
+Said = DeviceFound | Progress | Finished | Stopped | Failed
+
+
+@dataclass
+class _Process:
+    """A running worker and what is known of it."""
+
+    folder: Path
+    popen: subprocess.Popen[bytes]
+    pid: int | None = None
+    heard_bytes: int = 0
+    files: dict[Hashable, Description] = field(default_factory=dict)
+
+
+class WorkerClient:
+    """One worker and one job at a time; the worker lives on between jobs until `close`.
+
+    python: the interpreter to run it with; in Slicer its launcher PythonSlicer.
+    """
+
+    def __init__(self, python: str = sys.executable) -> None:
+        self._python = python
+        self._process: _Process | None = None
+        self._jobs = 0
+        self._busy = False
+        self._cancelled_at: float | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """True from `segment` until `poll` has handed out how the job ended."""
+        return self._busy
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the worker, once it has said it."""
+        return None if self._process is None else self._process.pid
+
+    @property
+    def folder(self) -> Path | None:
+        """The private folder of the worker, while there is one."""
+        return None if self._process is None else self._process.folder
+
+    def segment(
+        self, volume: Volume, support: Support, device: str = "auto", volume_key: Hashable = None
+    ) -> None:
+        """Send a job; `poll` tells how it goes. Starts the worker when none is running.
+
+        volume_key: the same for two jobs whose volumes are the same to the last voxel, so that they are sent
+        once; None to send them anew. Raises RuntimeError while a job is running, OSError when the disk is
+        full or the interpreter is not there.
+        """
+        if self._busy:
+            raise RuntimeError("A job is running already.")
+        if self._process is not None and self._process.popen.poll() is not None:
+            self.close()
+        process = self._process or self._start()
+        self._jobs += 1
+        folder = process.folder / f"job-{self._jobs}"
+        folder.mkdir()
+        order = {
+            "do": "segment",
+            "job": self._jobs,
+            "volume": self._sent_volume(process, volume, volume_key),
+            "support": save_support(folder, support),
+            "device": device,
+            "folder": str(folder),
+        }
+        self._busy, self._cancelled_at = True, None
+        self._send(process, order)
+
+    def cancel(self) -> None:
+        """Ask the running job to stop; `poll` says Stopped within two seconds."""
+        if self._busy and self._process is not None and self._cancelled_at is None:
+            self._cancelled_at = time.monotonic()
+            self._send(self._process, {"do": "cancel", "job": self._jobs})
+
+    def poll(self) -> list[Said]:
+        """What the worker has said since the last call, and how the job ended if it did. Never waits."""
+        process = self._process
+        if process is None:
+            return []
+        # Asked before reading: what it said last is then read for certain.
+        exit_status = process.popen.poll()
+        said = self._heard(process)
+        if self._busy and exit_status is not None:
+            said.append(Stopped() if self._cancelled_at is not None else _death(process, exit_status))
+            self._busy = False
+        if exit_status is not None:
+            self.close()
+        elif (
+            self._busy
+            and self._cancelled_at is not None
+            and time.monotonic() - self._cancelled_at > CANCEL_PATIENCE_S
+        ):
+            self.close()
+            said.append(Stopped())
+        return said
+
+    def close(self) -> None:
+        """End the worker, whatever it is doing, and remove its folder. A job in hand is forgotten."""
+        process, self._process = self._process, None
+        self._busy, self._cancelled_at = False, None
+        if process is None:
+            return
+        if process.popen.poll() is None:
+            # PythonSlicer is a launcher: the worker is its child, with another process id.
+            if process.pid not in (None, process.popen.pid):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(process.pid, getattr(signal, "SIGKILL", signal.SIGTERM))  # type: ignore[arg-type]
+            process.popen.kill()
+        if process.popen.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                process.popen.stdin.close()
+        process.popen.wait(_ENDING_S)
+        shutil.rmtree(process.folder, ignore_errors=True)
+
+    def _start(self) -> _Process:
+        folder = Path(tempfile.mkdtemp(prefix="MedMetaSeg-"))
+        try:
+            with open(folder / "said.jsonl", "wb") as said, open(folder / "log.txt", "wb") as log:
+                popen = subprocess.Popen(
+                    [self._python, "-c", _CODE, str(_PACKAGE_PARENT), str(folder)],
+                    stdin=subprocess.PIPE,
+                    stdout=said,
+                    stderr=log,
+                    creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+                )
+        except OSError:
+            shutil.rmtree(folder)
+            raise
+        self._process = _Process(folder, popen)
+        return self._process
+
+    def _sent_volume(self, process: _Process, volume: Volume, key: Hashable) -> Description:
+        if key is None or key not in process.files:
+            for old in process.files.values():
+                # On Windows a file that is being read cannot be removed; it goes with the folder.
+                with contextlib.suppress(PermissionError):
+                    Path(old["file"]).unlink()
+            process.files.clear()
+            process.files[key] = save_volume(process.folder / f"volume-{self._jobs}.npy", volume)
+        return process.files[key]
+
+    def _send(self, process: _Process, order: dict[str, Any]) -> None:
+        assert process.popen.stdin is not None
+        # A dead worker cannot listen: `poll` sees that and tells.
+        with contextlib.suppress(BrokenPipeError):
+            process.popen.stdin.write(json.dumps(order).encode() + b"\n")
+            process.popen.stdin.flush()
+
+    def _heard(self, process: _Process) -> list[Said]:
+        with open(process.folder / "said.jsonl", "rb") as file:
+            file.seek(process.heard_bytes)
+            text = file.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        process.heard_bytes += len(whole)
+        said: list[Said] = []
+        for line in whole.splitlines():
+            one = self._understood(process, json.loads(line))
+            if one is not None:
+                said.append(one)
+        return said
+
+    def _understood(self, process: _Process, message: dict[str, Any]) -> Said | None:
+        kind = message["say"]
+        if kind == "ready":
+            process.pid = message["pid"]
+            return None
+        if kind == "device":
+            return DeviceFound(message["device"], message["why"])
+        if kind == "progress":
+            return Progress(message["share"], message["what"])
+        cancelled = self._cancelled_at is not None
+        self._busy, self._cancelled_at = False, None
+        ended: Said = Stopped()
+        if kind == "failed" and not cancelled:
+            ended = Failed(message["message"])
+        if kind == "done" and not cancelled:
+            ended = Finished(load_structures(message["structures"]), message["report"])
+        shutil.rmtree(process.folder / f"job-{self._jobs}", ignore_errors=True)
+        return ended
+
+
+def _death(process: _Process, exit_status: int) -> Failed:
+    """Why a worker ended that nobody asked to."""
+    if exit_status in (-9, 137):
+        return Failed(
+            "The segmentation was ended by the system, usually because memory ran out: close other programs "
+            "or crop the volume, then press Segment again."
+        )
+    lines = (process.folder / "log.txt").read_text(encoding="utf-8", errors="replace").split("\n")
+    last = next((line.strip() for line in reversed(lines) if line.strip()), f"exit status {exit_status}")
+    what = "stopped unexpectedly" if process.pid is not None else "could not start"
+    return Failed(f"The segmentation {what} ({last[:200]}): press Segment again, and report it if it recurs.")

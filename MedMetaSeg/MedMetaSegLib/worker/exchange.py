@@ -1,0 +1,136 @@
+"""Volumes, supports and results as .npy files in a folder and a JSON-ready description; never pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..geometry import Geometry, Index3
+from ..structure import PaintedStructure, Structure
+from ..support import Support
+from ..volume import Volume
+
+Description = dict[str, Any]
+
+
+class Segmented(Protocol):
+    """What is sent of a result: `mask`, bool (k, j, i), starts at `offset` of the volume's grid."""
+
+    @property
+    def structure(self) -> Structure: ...
+    @property
+    def offset(self) -> Index3: ...
+    @property
+    def mask(self) -> np.ndarray: ...
+
+
+@dataclass(frozen=True, eq=False)
+class ReceivedStructure:
+    """A structure of a result that came from the worker; see `Segmented`."""
+
+    structure: Structure
+    offset: Index3
+    mask: np.ndarray
+
+
+def save_volume(path: Path, volume: Volume) -> Description:
+    """Write the voxels to `path` (.npy) and describe the rest."""
+    np.save(path, volume.array, allow_pickle=False)
+    return {
+        "file": str(path),
+        "affine": volume.geometry.affine.tolist(),
+        "name": volume.name,
+        "modality": volume.modality,
+    }
+
+
+def load_volume(description: Description) -> Volume:
+    """The volume that `save_volume` described."""
+    array = _load(description["file"])
+    geometry = Geometry(_index3(array.shape), np.array(description["affine"]))
+    return Volume(array, geometry, name=description["name"], modality=description["modality"])
+
+
+def save_support(folder: Path, support: Support) -> Description:
+    """Write one mask for each painted structure into `folder` and describe the rest."""
+    background = support.background
+    return {
+        "shape": list(support.geometry.shape),
+        "affine": support.geometry.affine.tolist(),
+        "structures": [
+            _save_painted(folder / f"painted-{number}.npy", one)
+            for number, one in enumerate(support.structures)
+        ],
+        "background": None if background is None else _save_painted(folder / "background.npy", background),
+        "annotation": support.annotation,
+        "overlapping": support.overlapping,
+        "skipped": [list(pair) for pair in support.skipped],
+        "notes": list(support.notes),
+    }
+
+
+def load_support(description: Description) -> Support:
+    """The support that `save_support` described."""
+    background = description["background"]
+    return Support(
+        Geometry(_index3(description["shape"]), np.array(description["affine"])),
+        tuple(_load_painted(one) for one in description["structures"]),
+        description["annotation"],
+        description["overlapping"],
+        None if background is None else _load_painted(background),
+        tuple((name, reason) for name, reason in description["skipped"]),
+        tuple(description["notes"]),
+    )
+
+
+def save_structures(folder: Path, structures: Sequence[Segmented]) -> list[Description]:
+    """Write the mask of each structure of a result into `folder` and describe the rest."""
+    return [
+        _save_mask(folder / f"found-{number}.npy", one.structure, one.offset, one.mask)
+        for number, one in enumerate(structures)
+    ]
+
+
+def load_structures(descriptions: Sequence[Description]) -> tuple[ReceivedStructure, ...]:
+    """The structures that `save_structures` described."""
+    return tuple(
+        ReceivedStructure(_structure(one), _index3(one["offset"]), _load(one["file"])) for one in descriptions
+    )
+
+
+def _save_painted(path: Path, painted: PaintedStructure) -> Description:
+    described = _save_mask(path, painted.structure, painted.offset, painted.mask)
+    return {**described, "axis": painted.axis, "slices": list(painted.slices)}
+
+
+def _load_painted(description: Description) -> PaintedStructure:
+    return PaintedStructure(
+        _structure(description),
+        _index3(description["offset"]),
+        _load(description["file"]),
+        description["axis"],
+        tuple(description["slices"]),
+    )
+
+
+def _save_mask(path: Path, structure: Structure, offset: Index3, mask: np.ndarray) -> Description:
+    np.save(path, mask.astype(bool, copy=False), allow_pickle=False)
+    return {"file": str(path), "structure": asdict(structure), "offset": [int(start) for start in offset]}
+
+
+def _structure(description: Description) -> Structure:
+    fields = description["structure"]
+    return Structure(**{**fields, "color": tuple(fields["color"])})
+
+
+def _load(path: str) -> np.ndarray:
+    return np.load(path, allow_pickle=False)
+
+
+def _index3(values: Sequence[int]) -> Index3:
+    k, j, i = (int(value) for value in values)
+    return k, j, i
