@@ -1,0 +1,167 @@
+"""`slicer.app`, `slicer.modules` and what loads a scripted module, around a real MRML scene."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import tempfile
+import types
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+from PySide6 import QtCore, QtWidgets
+
+from MedMetaSegLib.demo.slicer_core import boot
+
+from . import ctk_widgets, pythonqt, qmrml_widgets
+
+_STAND_INS = Path(__file__).parent / "standins"
+
+
+class Application(QtWidgets.QApplication):
+    """Stands in for qSlicerApplication: one scene, one main window with a module selector."""
+
+    majorVersion, minorVersion = 5, 12
+
+    def prepare(self) -> None:
+        core = boot()
+        self._scene, self._logic = core.scene, core.applicationLogic
+        self._window = _MainWindow()
+        # Settings of the tests' own; nothing of the user's is read or written.
+        QtCore.QSettings.setDefaultFormat(QtCore.QSettings.IniFormat)
+        folder = tempfile.mkdtemp(prefix="slicer-settings-")
+        QtCore.QSettings.setPath(QtCore.QSettings.IniFormat, QtCore.QSettings.UserScope, folder)
+
+    def mrmlScene(self) -> Any:
+        return self._scene
+
+    def applicationLogic(self) -> Any:
+        return self._logic
+
+    def mainWindow(self) -> Any:
+        return self._window
+
+    def testingEnabled(self) -> bool:
+        return True
+
+    def translate(self, context: str, text: str) -> str:
+        return text
+
+    def settings(self) -> QtCore.QSettings:
+        return QtCore.QSettings()
+
+    userSettings = settings
+
+    @property
+    def temporaryPath(self) -> str:
+        return tempfile.gettempdir()
+
+    def loadModule(self, path: Path | str) -> ScriptedModule:
+        """Load a scripted module's file as Slicer does when it starts."""
+        module = ScriptedModule(Path(path))
+        self._window.selector.modules[module.name] = module
+        return module
+
+
+@dataclass
+class _ModuleSelector:
+    """Remembers which module was selected; enters and leaves those that are loaded."""
+
+    modules: dict[str, Any] = field(default_factory=dict)
+    selected: str = ""
+
+    def selectModule(self, name: str) -> None:
+        if self.selected in self.modules:
+            self.modules[self.selected].exit()
+        self.selected = name
+        if name in self.modules:
+            self.modules[name].enter()
+
+
+class _MainWindow(QtWidgets.QWidget):
+    """What slicer.util.mainWindow finds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("qSlicerMainWindow")
+        self.selector = _ModuleSelector()
+
+    def moduleSelector(self) -> _ModuleSelector:
+        return self.selector
+
+
+class ScriptedModule:
+    """Stands in for qSlicerScriptedLoadableModule: holds a module's metadata, makes and enters its widget."""
+
+    def __init__(self, path: Path) -> None:
+        import slicer
+
+        self.path, self.name = str(path), path.stem
+        self.icon: Any = None
+        specification = importlib.util.spec_from_file_location(self.name, path)
+        assert specification is not None
+        assert specification.loader is not None
+        self.python = importlib.util.module_from_spec(specification)
+        sys.modules[self.name] = self.python
+        specification.loader.exec_module(self.python)
+        setattr(slicer.modules, self.name.lower(), self)
+        self.instance = getattr(self.python, self.name)(self)
+        self.widget: Any = None
+        self._representation: Any = None
+
+    def widgetRepresentation(self) -> Any:
+        """The panel as Slicer would show it, made the first time it is asked for."""
+        import slicer
+
+        if self._representation is None:
+            self._representation = qmrml_widgets.qMRMLWidget()
+            self._representation.setLayout(QtWidgets.QVBoxLayout(self._representation))
+            self._representation.setMRMLScene(slicer.mrmlScene)
+            self._representation.isEntered = False
+            self.widget = getattr(self.python, f"{self.name}Widget")(self._representation)
+            self.widget.setup()
+        return self._representation
+
+    def enter(self) -> None:
+        self.widgetRepresentation().isEntered = True
+        self.widget.enter()
+
+    def exit(self) -> None:
+        self._representation.isEntered = False
+        self.widget.exit()
+
+    def unload(self) -> None:
+        """What Slicer does with the module when it quits."""
+        if self.widget is not None:
+            self.widget.cleanup()
+            self._representation.deleteLater()
+            self.widget = self._representation = None
+
+
+def start() -> Application:
+    """The application; made the first time."""
+    import slicer
+    import slicer.util
+
+    running = QtWidgets.QApplication.instance()
+    if running is not None:
+        if not isinstance(running, Application):
+            raise RuntimeError("Another Qt application is running in this process.")
+        return running
+    application = Application(sys.argv[:1])
+    application.prepare()
+    slicer.app = application
+    sys.modules["qt"], sys.modules["ctk"] = pythonqt, ctk_widgets
+    for name, widget in qmrml_widgets.WIDGETS.items():
+        setattr(slicer, name, widget)
+    # Slicer's folder of Python sources is part of the package `slicer`; here another folder is.
+    slicer.__path__.append(os.environ.get("SLICER_PYTHON_SOURCES", str(_STAND_INS)))
+    for name in ("i18n", "parameterNodeWrapper", "ScriptedLoadableModule"):
+        importlib.import_module(f"slicer.{name}")
+    slicer.moduleNames = types.SimpleNamespace()
+    return application

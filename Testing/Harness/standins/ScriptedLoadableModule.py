@@ -1,0 +1,70 @@
+"""Stands in for slicer.ScriptedLoadableModule: the four base classes of a scripted module."""
+
+from __future__ import annotations
+
+import os
+import unittest
+from typing import Any
+
+import slicer
+import slicer.util
+
+__all__ = [
+    "ScriptedLoadableModule",
+    "ScriptedLoadableModuleLogic",
+    "ScriptedLoadableModuleTest",
+    "ScriptedLoadableModuleWidget",
+]
+
+
+class ScriptedLoadableModule:
+    def __init__(self, parent: Any) -> None:
+        self.parent = parent
+        self.moduleName = type(self).__name__
+
+
+class ScriptedLoadableModuleWidget:
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__()
+        self.moduleName = type(self).__name__.removesuffix("Widget")
+        self.parent = parent
+        self.layout = parent.layout()
+
+    def resourcePath(self, name: str) -> str:
+        return os.path.join(os.path.dirname(slicer.util.modulePath(self.moduleName)), "Resources", name)
+
+    def setup(self) -> None:
+        """Made by subclasses."""
+
+    def cleanup(self) -> None:
+        """Made by subclasses."""
+
+    def enter(self) -> None:
+        """Made by subclasses."""
+
+    def exit(self) -> None:
+        """Made by subclasses."""
+
+
+class ScriptedLoadableModuleLogic:
+    """With the one parameter node of a module, a singleton in the scene."""
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__()
+        self.moduleName = type(self).__name__.removesuffix("Logic")
+
+    def getParameterNode(self) -> Any:
+        className = "vtkMRMLScriptedModuleNode"
+        node = slicer.mrmlScene.GetSingletonNode(self.moduleName, className)
+        if node is None:
+            node = slicer.vtkMRMLScriptedModuleNode()
+            node.SetSingletonTag(self.moduleName)
+            node.SetAttribute("ModuleName", self.moduleName)
+            node.SetName(slicer.mrmlScene.GenerateUniqueName(self.moduleName))
+            node = slicer.mrmlScene.AddNode(node)
+        return node
+
+
+class ScriptedLoadableModuleTest(unittest.TestCase):
+    def delayDisplay(self, message: str, *_: Any) -> None:
+        print(message)

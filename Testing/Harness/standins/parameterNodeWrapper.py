@@ -1,0 +1,167 @@
+"""Stands in for slicer.parameterNodeWrapper: MRML nodes, enums and lists of text, bound to combo boxes.
+
+As in Slicer a field is kept in the wrapped node under its own name, and `connectGui` binds each widget whose
+dynamic property SlicerParameterName names a field, both ways.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import typing
+from typing import Any
+
+import slicer
+import slicer.util
+import vtk
+
+__all__ = ["parameterNodeWrapper"]
+
+
+class _NodeField:
+    def __init__(self, name: str, nodeClass: type) -> None:
+        self.name, self.nodeClass = name, nodeClass
+
+    def read(self, node: Any) -> Any:
+        return node.GetNodeReference(self.name)
+
+    def write(self, node: Any, value: Any) -> None:
+        node.SetNodeReferenceID(self.name, value.GetID() if value is not None else None)
+
+
+class _EnumField:
+    def __init__(self, name: str, kind: type[enum.Enum], default: enum.Enum) -> None:
+        self.name, self.kind, self.default = name, kind, default
+
+    def read(self, node: Any) -> enum.Enum:
+        return self.kind[node.GetParameter(self.name)] if node.HasParameter(self.name) else self.default
+
+    def write(self, node: Any, value: enum.Enum) -> None:
+        node.SetParameter(self.name, value.name)
+
+
+class _TextsField:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def read(self, node: Any) -> list[str]:
+        return json.loads(node.GetParameter(self.name)) if node.HasParameter(self.name) else []
+
+    def write(self, node: Any, value: list[str]) -> None:
+        node.SetParameter(self.name, json.dumps(list(value)))
+
+
+class _NodeComboBox:
+    """A field shown in a qMRMLNodeComboBox."""
+
+    def __init__(self, widget: Any, field: _NodeField) -> None:
+        self.widget, self.signal = widget, widget.currentNodeChanged
+        widget.nodeTypes = [field.nodeClass.__name__]
+
+    def read(self) -> Any:
+        return self.widget.currentNode()
+
+    def write(self, value: Any) -> None:
+        self.widget.setCurrentNode(value)
+
+
+class _EnumComboBox:
+    """A field shown in a QComboBox: its label() for each member, as Slicer does it."""
+
+    def __init__(self, widget: Any, field: _EnumField) -> None:
+        self.widget, self.signal = widget, widget.currentIndexChanged
+        self.members = list(field.kind)
+        widget.clear()
+        for one in self.members:
+            widget.addItem(one.label() if hasattr(one, "label") else one.name)
+
+    def read(self) -> enum.Enum:
+        return self.members[self.widget.currentIndex]
+
+    def write(self, value: enum.Enum) -> None:
+        self.widget.setCurrentIndex(self.members.index(value))
+
+
+def _field(name: str, kind: Any, default: Any) -> Any:
+    if kind == list[str]:
+        return _TextsField(name)
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return _EnumField(name, kind, default or next(iter(kind)))
+    if isinstance(kind, type) and issubclass(kind, slicer.vtkMRMLNode):
+        return _NodeField(name, kind)
+    raise TypeError(f"The harness has no parameter of type {kind}.")
+
+
+class _Wrapper:
+    """What a wrapped class gains."""
+
+    _fields: dict[str, Any]
+
+    def __init__(self, parameterNode: Any) -> None:
+        self.parameterNode = parameterNode
+        self._bindings: dict[int, list[tuple[Any, Any]]] = {}
+        self._showing = False
+
+    def connectGui(self, gui: Any) -> int:
+        bindings = []
+        for widget in vars(gui).values():
+            name = widget.property("SlicerParameterName")
+            if not name:
+                continue
+            kind = _NodeComboBox if isinstance(self._fields[name], _NodeField) else _EnumComboBox
+            connector = kind(widget, self._fields[name])
+            connector.write(getattr(self, name))
+            slot = self._slot(name, connector)
+            connector.signal.connect(slot)
+            bindings.append((name, connector, slot))
+        tag = self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda caller, event: self._show(bindings))
+        self._bindings[tag] = bindings
+        return tag
+
+    def disconnectGui(self, tag: int) -> None:
+        for _name, connector, slot in self._bindings.pop(tag):
+            connector.signal.disconnect(slot)
+        self.RemoveObserver(tag)
+
+    def _slot(self, name: str, connector: Any) -> Any:
+        def changed(*_: Any) -> None:
+            if not self._showing:
+                setattr(self, name, connector.read())
+
+        return changed
+
+    def _show(self, bindings: list[Any]) -> None:
+        if self._showing:
+            return
+        self._showing = True
+        try:
+            for name, connector, _slot in bindings:
+                connector.write(getattr(self, name))
+        finally:
+            self._showing = False
+
+    def AddObserver(self, event: Any, callback: Any, priority: float = 0.0) -> int:
+        return self.parameterNode.AddObserver(event, callback, priority)
+
+    def RemoveObserver(self, tag: int) -> None:
+        self.parameterNode.RemoveObserver(tag)
+
+    def StartModify(self) -> int:
+        return self.parameterNode.StartModify()
+
+    def EndModify(self, wasModifying: int) -> None:
+        self.parameterNode.EndModify(wasModifying)
+
+
+def parameterNodeWrapper(cls: type) -> type:
+    """Class decorator: annotated fields become properties that live in a MRML node."""
+    fields = {
+        name: _field(name, kind, vars(cls).get(name)) for name, kind in typing.get_type_hints(cls).items()
+    }
+    members: dict[str, Any] = {"__doc__": cls.__doc__, "_fields": fields}
+    for name, field in fields.items():
+        members[name] = property(
+            lambda self, field=field: field.read(self.parameterNode),
+            lambda self, value, field=field: field.write(self.parameterNode, value),
+        )
+    return type(cls.__name__, (_Wrapper,), members)
