@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import slicer
@@ -17,7 +19,8 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 
-from MedMetaSegLib.scene import SceneLogic
+if TYPE_CHECKING:
+    from MedMetaSegLib.scene import SceneLogic
 
 
 class MedMetaSeg(ScriptedLoadableModule):
@@ -37,28 +40,25 @@ class MedMetaSeg(ScriptedLoadableModule):
 
 
 class MedMetaSegWidget(ScriptedLoadableModuleWidget):
-    """Says how the module is used: from the Python console."""
+    """Hosts the panel of MedMetaSegLib."""
 
     def setup(self) -> None:
         super().setup()
-        import qt
+        # Here, not above: it brings Qt, which scripts that only want the logic do not need.
+        from MedMetaSegLib.scene.panel import makePanel
 
-        label = qt.QLabel(
-            _(
-                "This version has no panel. Install PyTorch with the PyTorch extension, paint a structure on "
-                "a few slices in the Segment Editor, then enter in the Python console:\n\n"
-                "slicer.util.pip_install('monai safetensors')  # once\n"
-                "from MedMetaSeg import MedMetaSegLogic\n"
-                "logic = MedMetaSegLogic()\n"
-                "volume = slicer.util.getNode('name of the volume')\n"
-                "painted = slicer.util.getNode('name of the segmentation')\n"
-                "result = logic.segment(volume, painted)"
-            )
-        )
-        label.setWordWrap(True)
-        label.setTextInteractionFlags(qt.Qt.TextSelectableByMouse)
-        self.layout.addWidget(label)
-        self.layout.addStretch(1)
+        resources = Path(self.resourcePath("requirements.txt")).parent
+        self.logic = MedMetaSegLogic()
+        self.panel = makePanel(self.parent, resources, self.logic.getParameterNode)
+
+    def enter(self) -> None:
+        self.panel.enter()
+
+    def exit(self) -> None:
+        self.panel.exit()
+
+    def cleanup(self) -> None:
+        self.panel.cleanup()
 
 
 class MedMetaSegLogic(ScriptedLoadableModuleLogic):
@@ -70,7 +70,14 @@ class MedMetaSegLogic(ScriptedLoadableModuleLogic):
 
     def __init__(self, sceneLogic: SceneLogic | None = None) -> None:
         super().__init__()
-        self._scene = sceneLogic or SceneLogic()
+        self._given = sceneLogic
+
+    @cached_property
+    def _scene(self) -> SceneLogic:
+        # Made when it is needed: Slicer starts and opens the panel without waiting for its imports.
+        from MedMetaSegLib.scene import SceneLogic
+
+        return self._given or SceneLogic()
 
     @property
     def lastReport(self) -> dict[str, Any] | None:

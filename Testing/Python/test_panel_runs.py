@@ -1,0 +1,165 @@
+"""The panel on the harness while it runs: real nodes, the real worker process and the shipped weights."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import tempfile
+import time
+
+import pytest
+
+import scene_fixtures as fx
+from MedMetaSegLib.demo.phantom import LABEL, painted_slices
+from panel_bench import (  # noqa: F401  (fixtures among them)
+    MODULE,
+    Bench,
+    application,
+    bench,
+    is_gone,
+    module,
+    nodes,
+    nothing_is_left,
+    panel,
+    patient,
+    rows,
+    running,
+    settle,
+    shown,
+    until,
+    worker_pid,
+)
+
+
+def test_paint_segment_paint_another_slice_and_segment_again(bench, tmp_path):
+    import qt
+    from PySide6.QtTest import QTest
+
+    panel, ui = bench.panel, bench.ui
+    bench.paint("spleen").choose()
+    painted = fx.snapshot(bench.paintedNode)
+    before = nodes(bench.scene)
+    window = panel._parent
+    window.show()
+    window.activateWindow()
+    until(lambda: window.isActiveWindow)
+    QTest.keyClick(window, qt.Qt.Key_Return, qt.Qt.ControlModifier)
+    assert running(panel), "Ctrl+Return starts it"
+    assert not ui.segmentButton.enabled
+    begun = time.monotonic()
+    kept = until(lambda: not running(panel))
+    first = time.monotonic() - begun
+    window.hide()
+    assert shown(panel)["result"].startswith("liver "), shown(panel)
+    assert "spleen " in shown(panel)["result"]
+    assert re.search(r" \d+\.\d\Wml in \d+\.\d\Ws$", shown(panel)["result"])
+    assert ui.deviceFoundLabel.text.split(":")[0] in ("CPU", "CUDA")
+    node = panel._parameters.output
+    assert ui.outputSelector.currentNode() is node
+    assert nodes(bench.scene) - before >= {node.GetID()}
+    assert bench.dice(node, "liver") > 0.85
+    assert bench.dice(node, "spleen") > 0.6
+    assert fx.snapshot(bench.paintedNode) == painted
+    print(f"first press {first:.1f} s; the event loop was kept for at most {1000 * kept:.0f} ms")
+
+    bench.paint("liver", painted_slices(bench.truth, LABEL["liver"], 4))
+    settle(panel)
+    assert rows(panel)[0] == ("liver", "4 axial slices", True)
+    after = nodes(bench.scene)
+    pid = worker_pid(panel)
+    begun = time.monotonic()
+    bench.press()
+    until(lambda: not running(panel))
+    again = time.monotonic() - begun
+    assert panel._parameters.output is node
+    assert nodes(bench.scene) == after
+    names = [
+        node.GetSegmentation().GetSegment(one).GetName() for one in node.GetSegmentation().GetSegmentIDs()
+    ]
+    assert sorted(names) == ["liver", "spleen"]
+    assert bench.dice(node, "liver") > 0.85
+    assert panel._run.workerPid == pid
+    assert again < first / 2
+    print(f"second press {again:.1f} s")
+    bench.scene.Clear(0)
+    assert is_gone(pid)
+    assert nothing_is_left(tmp_path)
+
+
+def test_cancel_works_within_two_seconds_and_changes_nothing(bench):
+    bench.choose()
+    before = nodes(bench.scene)
+    bench.press()
+    worker_pid(bench.panel)
+    begun = time.monotonic()
+    bench.ui.cancelButton.click()
+    assert not bench.ui.cancelButton.enabled
+    until(lambda: not running(bench.panel))
+    assert time.monotonic() - begun < 2
+    assert shown(bench.panel) == {"result": "Cancelled: nothing was changed."}
+    assert bench.ui.segmentButton.enabled
+    assert nodes(bench.scene) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_killed_worker_is_said_and_the_next_press_gets_a_fresh_one(bench):
+    bench.choose()
+    before = nodes(bench.scene)
+    bench.press()
+    pid = worker_pid(bench.panel)
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not running(bench.panel))
+    assert "press Segment again" in shown(bench.panel)["error"]
+    assert nodes(bench.scene) == before
+    bench.press()
+    assert "error" not in shown(bench.panel)
+    assert worker_pid(bench.panel) != pid
+
+
+def test_closing_the_scene_in_the_middle_leaves_nothing(bench, tmp_path):
+    bench.choose().press()
+    pid = worker_pid(bench.panel)
+    bench.scene.Clear(0)
+    assert not running(bench.panel)
+    assert is_gone(pid)
+    assert nothing_is_left(tmp_path)
+    assert rows(bench.panel) == []
+    assert "Load a CT or MR volume" in shown(bench.panel)["hint"]
+    until(lambda: True)
+    assert bench.scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+
+
+@pytest.mark.parametrize("which", ["volumeNode", "paintedNode"])
+def test_removing_a_node_in_the_middle_cancels(bench, tmp_path, which):
+    bench.choose().press()
+    pid = worker_pid(bench.panel)
+    bench.scene.RemoveNode(getattr(bench, which))
+    assert not running(bench.panel)
+    assert is_gone(pid)
+    assert nothing_is_left(tmp_path)
+    assert not bench.ui.segmentButton.enabled
+
+
+def test_leaving_the_module_in_the_middle_cancels(application, bench):
+    bench.choose()
+    before = nodes(bench.scene)
+    bench.press()
+    worker_pid(bench.panel)
+    application.mainWindow().moduleSelector().selectModule("Welcome")
+    until(lambda: not running(bench.panel))
+    assert nodes(bench.scene) == before
+
+
+def test_unloading_the_module_in_the_middle_ends_the_worker(application, patient, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    application.mrmlScene().Clear(0)
+    module = application.loadModule(MODULE)
+    module.enter()
+    panel = module.widget.panel
+    Bench(panel, patient).paint("liver").choose().press()
+    pid = worker_pid(panel)
+    module.unload()
+    assert is_gone(pid)
+    assert list(tmp_path.iterdir()) == []
