@@ -7,7 +7,7 @@ MINUTES ?= 40
 DATA ?= ../shared/data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint benchmark train clean
+.PHONY: help setup demo test lint benchmark train screenshots clean
 
 help:
 	@printf '%s\n' \
@@ -17,7 +17,8 @@ help:
 	  'make lint       ruff and mypy' \
 	  'make benchmark  accuracy and time against the baselines (DATA=../shared/data)' \
 	  'make train      meta-train the network anew (MINUTES=40, ARGS="--help")' \
-	  'make clean      remove what the other targets wrote; the environment in .venv stays' \
+	  'make screenshots  pictures of the panel on the test harness, into docs/pictures' \
+  'make clean      remove what the other targets wrote; the environment in .venv stays' \
 	  'make setup      the environment alone'
 
 setup:
@@ -39,6 +40,9 @@ benchmark: setup
 
 train: setup
 	@$(VENV)/medmetaseg train --minutes $(MINUTES) $(ARGS)
+
+screenshots: setup
+	@PYTHONPATH=Testing $(VENV)/python -m Harness.screenshots docs/pictures
 
 clean:
 	@rm -rf out build MedMetaSeg/*.egg-info .pytest_cache .mypy_cache .ruff_cache
