@@ -48,7 +48,7 @@ class SegmentPanel(slicer.util.VTKObservationMixin):
         self._run: SegmentationRun | None = None
         self._parameters: Any = None
         self._guiTag: int | None = None
-        self._shown: tuple[Any, ...] = ()
+        self._shown: tuple[Any, Any] = (None, None)
         self._painting = Painting()
 
         widget = slicer.util.loadUI(str(uiPath))
@@ -115,6 +115,8 @@ class SegmentPanel(slicer.util.VTKObservationMixin):
             self._parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersModified
         )
         self._parameters = None
+        # Not to keep nodes that have left the scene, and their voxels, alive.
+        self._shown = (None, None)
 
     def _onSceneStartClose(self, caller: Any, event: str) -> None:
         if self._run is not None:
@@ -131,7 +133,8 @@ class SegmentPanel(slicer.util.VTKObservationMixin):
     def _onNodeRemoved(self, caller: Any, event: str) -> None:
         if self._run is not None:
             self._run.onNodeRemoved()
-        if self._parameters is not None:
+        parameters = self._parameters
+        if parameters is not None and self._shown != (parameters.volume, parameters.segmentation):
             self._onParametersModified()
 
     def _isBusy(self) -> bool:
