@@ -34,8 +34,8 @@ class Application(QtWidgets.QApplication):
         self._window = _MainWindow()
         # Settings of the tests' own; nothing of the user's is read or written.
         QtCore.QSettings.setDefaultFormat(QtCore.QSettings.IniFormat)
-        folder = tempfile.mkdtemp(prefix="slicer-settings-")
-        QtCore.QSettings.setPath(QtCore.QSettings.IniFormat, QtCore.QSettings.UserScope, folder)
+        self._settings = tempfile.TemporaryDirectory(prefix="slicer-settings-")
+        QtCore.QSettings.setPath(QtCore.QSettings.IniFormat, QtCore.QSettings.UserScope, self._settings.name)
 
     def mrmlScene(self) -> Any:
         return self._scene

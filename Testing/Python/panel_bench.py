@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -150,14 +149,6 @@ def rows(panel):
 
 def nodes(scene):
     return {scene.GetNthNode(n).GetID() for n in range(scene.GetNumberOfNodes())}
-
-
-def is_gone(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
 
 
 def nothing_is_left(tmp_path):
