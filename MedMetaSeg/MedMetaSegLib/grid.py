@@ -24,13 +24,15 @@ from .volume import Volume, to_sitk
 MAX_VOXELS = 96**3
 """Of a working grid; the spacing gets coarser above it."""
 MAX_VOXELS_IN_PARTS = 128**3
-"""Of the working grid of a structure drawn in many parts, which are small for the space they lie in."""
+"""Of the working grid of a structure drawn in many small parts."""
 ACROSS = 12.0
 """Working voxels that the thickest part of a structure should have across."""
 ALONG = 72.0
 """Working voxels that a structure should at most have from end to end, unless it is thin."""
 ALONG_IN_PARTS = 110.0
-"""The same for a structure drawn in many parts."""
+"""The same for a structure drawn in many small parts."""
+SMALL_PART_MM = 15.0
+"""Parts up to this thickness are small: lesions and vessels, not loops of bowel, where it is only slow."""
 FINEST = 1 / 1.5
 """Of the drawn voxels: finer grids would only interpolate."""
 _LADDER = 2.0**0.25
@@ -122,8 +124,9 @@ def working_grid(
     extent = np.array([painted.mask.shape[axis] for axis in order], float)
     low_bound, high_bound = (np.array([b[axis] for axis in order]) for b in (bounds.low, bounds.high))
     reach = np.ones((2, 3)) if reach is None else reach
-    in_parts = drawn_in_parts(painted.mask)
-    wanted = _wanted_spacing(painted, spacing, extent, drawing, ALONG_IN_PARTS if in_parts else ALONG)
+    thickness = _thickness(painted, spacing, drawing)
+    in_parts = thickness <= SMALL_PART_MM and drawn_in_parts(painted.mask)
+    wanted = _wanted_spacing(thickness, spacing, extent, ALONG_IN_PARTS if in_parts else ALONG)
     while True:
         step = _steps(wanted, spacing)
         aspect = step[0] * spacing[0] / math.sqrt(step[1] * spacing[1] * step[2] * spacing[2])
@@ -148,12 +151,10 @@ def working_grid(
     )
 
 
-def _wanted_spacing(
-    painted: PaintedStructure, spacing: np.ndarray, extent: np.ndarray, drawing: int, along: float
-) -> float:
+def _wanted_spacing(thickness: float, spacing: np.ndarray, extent: np.ndarray, along: float) -> float:
     """In-plane spacing on the ladder, mm: coarse enough to see the whole, fine enough for the thickness."""
     pixel = math.sqrt(spacing[1] * spacing[2])
-    fine = _thickness(painted, spacing, drawing) / ACROSS
+    fine = thickness / ACROSS
     wanted = min(float((extent * spacing).max()) / along, fine)
     finest = pixel if fine >= pixel else max(fine, pixel * FINEST)
     if wanted <= finest:

@@ -21,6 +21,8 @@ _RIDGE = 1e-2
 _SLOPE_ALONE = 2.5
 """Of the log odds where a single slice leaves nothing to hold out."""
 _LIMIT = 5.0
+_AT_ONCE = 1 << 13
+"""Voxels classified at a time: what fits a processor's cache."""
 _WIDTHS = (3, 5, 9)
 
 
@@ -111,11 +113,14 @@ def _projection() -> tuple[np.ndarray, np.ndarray]:
 def _hidden(points: np.ndarray) -> np.ndarray:
     """(_HIDDEN + FEATURES + 1, N): hinges in random directions, the features themselves, and one."""
     direction, offset = _projection()
-    points = np.clip(points, -4, 4)
-    hinges = direction @ points
-    hinges += offset
-    np.maximum(hinges, 0, out=hinges)
-    return np.concatenate([hinges, points, np.ones((1, points.shape[1]), np.float32)])
+    number = points.shape[1]
+    hidden = np.empty((_HIDDEN + FEATURES + 1, number), np.float32)
+    np.clip(points, -4, 4, out=hidden[_HIDDEN:-1])
+    np.matmul(direction, hidden[_HIDDEN:-1], out=hidden[:_HIDDEN])
+    hidden[:_HIDDEN] += offset
+    np.maximum(hidden[:_HIDDEN], 0, out=hidden[:_HIDDEN])
+    hidden[-1] = 1
+    return hidden
 
 
 def _fitted(hidden: np.ndarray, wanted: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -180,8 +185,10 @@ def _everywhere(
 ) -> np.ndarray:
     flat = features.reshape(len(features), -1)
     result = np.empty(flat.shape[1], np.float32)
-    for start in range(0, len(result), 1 << 16):
-        part = np.arange(start, min(start + (1 << 16), len(result)))
-        points = (np.concatenate([flat[:, part], place.at(part)]) - middle) / scale
+    for start in range(0, len(result), _AT_ONCE):
+        part = np.arange(start, min(start + _AT_ONCE, len(result)))
+        points = np.concatenate([flat[:, start : start + _AT_ONCE], place.at(part)])
+        points -= middle
+        points /= scale
         result[part] = solution @ _hidden(points)
     return np.clip(result + offset, -_LIMIT, _LIMIT).reshape(features.shape[1:])

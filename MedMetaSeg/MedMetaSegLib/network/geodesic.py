@@ -18,7 +18,7 @@ _MAX_ROUNDS = 10
 _SETTLED = 0.05
 """No distance changed by more than this in the last round."""
 _AHEAD = ((0, 0),)
-_ASLANT = tuple(move for move in product((-1, 0, 1), repeat=2) if move != (0, 0))
+_ASLANT = tuple((j, i) for j, i in product((-1, 0, 1), repeat=2) if (j, i) != (0, 0))
 """Once settled, one round of the steps that are diagonal gives nearly what all 26 neighbours would."""
 
 

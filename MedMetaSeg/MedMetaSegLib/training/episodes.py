@@ -120,6 +120,7 @@ def _episode(rng: Rng, anatomy: Anatomy, mask: np.ndarray) -> Episode | None:
     if np.ptp(image[0]) < 1e-3:
         return None
     mask, structures = np.pad(mask, pad, mode="edge"), np.pad(structures, pad, mode="edge")
+    slices = [k + pad[0][0] for k in slices]
     if rng.random() < 0.08:
         condition = _scribbles(rng, image, mask, anatomy.aspect)
     else:
