@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from .atlas import Atlas, close_image, overview
 from .intensity import IntensityRule
-from .pose import Pose, find_poses, refined_pose
+from .pose import Pose, find_starts, refined_poses
 from .reduced_image import ReducedImage, sampled_at
 from .registration import dense_displacement
 from .volume import Volume
@@ -24,8 +24,11 @@ _PART = 0.6
 _SAME_PLACE = 0.1
 """Of the atlas's smallest extent."""
 _CANDIDATES = 3
+_RIVAL = 0.8
+"""Of the best similarity: what deserves to be bent on trial beside it."""
 _TRIAL_VOXELS = 60_000
-_FITS = 0.6
+_TRIAL_POINTS = 3_000
+_FITS = 0.45
 _SMOOTHNESS = 0.3
 _WINDOW = 7
 
@@ -98,22 +101,26 @@ def _candidates(view: ReducedImage, atlas: Atlas, check: Callable[[], None]) -> 
 
     A whole view that fits well has the last word where it says that the structures are out of sight.
     """
-    found = find_poses(view, atlas.overview, check)
-    best = max(found, key=lambda pose: pose.similarity)
+    found = find_starts(view, atlas.overview, check)
+    (best,) = refined_poses(view, atlas.overview, found[:1], check)
     low, high = _reach(best, atlas)
     if best.similarity > _FITS and ((high <= 0).any() or (low >= view.end_mm).any()):
         return [best]
     if np.prod(atlas.close.extent_mm) < _PART * np.prod(atlas.overview.extent_mm):
-        found += find_poses(view, atlas.close, check)
-    refined = [refined_pose(view, atlas.close, pose) for pose in found]
-    refined.sort(key=lambda pose: -pose.similarity)
+        found += find_starts(view, atlas.close, check)
+    kept = _apart(refined_poses(view, atlas.close, found, check, _TRIAL_POINTS), atlas)
+    return _apart(refined_poses(view, atlas.close, kept, check), atlas)
+
+
+def _apart(poses: Sequence[Pose], atlas: Atlas) -> list[Pose]:
+    """The best of poses that bring the structures to different places, best first."""
     centre = (atlas.close.start_mm + atlas.close.end_mm) / 2
     kept: list[Pose] = []
-    for pose in refined:
+    for pose in sorted(poses, key=lambda one: -one.similarity):
         apart = [np.linalg.norm(pose.fixed(centre) - other.fixed(centre)) for other in kept]
         if all(distance > _SAME_PLACE * float(np.min(atlas.close.extent_mm)) for distance in apart):
             kept.append(pose)
-    return kept[:_CANDIDATES]
+    return [one for one in kept[:_CANDIDATES] if one.similarity >= _RIVAL * kept[0].similarity]
 
 
 def _within(view: ReducedImage, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,32 +1,37 @@
 """Where one patient's image lies in another's: an affine map found without a starting point.
 
-Every shift of the one image over the other is tried at several scales at once, by masked normalised
+What is compared is how alike the neighbours of a voxel are (`self_similarity`), which is the same in CT and
+MR. Every shift of the one image over the other is tried at several scales at once, by masked normalised
 cross-correlation in the frequency domain (Padfield, IEEE TIP 2012), so that fields of view may differ; the
-best few are refined by gradient descent on the correlation.
+best few are refined by gradient descent on the same correlation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as functional
 from scipy import fft, ndimage
+from torch import Tensor
 
 from .reduced_image import ReducedImage, even_spacing, sampled_at
+from .registration import self_similarity
 
 _SCALES = (0.7, 0.8, 0.9, 1.0, 1.12, 1.25, 1.4)
 _SEARCH_VOXELS = 20_000
-_STARTS = 3
+_STARTS = 4
 _APART = 3
 """Voxels between starts of one scale."""
 _LEAST_OVERLAP = 0.25
-_STEPS = 60
-_REFINED_POINTS = 25_000
+_STEPS = 30
+_REFINED_VOXELS = 40_000
+_NEAR = 3
+"""Voxels around the moving image that count as in reach of the descent."""
 _SHAPE_COST = 0.2
-_SIZE_COST = 0.24
+_SIZE_COST = 0.8
 """Of correlation, for the squared distance of the map from one that keeps shape, and of its scale's logarithm
 from 0: shrinking a crop out of shape gains little correlation and misleads the bending that follows.
 """
@@ -34,8 +39,8 @@ from 0: shrinking a crop out of shape gains little correlation and misleads the 
 
 @dataclass(frozen=True, eq=False)
 class Pose:
-    """moving_mm = matrix @ fixed_mm + shift_mm; similarity: correlation there, to 1, weighted by overlap and
-    less what the change of shape costs.
+    """moving_mm = matrix @ fixed_mm + shift_mm; similarity: correlation of what is around the voxels there,
+    to 1, weighted by overlap and less what the change of size and shape costs.
     """
 
     matrix: np.ndarray
@@ -55,30 +60,42 @@ class Pose:
 
 def find_pose(fixed: ReducedImage, moving: ReducedImage, check: Callable[[], None] = lambda: None) -> Pose:
     """The pose of moving in fixed with the largest correlation; check: called in between, may raise."""
-    return max(find_poses(fixed, moving, check), key=lambda pose: pose.similarity)
+    starts = find_starts(fixed, moving, check)
+    return max(refined_poses(fixed, moving, starts, check), key=lambda pose: pose.similarity)
 
 
-def find_poses(
+def find_starts(
     fixed: ReducedImage, moving: ReducedImage, check: Callable[[], None] = lambda: None
 ) -> list[Pose]:
-    """The few poses of moving in fixed that deserve a closer look; check: called in between, may raise."""
+    """The few poses of moving in fixed, shifted and scaled only, that deserve a closer look, best first.
+
+    check: called in between, may raise.
+    """
     starts: list[tuple[float, float, np.ndarray]] = []
     extent = np.maximum(fixed.extent_mm, moving.extent_mm)
     spacing = even_spacing(extent, np.maximum(fixed.spacing_mm, moving.spacing_mm), _SEARCH_VOXELS)
-    a = _resampled(fixed, spacing)
+    a = _descriptors(_resampled(fixed, spacing))
     for scale in _SCALES:
         check()
-        b = _resampled(moving, spacing * scale)
+        b = _descriptors(_resampled(moving, spacing * scale))
         for score, shift in _shifts(a, b):
             # b's first voxel lies on a's voxel `shift`.
-            starts.append((score, scale, fixed.start_mm + shift * spacing))
+            starts.append((score - _size_cost(scale), scale, fixed.start_mm + shift * spacing))
     starts.sort(key=lambda one: -one[0])
-    poses = []
-    for score, scale, place in starts[:_STARTS]:
-        check()
-        begun = Pose(np.eye(3) * scale, moving.start_mm - scale * place, score)
-        poses.append(refined_pose(fixed, moving, begun))
-    return poses
+    return [
+        Pose(np.eye(3) * scale, moving.start_mm - scale * place, score)
+        for score, scale, place in starts[:_STARTS]
+    ]
+
+
+def _size_cost(scale: float) -> float:
+    return _SIZE_COST * float(np.log(scale)) ** 2
+
+
+def _descriptors(grey: np.ndarray) -> np.ndarray:
+    """(12, k, j, i) float32, zero mean in every channel."""
+    found = self_similarity(torch.from_numpy(grey)).numpy()
+    return found - found.mean((1, 2, 3), keepdims=True)
 
 
 def _resampled(image: ReducedImage, spacing: np.ndarray) -> np.ndarray:
@@ -95,79 +112,120 @@ def _resampled(image: ReducedImage, spacing: np.ndarray) -> np.ndarray:
 
 
 def _shifts(a: np.ndarray, b: np.ndarray) -> list[tuple[float, np.ndarray]]:
-    """The best shifts (voxels) of b over a with their scores, best first."""
-    a, b = a - a.mean(), b - b.mean()
-    shape = [n + m - 1 for n, m in zip(a.shape, b.shape, strict=True)]
-    fast = [fft.next_fast_len(n, real=True) for n in shape]
+    """The best shifts (voxels) of b over a, (C, k, j, i) each, with their scores, best first."""
+    size, other = a.shape[1:], b.shape[1:]
+    fast = [fft.next_fast_len(n + m - 1, real=True) for n, m in zip(size, other, strict=True)]
 
-    def spectrum(values: np.ndarray, conjugate: bool) -> np.ndarray:
-        result = fft.rfftn(values, fast)
-        return np.conj(result) if conjugate else result
+    def spectrum(values: np.ndarray) -> np.ndarray:
+        return fft.rfftn(values.astype(np.float32), fast)
 
-    def correlated(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        return fft.irfftn(one * other, fast)
+    def mirrored(values: np.ndarray) -> np.ndarray:
+        return np.conj(spectrum(values))
 
-    ones_a, ones_b = np.ones_like(a), np.ones_like(b)
-    fa, fa2, fm = spectrum(a, False), spectrum(a * a, False), spectrum(ones_a, False)
-    fb, fb2, fn = spectrum(b, True), spectrum(b * b, True), spectrum(ones_b, True)
-    count = np.maximum(correlated(fm, fn), 1e-3)
-    sum_a, sum_b = correlated(fa, fn), correlated(fm, fb)
-    covariance = correlated(fa, fb) - sum_a * sum_b / count
-    spread = np.maximum(correlated(fa2, fn) - sum_a**2 / count, 0)
-    spread = spread * np.maximum(correlated(fm, fb2) - sum_b**2 / count, 0)
-    overlap = count / min(a.size, b.size)
+    def correlated(product: np.ndarray) -> np.ndarray:
+        return fft.irfftn(product, fast)
+
+    fm, fn = spectrum(np.ones(size)), mirrored(np.ones(other))
+    count = np.maximum(correlated(fm * fn), 1e-3)
+    both = np.zeros_like(fm)
+    covariance, spread_a, spread_b = (np.zeros_like(count) for _ in range(3))
+    for one, two in zip(a, b, strict=True):
+        fa, fb = spectrum(one), mirrored(two)
+        both += fa * fb
+        sum_a, sum_b = correlated(fa * fn), correlated(fm * fb)
+        covariance -= sum_a * sum_b / count
+        spread_a -= sum_a**2 / count
+        spread_b -= sum_b**2 / count
+    covariance += correlated(both)
+    spread_a += correlated(spectrum((a * a).sum(0)) * fn)
+    spread_b += correlated(fm * mirrored((b * b).sum(0)))
+    spread = np.maximum(spread_a, 0) * np.maximum(spread_b, 0)
+    overlap = count / min(np.prod(size), np.prod(other))
     score = covariance / np.sqrt(np.maximum(spread, 1e-6 * float(spread.max()))) * np.sqrt(overlap)
     score[overlap < _LEAST_OVERLAP] = -1
     found = []
     for _ in range(2):
         best = np.unravel_index(int(score.argmax()), score.shape)
-        shift = np.array([s if s < n else s - f for s, n, f in zip(best, a.shape, fast, strict=True)])
+        shift = np.array([s if s < n else s - f for s, n, f in zip(best, size, fast, strict=True)])
         found.append((float(score[best]), shift))
         near = np.ix_(*(np.arange(s - _APART, s + _APART + 1) % f for s, f in zip(best, fast, strict=True)))
         score[near] = -1
     return found
 
 
-def refined_pose(fixed: ReducedImage, moving: ReducedImage, start: Pose) -> Pose:
-    """The pose after descent over all twelve numbers, as far as moving reaches in fixed."""
-    places = fixed.places()
-    step = max(1, round((places[0].size / _REFINED_POINTS) ** (1 / 3)))
-    places = places[:, ::step, ::step, ::step].reshape(3, -1)
-    grey = fixed.grey[::step, ::step, ::step].reshape(-1).astype(np.float32)
-    voxels = np.array(moving.grey.shape)
-    index = moving.index(start.moving(places))
-    inside = ((index >= 0) & (index <= (voxels - 1)[:, None])).all(0)
-    centre = places[:, inside].mean(1) if inside.any() else places.mean(1)
-    reach = float(np.linalg.norm(fixed.extent_mm)) / 2
+def refined_poses(
+    fixed: ReducedImage,
+    moving: ReducedImage,
+    starts: Sequence[Pose],
+    check: Callable[[], None] = lambda: None,
+    most_points: int = 12_000,
+) -> list[Pose]:
+    """The poses after descent over all twelve numbers of each, as far as moving reaches in fixed.
 
-    points = torch.from_numpy(((places - centre[:, None]) / reach).astype(np.float32))
-    wanted = torch.from_numpy(grey)
-    ratio = np.maximum(1.0, fixed.spacing_mm * step / moving.spacing_mm)
-    smooth = ndimage.gaussian_filter(moving.grey.astype(np.float32), 0.4 * ratio, mode="nearest")
-    image = torch.from_numpy(smooth)[None, None]
-    base = torch.from_numpy((start.matrix * reach).astype(np.float32))
-    place = torch.from_numpy(start.moving(centre).astype(np.float32))
-    spacing = torch.from_numpy(moving.spacing_mm.astype(np.float32))[:, None]
-    origin = torch.from_numpy(moving.start_mm.astype(np.float32))[:, None]
-    last = torch.from_numpy((voxels - 1).astype(np.float32))[:, None]
-    start_matrix = torch.from_numpy(start.matrix.astype(np.float32))
+    check: called in between, may raise; most_points: of fixed that are compared.
+    """
+    spacing = even_spacing(
+        np.minimum(fixed.extent_mm, moving.extent_mm),
+        np.maximum(fixed.spacing_mm, moving.spacing_mm),
+        _REFINED_VOXELS,
+    )
+    a, b = (_descriptors(_resampled(image, spacing)) for image in (fixed, moving))
+    around = torch.from_numpy(b)[None]
+    axes = [
+        place + step * np.arange(n)
+        for place, step, n in zip(fixed.start_mm, spacing, a.shape[1:], strict=True)
+    ]
+    places = np.stack(np.meshgrid(*axes, indexing="ij")).reshape(3, -1)
+    found = []
+    for start in starts:
+        check()
+        index = (start.moving(places) - moving.start_mm[:, None]) / spacing[:, None]
+        beyond = np.maximum(-index, index - (np.array(b.shape[1:]) - 1)[:, None]).max(0)
+        near = np.flatnonzero(beyond < _NEAR)
+        near = near[:: max(1, len(near) // most_points)]
+        if len(near):
+            wanted = torch.from_numpy(a.reshape(len(a), -1)[:, near])
+            found.append(_refined(places[:, near], wanted, around, moving.start_mm, spacing, start))
+    return found
+
+
+def _refined(
+    places: np.ndarray,
+    wanted: Tensor,
+    around: Tensor,
+    origin_mm: np.ndarray,
+    spacing_mm: np.ndarray,
+    start: Pose,
+) -> Pose:
+    """One pose after descent. places: (3, N) millimetres in fixed, with descriptors wanted (12, N); around:
+    (1, 12, k, j, i), the moving image's, from origin_mm on.
+    """
+    centre = places.mean(1)
+    reach = max(float(np.abs(places - centre[:, None]).max()), 1e-3)
+    last = np.array(around.shape[2:]) - 1
+    points = _tensor((places - centre[:, None]) / reach)
+    base = _tensor(start.matrix * reach)
+    place = _tensor(start.moving(centre) - origin_mm)
+    to_unit = _tensor(2 / spacing_mm / np.maximum(last, 1))
+    start_matrix = _tensor(start.matrix)
     change = torch.zeros(3, 4, requires_grad=True)
     descent = torch.optim.Adam([change], lr=0.01)
-    best, kept = -1.0, torch.zeros(3, 4)
+    best, kept, most = -1.0, torch.zeros(3, 4), 0.0
     for _ in range(_STEPS + 1):
         descent.zero_grad()
-        seen_at = base @ (points + change[:, :3] @ points + change[:, 3:]) + place[:, None]
-        unit = 2 * (seen_at - origin) / spacing / last - 1
-        weight = ((unit.abs() <= 1).all(0)).float()
+        moved = base @ (points + change[:, :3] @ points + change[:, 3:]) + place[:, None]
+        unit = moved * to_unit[:, None] - 1
+        weight = (unit.abs() <= 1).all(0).float()
         seen = functional.grid_sample(
-            image, unit.T.flip(1)[None, None, None], padding_mode="border", align_corners=True
-        )[0, 0, 0, 0]
+            around, unit.T.flip(1)[None, None, None], padding_mode="border", align_corners=True
+        )[0, :, 0, 0]
         similarity = _correlation(seen, wanted, weight)
         shape = start_matrix @ (torch.eye(3) + change[:, :3])
         size = torch.linalg.det(shape).clamp(min=1e-3) ** (1 / 3)
         cost = _SHAPE_COST * (shape / size - torch.eye(3)).square().sum()
         cost = cost + _SIZE_COST * size.log().square()
-        share = min(1.0, float(weight.sum()) / min(len(grey), _visible(fixed, moving, step)))
+        most = most or max(float(weight.sum()), 1.0)
+        share = min(1.0, float(weight.sum()) / most)
         reached = similarity.item() * share**0.5 - cost.item()
         if reached > best:
             best, kept = reached, change.detach().clone()
@@ -179,14 +237,14 @@ def refined_pose(fixed: ReducedImage, moving: ReducedImage, start: Pose) -> Pose
     return Pose(matrix, shift, best)
 
 
-def _visible(fixed: ReducedImage, moving: ReducedImage, step: int) -> float:
-    """How many of fixed's points the moving image fills."""
-    return float(np.prod(moving.extent_mm) / np.prod(fixed.spacing_mm * step))
+def _tensor(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.asarray(values, np.float32))
 
 
-def _correlation(a: torch.Tensor, b: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+def _correlation(a: Tensor, b: Tensor, weight: Tensor) -> Tensor:
+    """Of two sets of descriptors (C, N), all channels together, with a weight (N,)."""
     total = weight.sum().clamp(min=1.0)
-    a = a - (a * weight).sum() / total
-    b = b - (b * weight).sum() / total
+    a = a - (a * weight).sum(1, keepdim=True) / total
+    b = b - (b * weight).sum(1, keepdim=True) / total
     spread = (a.square() * weight).sum() * (b.square() * weight).sum()
-    return (a * b * weight).sum() / (spread + 1e-3).sqrt()
+    return (a * b * weight).sum() / (spread + 1e-6).sqrt()
