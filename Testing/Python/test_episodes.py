@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from MedMetaSegLib.errors import InputError
 from MedMetaSegLib.evaluation.cases import is_for_development, is_held_out, read_cases
-from MedMetaSegLib.network.conditions import BACKGROUND, FOREGROUND, SHAPE
+from MedMetaSegLib.network.conditions import BACKGROUND, DISTANCE, FOREGROUND, SHAPE
 from MedMetaSegLib.training import real
 from MedMetaSegLib.training.episodes import MAX_VOXELS, Episode, annotated_slices, episodes
 from MedMetaSegLib.training.stream import EpisodeStream
@@ -87,11 +87,27 @@ def test_every_episode_has_few_shapes_and_something_to_find(drawn: list[Episode]
         assert set(np.unique(one.target)) == {0.0, 1.0}
         assert np.isfinite(one.image).all()
         assert np.isfinite(one.condition).all()
-        assert one.shots >= 1
+    assert {one.shots == 0 for one in drawn} == {True, False}
+
+
+def test_an_expected_place_is_near_the_structure_and_says_how_far_off_it_may_be(drawn: list[Episode]) -> None:
+    overlaps = []
+    for one in drawn:
+        if one.shots:
+            continue
+        band = one.condition[DISTANCE]
+        assert np.ptp(band) == 0
+        assert 0.1 <= band.flat[0] <= 1
+        place, target = one.condition[SHAPE] > 0, one.target[0] > 0
+        assert not ((one.condition[FOREGROUND] > 0) & ~place).any()
+        overlaps.append(2 * np.count_nonzero(place & target) / (place.sum() + target.sum()))
+    assert min(overlaps) < 0.8 < max(overlaps)
 
 
 def test_what_is_known_agrees_with_the_target(drawn: list[Episode]) -> None:
     for one in drawn:
+        if not one.shots:
+            continue
         target, inside, outside = (
             one.target[0] > 0,
             one.condition[FOREGROUND] > 0,
@@ -106,6 +122,7 @@ def test_what_is_known_agrees_with_the_target(drawn: list[Episode]) -> None:
 
 def test_whole_slices_are_known_and_the_shape_goes_through_them(drawn: list[Episode]) -> None:
     sliced = 0
+    drawn = [one for one in drawn if one.shots]
     for one in drawn:
         known = (one.condition[FOREGROUND] > 0) | (one.condition[BACKGROUND] > 0)
         complete = np.flatnonzero(known.all((1, 2)))
@@ -116,7 +133,8 @@ def test_whole_slices_are_known_and_the_shape_goes_through_them(drawn: list[Epis
 
 
 def test_most_of_the_structure_is_left_to_find(drawn: list[Episode]) -> None:
-    left = [(one.target[0][one.condition[FOREGROUND] == 0]).sum() / one.target.sum() for one in drawn]
+    sliced = [one for one in drawn if one.shots]
+    left = [(one.target[0][one.condition[FOREGROUND] == 0]).sum() / one.target.sum() for one in sliced]
     assert min(left) > 0
     assert np.median(left) > 0.5
 

@@ -21,6 +21,8 @@ CONDITION_CHANNELS = 8
 
 SHAPE_LIMIT = 20.0
 """Signed distances are cut here, in in-plane voxels."""
+DEEPEST = 0.6
+"""Of an expected structure's greatest depth: at least that deep is inside, however thin it is."""
 _BINS = 32
 _RANGE = 1.8
 
@@ -163,6 +165,35 @@ def voxel_condition(
     condition[DISTANCE] = np.minimum(np.minimum(to_foreground, to_background), 20) / 10
     _finish(condition, image, aspect)
     return condition
+
+
+def place_condition(
+    image: np.ndarray, distance: np.ndarray, band: float, elsewhere: np.ndarray, aspect: float
+) -> np.ndarray:
+    """As `slice_condition`, for a structure that nobody drew here: where it is expected, and how surely.
+
+    distance: (k, j, i) signed distance of the expected structure, positive inside, in in-plane voxels; band:
+    how many of these its boundary may be off; elsewhere: bool, surely another structure. What lies deeper
+    than the band stands for drawn voxels; the distance channel, the same everywhere, says how wide it is.
+    """
+    condition = np.empty((CONDITION_CHANNELS, *image.shape[1:]), np.float32)
+    inside = (distance >= min(band, DEEPEST * float(distance.max()))) & ~elsewhere
+    condition[FOREGROUND] = inside
+    condition[BACKGROUND] = ((distance <= -band) | elsewhere) & ~inside
+    condition[SHAPE] = np.clip(distance, -SHAPE_LIMIT, SHAPE_LIMIT) / 10
+    condition[DISTANCE] = min(band, 20.0) / 10
+    _finish(condition, image, aspect)
+    return condition
+
+
+def volume_distance(inside: np.ndarray, aspect: float) -> np.ndarray:
+    """Signed distance (k, j, i) float32 in in-plane voxels of a mask that may go on beyond the grid."""
+    if not inside.any():
+        return np.full(inside.shape, -SHAPE_LIMIT, np.float32)
+    sampling = (aspect, 1.0, 1.0)
+    within = ndimage.distance_transform_edt(np.pad(inside, 1, mode="edge"), sampling)[1:-1, 1:-1, 1:-1]
+    beyond = ndimage.distance_transform_edt(~inside, sampling)
+    return np.where(inside, within - 0.5, 0.5 - beyond).astype(np.float32)
 
 
 def _finish(condition: np.ndarray, image: np.ndarray, aspect: float) -> None:

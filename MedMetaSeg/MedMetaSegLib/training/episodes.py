@@ -1,4 +1,6 @@
-"""Episodes: one structure of one anatomy, known on a few slices or scribbles, to be found in all the rest."""
+"""Episodes: one structure of one anatomy, known on a few slices or scribbles, to be found in all the rest; or
+expected at a place that is somewhat wrong, as when an atlas of another patient is laid over the image.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,10 @@ from ..network.conditions import (
     SHAPE_LIMIT,
     KnownSlice,
     image_channels,
+    place_condition,
     signed_distance,
     slice_condition,
+    volume_distance,
     voxel_condition,
 )
 from ..roi import STRIDE, Box, margins, padding_to_stride
@@ -27,13 +31,18 @@ _SHOTS = np.array([0.14, 0.14, 0.24, 0.1, 0.16, 0.07, 0.06, 0.04, 0.05])
 _MIN_VOXELS = 40
 _STEADY = 0.75
 """Share of a slice that an unsteady hand still draws: it strays at borders and misses no lesion."""
+_PLACED = 0.3
+"""How often a structure is not drawn but expected at a place, as on the next patient."""
+_ASTRAY = 6.0
+"""In-plane voxels by which a place is wrong at most, and not by more than half of the structure's size."""
 _SCATTERED = 0.6
 """How often an anatomy with many small lesions is asked for these."""
 
 
 @dataclass(frozen=True)
 class Episode:
-    """image (2, k, j, i), condition (C, k, j, i) and target (1, k, j, i), float32; shots: annotated slices.
+    """image (2, k, j, i), condition (C, k, j, i) and target (1, k, j, i), float32; shots: annotated slices, 0
+    where the structure is expected at a place.
 
     Every axis is a multiple of 16: few shapes, many batches.
     """
@@ -107,8 +116,9 @@ def _episode(rng: Rng, anatomy: Anatomy, mask: np.ndarray) -> Episode | None:
     present = np.flatnonzero(mask.any((1, 2)))
     if len(present) < 4:
         return None
+    placed = rng.random() < _PLACED
     shots = 1 + int(rng.choice(len(_SHOTS), p=_SHOTS / _SHOTS.sum()))
-    slices = annotated_slices(rng, present, min(shots, len(present) - 2))
+    slices = annotated_slices(rng, present, len(present) if placed else min(shots, len(present) - 2))
     box = _region(rng, anatomy, mask, slices)
     cut = box.slices
     mask, structures = mask[cut], anatomy.structures[cut]
@@ -121,6 +131,9 @@ def _episode(rng: Rng, anatomy: Anatomy, mask: np.ndarray) -> Episode | None:
         return None
     mask, structures = np.pad(mask, pad, mode="edge"), np.pad(structures, pad, mode="edge")
     slices = [k + pad[0][0] for k in slices]
+    if placed:
+        condition = _expected(rng, image, mask, structures, anatomy.aspect)
+        return None if condition is None else Episode(image, condition, mask[None].astype(np.float32), 0)
     if rng.random() < 0.08:
         condition = _scribbles(rng, image, mask, anatomy.aspect)
     else:
@@ -169,6 +182,36 @@ def _others(rng: Rng, structures: np.ndarray, mask: np.ndarray) -> np.ndarray | 
         for k in annotated_slices(rng, present, int(rng.integers(1, 6))):
             known[k] |= other[k]
     return known
+
+
+def _expected(
+    rng: Rng, image: np.ndarray, mask: np.ndarray, structures: np.ndarray, aspect: float
+) -> np.ndarray | None:
+    """The condition of a structure laid over by a registration that is off; None where it misses."""
+    size = float(np.cbrt(np.count_nonzero(mask) * aspect))
+    off = min(float(rng.uniform(0.3, _ASTRAY)), size / 2)
+    field = _displacement(rng, mask.shape, off, aspect)
+    place = ndimage.map_coordinates(mask.astype(np.float32), field, order=1, mode="nearest") > 0.5
+    if np.count_nonzero(place & mask) < 0.1 * np.count_nonzero(mask) or not place.any():
+        return None
+    band = max(1.0, off * rng.uniform(0.6, 1.5))
+    others = np.setdiff1d(np.unique(structures[~mask]), [0])
+    elsewhere = np.zeros(mask.shape, bool)
+    if len(others) and rng.random() < 0.6:
+        chosen = rng.choice(others, int(rng.integers(1, len(others) + 1)), replace=False)
+        other = (np.isin(structures, chosen) & ~mask).astype(np.float32)
+        moved = ndimage.map_coordinates(other, field, order=1, mode="nearest") > 0.5
+        elsewhere = (volume_distance(moved, aspect) > band) & ~place
+    return place_condition(image, volume_distance(place, aspect), band, elsewhere, aspect)
+
+
+def _displacement(rng: Rng, shape: tuple[int, ...], off: float, aspect: float) -> np.ndarray:
+    """(3, k, j, i) voxel indices to look at: everything shifted, and bent, by about `off` in-plane voxels."""
+    size = (shape[0], shape[1], shape[2])
+    bend = smooth_noise(rng, (3 * size[0], *size[1:]), rng.uniform(12, 40), aspect).reshape(3, *size)
+    moved = off * (bend * rng.uniform(0.3, 0.7) + rng.normal(0, 0.4, (3, 1, 1, 1)))
+    moved[0] /= aspect
+    return (np.indices(size) + moved).astype(np.float32)
 
 
 def _scribbles(rng: Rng, image: np.ndarray, mask: np.ndarray, aspect: float) -> np.ndarray:
