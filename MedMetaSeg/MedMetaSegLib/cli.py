@@ -115,6 +115,9 @@ def segment(
     keep_islands: Annotated[
         bool, typer.Option("--keep-islands", help="Keep small parts that touch nothing painted.")
     ] = False,
+    adapt: Annotated[
+        bool, typer.Option("--adapt", help="Let the network take a few steps on the slices first; slower.")
+    ] = False,
     save_task: Annotated[
         Path | None, typer.Option(help="Also learn a task (.medmetaseg) for the next patient.")
     ] = None,
@@ -135,6 +138,7 @@ def segment(
             allow_nonfinite,
             keep_islands,
             save_task,
+            adapt,
         )
     )
 

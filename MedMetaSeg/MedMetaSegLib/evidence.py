@@ -67,6 +67,24 @@ def known_slices(grid: WorkingGrid, painted: PaintedStructure) -> list[KnownSlic
     return result
 
 
+def held_out_conditions(
+    grid: WorkingGrid, image: np.ndarray, painted: PaintedStructure
+) -> list[tuple[int, np.ndarray, np.ndarray]]:
+    """Of every drawn slice its plane on the working grid, the condition of the others without it, and bool
+    (j, i) where it was drawn. Empty for scribbles and for a single slice.
+    """
+    if painted.axis is None or len(painted.slices) < 2:
+        return []
+    slices = known_slices(grid, painted)
+    found = []
+    for one in slices:
+        plane = int(np.floor(one.position + 0.5))
+        rest = [other for other in slices if other is not one]
+        if 0 <= plane < grid.shape[0]:
+            found.append((plane, slice_condition(image, rest, grid.aspect), one.signed_distance > 0))
+    return found
+
+
 def beyond_penalty(grid: WorkingGrid, slices: Sequence[int]) -> np.ndarray:
     """(k, 1, 1) float32, what to take from the logits beyond the outermost of two or more drawn slices.
 

@@ -43,6 +43,7 @@ class Request:
     allow_nonfinite: bool = False
     keep_islands: bool = False
     save_task: Path | None = None
+    adapt: bool = False
 
 
 def segment_files(request: Request) -> None:
@@ -63,6 +64,7 @@ def segment_files(request: Request) -> None:
             progress=progress,
             remove_islands=not request.keep_islands,
             structures=request.structures or None,
+            adapt=request.adapt,
         )
         task = None
         if request.save_task is not None:

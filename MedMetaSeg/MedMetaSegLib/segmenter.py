@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
-import torch
 
 from . import __version__
+from .adaptation import Adaptation, adapted_to_slices
 from .composition import Composition, drawn_on
 from .errors import Cancelled, InputError
-from .evidence import beyond_penalty, condition_on
+from .evidence import beyond_penalty, condition_on, held_out_conditions
 from .geometry import AxisMap, Geometry
 from .grid import Bounds, WorkingGrid, sampled_back, sampled_image, working_grid
 from .intensity import IntensityRule, intensity_rule
@@ -28,6 +25,7 @@ from .network.conditions import image_channels
 from .network.inference import EncodedImage, Runner, chosen_device
 from .network.weights import load_network
 from .next_patient import applied_task
+from .segment_report import Clock, segment_report, versions
 from .segmentation import Segmentation, SegmentedStructure
 from .structure import PaintedStructure
 from .support import Support, check_overlap, check_something_left
@@ -53,6 +51,7 @@ class _Answer:
     grid: WorkingGrid
     logits: np.ndarray
     seconds: float
+    adaptation: Adaptation | None
 
 
 class Segmenter:
@@ -92,15 +91,17 @@ class Segmenter:
         cancelled: Callable[[], bool] | None = None,
         remove_islands: bool = True,
         structures: Sequence[str] | None = None,
+        adapt: bool = False,
     ) -> Segmentation:
         """The painted structures in the whole volume, on the volume's own grid.
 
         support: "slices" or "scribbles", on any grid over the same space. progress(share, what): called as
         work goes on. cancelled: asked between pieces of work of a second or so. structures: names to segment,
-        all if None; those left out still keep their drawn voxels from the others. Raises InputError (see the
-        checks of `Support` and `Volume`) and Cancelled.
+        all if None; those left out still keep their drawn voxels from the others. adapt: let the network's
+        head take a few steps on the drawn slices first (`adaptation`), which takes several times as long.
+        Raises InputError (see the checks of `Support` and `Volume`) and Cancelled.
         """
-        clock = _Clock()
+        clock = Clock()
         progress, cancelled = progress or _SILENT, cancelled or _NEVER
         volume = check_volume(volume)
         _check_scribbles(support)
@@ -124,7 +125,7 @@ class Segmenter:
             progress(number / len(frame.structures), name)
             answer = None
             if kept[number]:
-                answer = self._answer(upright, frame, painted, rule, cancelled)
+                answer = self._answer(upright, frame, painted, rule, adapt, cancelled)
                 clock.lap("network")
                 logits, where = sampled_back(answer.logits, answer.grid, on_grid.geometry, -20.0)
                 composition.add(number, logits, where)
@@ -138,7 +139,15 @@ class Segmenter:
                 probabilities.append(partial(_probability, answer, on_grid.geometry, axis_map))
         clock.lap("compose")
         progress(1.0, "done")
-        report = self._report(support, frame, rule, results, clock, self.runner.notes[notes_before:])
+        about = {
+            "device": self.runner.device.type,
+            "device_reason": self.why_device,
+            "seconds": clock.as_dict(),
+            "weights": self._weights(),
+        }
+        notes = [*frame.notes, *self.runner.notes[notes_before:]]
+        adaptations = [answer.adaptation for answer in answers if answer is not None]
+        report = segment_report(support, rule, results, adaptations, notes, about)
         return Segmentation(
             volume.geometry, tuple(results), support.overlapping, report, tuple(probabilities)
         )
@@ -174,7 +183,7 @@ class Segmenter:
         """
         task.check_weights(str(self.provenance["sha256"]))
         result = applied_task(task, volume, self.runner, progress or _SILENT, cancelled or _NEVER)
-        about = {"device_reason": self.why_device, "weights": self._weights(), "versions": _versions()}
+        about = {"device_reason": self.why_device, "weights": self._weights(), "versions": versions()}
         return replace(result, report={**result.report, **about})
 
     def _recognise(self, volume: Volume) -> None:
@@ -193,27 +202,36 @@ class Segmenter:
         frame: Support,
         painted: PaintedStructure,
         rule: IntensityRule,
+        adapt: bool,
         cancelled: Callable[[], bool],
     ) -> _Answer:
         """Logits of one structure; the region grows while the structure reaches its border in the image."""
-        key = _painting(painted, frame)
+        key = _painting(painted, frame) + bytes([adapt])
         if key in self._answers:
             return self._answers[key]
         begun = time.perf_counter()
         bounds = Bounds.of(volume.geometry, frame.geometry)
         reach = np.ones((2, 3))
+        adaptation = None
         for growth in range(_MAX_GROWTHS + 1):
             grid = working_grid(painted, frame.geometry, bounds, reach)
             image = image_channels(sampled_image(volume, grid, rule))
             condition = condition_on(grid, image, painted, _others(painted, frame))
             logits, encoded = self.runner.segment(image, condition, self._features.get(grid.key), cancelled)
+            if adapt:
+                without = held_out_conditions(grid, image, painted)
+                adaptation = adapted_to_slices(self.runner, image, without, encoded, cancelled)
+                if adaptation is not None and adaptation.parameters is not None:
+                    logits, _ = self.runner.segment(
+                        image, condition, encoded, cancelled, adaptation.parameters
+                    )
             self._keep(grid, encoded)
             logits -= beyond_penalty(grid, painted.slices)
             touched = _touched(logits, painted, grid, bounds)
             if not touched.any() or growth == _MAX_GROWTHS:
                 break
             reach = np.where(touched, reach * _GROWTH, reach)
-        answer = _Answer(grid, logits.astype(np.float16), time.perf_counter() - begun)
+        answer = _Answer(grid, logits.astype(np.float16), time.perf_counter() - begun, adaptation)
         self._answers[key] = answer
         return answer
 
@@ -223,77 +241,8 @@ class Segmenter:
         while len(self._features) > 1 and sum(one.bytes for one in self._features.values()) > FEATURE_MEMORY:
             self._features.popitem(last=False)
 
-    def _report(
-        self,
-        support: Support,
-        frame: Support,
-        rule: IntensityRule,
-        results: list[SegmentedStructure],
-        clock: _Clock,
-        notes: list[str],
-    ) -> dict[str, object]:
-        drawn = {one["label"]: one for one in support.describe()}
-        return {
-            "structures": [
-                {
-                    "name": one.structure.name,
-                    "label": one.structure.label,
-                    "voxels": one.voxels,
-                    "millilitres": round(one.millilitres, 3),
-                    "seconds": round(one.seconds, 3),
-                    "working_spacing_mm": [round(s, 3) for s in one.spacing_mm],
-                    "plane": drawn[one.structure.label]["plane"],
-                    "slices": drawn[one.structure.label]["slices"],
-                }
-                for one in results
-            ],
-            "skipped": [{"name": name, "reason": reason} for name, reason in support.skipped],
-            "annotation": support.annotation,
-            "intensity": rule.as_dict(),
-            "device": self.runner.device.type,
-            "device_reason": self.why_device,
-            "seconds": {
-                **{stage: round(s, 3) for stage, s in clock.stages.items()},
-                "total": round(clock.total, 3),
-            },
-            "notes": [*frame.notes, *notes],
-            "weights": self._weights(),
-            "versions": _versions(),
-        }
-
     def _weights(self) -> dict[str, object]:
         return {"sha256": self.provenance["sha256"], "steps": self.provenance.get("steps")}
-
-
-def _versions() -> dict[str, str]:
-    """Of everything that has a say in the result."""
-    return {
-        "medmetaseg": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "monai": version("monai"),
-        "SimpleITK": sitk.Version.VersionString(),
-        "numpy": np.__version__,
-    }
-
-
-class _Clock:
-    """Seconds per stage of one call."""
-
-    def __init__(self) -> None:
-        self._begun = self._last = time.perf_counter()
-        self.stages: dict[str, float] = {}
-
-    def lap(self, stage: str) -> None:
-        """Book the time since the last lap under a stage."""
-        now = time.perf_counter()
-        self.stages[stage] = self.stages.get(stage, 0.0) + now - self._last
-        self._last = now
-
-    @property
-    def total(self) -> float:
-        """Seconds since the clock was made."""
-        return time.perf_counter() - self._begun
 
 
 def _chosen(support: Support, names: Sequence[str] | None) -> set[str]:

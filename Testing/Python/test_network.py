@@ -119,8 +119,11 @@ def test_gradients_reach_every_parameter() -> None:
     network = tiny_network()
     logits, votes = network(*batch(annotated(SHAPE)))
     (logits.square().mean() + votes.square().mean()).backward()
-    missing = [name for name, one in network.named_parameters() if one.grad is None]
+    learned = [(name, one) for name, one in network.named_parameters() if one.requires_grad]
+    missing = [name for name, one in learned if one.grad is None]
     assert missing == []
+    # Step sizes are learned by the outer loop alone.
+    assert len(learned) == len(list(network.parameters())) - len(network.step_sizes)
 
 
 # ---- weights

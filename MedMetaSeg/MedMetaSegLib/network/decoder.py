@@ -8,6 +8,19 @@ from torch import Tensor, nn
 from .encoder import Features, residual_block, upsampled
 
 
+class Head(nn.Module):
+    """The last layers, at full resolution: the part of the network that adapts to one structure."""
+
+    def __init__(self, full: nn.Module, out: nn.Module) -> None:
+        super().__init__()
+        self.full, self.out = full, out
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Logits (B, 1, k, j, i) from the trunk's x (B, F, k, j, i) and condition (B, C, k, j, i)."""
+        x = self.full(torch.cat([x, condition], 1))
+        return self.out(torch.cat([x, condition], 1))
+
+
 class Decoder(nn.Module):
     """A U-shaped network over the cached features of the encoder, conditioned on one structure.
 
@@ -39,8 +52,13 @@ class Decoder(nn.Module):
         )
         self.out = nn.Conv3d(full + condition_channels, 1, 1)
 
-    def forward(self, features: Features, similarity: Tensor, condition: Tensor) -> Tensor:
-        """Logits (B, 1, k, j, i) from condition (B, C, k, j, i) and similarity (B, S, k/2, j/2, i/2)."""
+    @property
+    def head(self) -> Head:
+        """The last layers, sharing their parameters."""
+        return Head(self.full, self.out)
+
+    def trunk(self, features: Features, similarity: Tensor, condition: Tensor) -> Tensor:
+        """What the head reads, (B, F, k, j, i); shapes as in `forward`."""
         x = torch.cat([self.stem(condition), similarity], 1)
         skips: list[Tensor] = []
         for depth, (fuse, block) in enumerate(zip(self.fuse, self.down, strict=True)):
@@ -52,6 +70,8 @@ class Decoder(nn.Module):
             reversed(self.rise), reversed(self.up), reversed(skips[:-1]), strict=True
         ):
             x = block(upsampled(rise(x), skip) + skip)
-        x = upsampled(self.shrink(x), condition)
-        x = self.full(torch.cat([x, condition], 1))
-        return self.out(torch.cat([x, condition], 1))
+        return upsampled(self.shrink(x), condition)
+
+    def forward(self, features: Features, similarity: Tensor, condition: Tensor) -> Tensor:
+        """Logits (B, 1, k, j, i) from condition (B, C, k, j, i) and similarity (B, S, k/2, j/2, i/2)."""
+        return self.head(self.trunk(features, similarity, condition), condition)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from monai.data.utils import compute_importance_map, dense_patch_slices
 from torch import Tensor
+from torch.func import functional_call
 
 from ..errors import Cancelled, InputError
 from .conditions import BACKGROUND, FOREGROUND
@@ -95,11 +96,13 @@ class Runner:
         condition: np.ndarray,
         encoded: EncodedImage | None,
         cancelled: Callable[[], bool],
+        parameters: Mapping[str, Tensor] | None = None,
     ) -> tuple[np.ndarray, EncodedImage]:
         """Logits (k, j, i) float32 of one structure, and the features they came from.
 
         image (IMAGE_CHANNELS, k, j, i) and condition (CONDITION_CHANNELS, k, j, i), each axis a multiple of
-        8; encoded: features of the same image from an earlier call, None to make them.
+        8; encoded: features of the same image from an earlier call, None to make them; parameters: of the
+        head, adapted to this structure, None for its own.
         """
         made = encoded
 
@@ -107,7 +110,7 @@ class Runner:
             nonlocal made
             if made is None or made.windows != self._windows(made.shape):
                 made = self._encode(image, cancelled)
-            return self._segment(image, condition, made, cancelled)
+            return self._segment(image, condition, made, cancelled, parameters)
 
         logits = self._persistently(work)
         assert made is not None
@@ -154,22 +157,24 @@ class Runner:
         return EncodedImage(shape, windows, tuple(features))
 
     def _segment(
-        self, image: np.ndarray, condition: np.ndarray, encoded: EncodedImage, cancelled: Callable[[], bool]
+        self,
+        image: np.ndarray,
+        condition: np.ndarray,
+        encoded: EncodedImage,
+        cancelled: Callable[[], bool],
+        parameters: Mapping[str, Tensor] | None,
     ) -> np.ndarray:
         prototypes = self._prototypes(condition, encoded)
         total, weight = np.zeros(encoded.shape, np.float32), np.zeros(encoded.shape, np.float32)
         for window, features in zip(encoded.windows, encoded.features, strict=True):
             _check(cancelled)
             with self._mode():
-                features = self._loaded(features)
-                similarity = torch.stack(
-                    [
-                        self.network.similarity(embedding, one)
-                        for embedding, one in zip(features.embedding, prototypes, strict=True)
-                    ]
-                )
-                logits = self.network.decode(
-                    features, similarity, self._pair(image, window), self._pair(condition, window)
+                x, read = self._trunk(features, prototypes, image, condition, window)
+                head = self.network.decoder.head
+                logits = (
+                    head(x, read)
+                    if parameters is None
+                    else functional_call(head, dict(parameters), (x, read))
                 ).float()
             answer = ((logits[0, 0] + logits[1, 0].flip(-1)) / 2).cpu().numpy()
             if len(encoded.windows) == 1:
@@ -179,6 +184,37 @@ class Runner:
             total[window] += share * answer
             weight[window] += share
         return total / weight
+
+    def _trunk(
+        self,
+        features: Features,
+        prototypes: Sequence[Prototypes],
+        image: np.ndarray,
+        condition: np.ndarray,
+        window: tuple[slice, slice, slice],
+    ) -> tuple[Tensor, Tensor]:
+        """What the head reads in one window, of the image and its mirror image: (2, F, ...), (2, C, ...)."""
+        features = self._loaded(features)
+        similarity = torch.stack(
+            [
+                self.network.similarity(embedding, one)
+                for embedding, one in zip(features.embedding, prototypes, strict=True)
+            ]
+        )
+        read = torch.cat([self._pair(image, window), self._pair(condition, window)], 1)
+        return self.network.decoder.trunk(features, similarity, read), read
+
+    def trunk(self, image: np.ndarray, condition: np.ndarray, encoded: EncodedImage) -> tuple[Tensor, Tensor]:
+        """What the head reads of an image and its mirror image, (2, F, k, j, i) and (2, C, k, j, i), on the
+        device; the image must fit one window (ValueError).
+        """
+        if len(encoded.windows) > 1:
+            raise ValueError("the image does not fit one window")
+        prototypes = self._prototypes(condition, encoded)
+        with self._mode():
+            x, read = self._trunk(encoded.features[0], prototypes, image, condition, encoded.windows[0])
+            x = x.float()
+        return x.clone(), read.clone()
 
     def _prototypes(self, condition: np.ndarray, encoded: EncodedImage) -> list[Prototypes]:
         """One set for the image and one for its mirror image, from the known voxels of all windows."""

@@ -21,6 +21,8 @@ from .prototypes import (
 )
 
 STRIDE = 8
+FIRST_STEP = 1e-2
+"""Step size of every parameter of the head before meta-training has learned it."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,10 @@ class FewShotNetwork(nn.Module):
         )
         self.log_temperature = nn.Parameter(torch.tensor(2.3))
         self.log_ridge = nn.Parameter(torch.tensor(-4.0))
+        self.step_sizes = nn.ParameterList(
+            nn.Parameter(torch.full_like(parameter, FIRST_STEP), requires_grad=False)
+            for parameter in self.decoder.head.parameters()
+        )
 
     def encode(self, image: Tensor) -> Features:
         """Features of image (B, IMAGE_CHANNELS, k, j, i); each axis must be a multiple of STRIDE."""
@@ -89,6 +95,24 @@ class FewShotNetwork(nn.Module):
     def decode(self, features: Features, similarity: Tensor, image: Tensor, condition: Tensor) -> Tensor:
         """Logits (B, 1, k, j, i)."""
         return self.decoder(features, similarity, torch.cat([image, condition], 1))
+
+    def trunk(self, image: Tensor, condition: Tensor) -> Tensor:
+        """What the head reads, (B, F, k, j, i), of one image (1, IMAGE_CHANNELS, k, j, i) under conditions
+        (B, CONDITION_CHANNELS, k, j, i).
+        """
+        features = self.encode(image)
+        similarity = torch.stack(
+            [
+                self.similarity(features.embedding[0], self.prototypes(features.embedding[0], known))
+                for known in condition
+            ]
+        )
+        number = len(condition)
+        levels = tuple(level.expand(number, *level.shape[1:]) for level in features.levels)
+        features = Features(levels, features.embedding.expand(number, *features.embedding.shape[1:]))
+        return self.decoder.trunk(
+            features, similarity, torch.cat([image.expand(number, *image.shape[1:]), condition], 1)
+        )
 
     def forward(self, image: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, 1, k, j, i), and the scores (B, 2, k/2, j/2, i/2) of vote and border.

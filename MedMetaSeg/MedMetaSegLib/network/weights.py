@@ -89,5 +89,7 @@ def load_network(path: Path | None = None) -> tuple[FewShotNetwork, dict[str, An
     network = FewShotNetwork(
         Architecture(widths, embedding, options["foreground_prototypes"], options["background_prototypes"])
     )
-    network.load_state_dict({name: tensor.float() for name, tensor in state.items()})
+    # Weights of episodic training alone have no step sizes: those that the network begins with hold.
+    began = {name: tensor for name, tensor in network.state_dict().items() if name.startswith("step_sizes.")}
+    network.load_state_dict({**began, **{name: tensor.float() for name, tensor in state.items()}})
     return network.eval(), {**json.loads(about["provenance"]), "sha256": about["sha256"]}

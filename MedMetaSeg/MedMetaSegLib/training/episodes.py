@@ -28,6 +28,7 @@ from .synthesis import Anatomy
 MAX_VOXELS = 42**3
 """Of an episode; larger regions are cut at random, as a sliding window would."""
 _SHOTS = np.array([0.14, 0.14, 0.24, 0.1, 0.16, 0.07, 0.06, 0.04, 0.05])
+_HELD_OUT_SHOTS = (2, 3, 3, 3, 4, 5)
 _MIN_VOXELS = 40
 _STEADY = 0.75
 """Share of a slice that an unsteady hand still draws: it strays at borders and misses no lesion."""
@@ -42,7 +43,8 @@ _SCATTERED = 0.6
 @dataclass(frozen=True)
 class Episode:
     """image (2, k, j, i), condition (C, k, j, i) and target (1, k, j, i), float32; shots: annotated slices, 0
-    where the structure is expected at a place.
+    where the structure is expected at a place. held_out: where asked for, of every annotated slice its plane
+    and the condition without it.
 
     Every axis is a multiple of 16: few shapes, many batches.
     """
@@ -51,6 +53,7 @@ class Episode:
     condition: np.ndarray
     target: np.ndarray
     shots: int
+    held_out: tuple[tuple[int, np.ndarray], ...] = ()
 
 
 def annotated_slices(rng: Rng, present: np.ndarray, number: int) -> list[int]:
@@ -65,13 +68,16 @@ def annotated_slices(rng: Rng, present: np.ndarray, number: int) -> list[int]:
     return sorted({int(present[np.abs(present - k).argmin()]) for k in wanted})
 
 
-def episodes(rng: Rng, anatomy: Anatomy, number: int) -> Iterator[Episode]:
-    """At most `number` episodes cut from one anatomy; structures too small to be found are passed over."""
+def episodes(rng: Rng, anatomy: Anatomy, number: int, held_out: bool = False) -> Iterator[Episode]:
+    """At most `number` episodes cut from one anatomy; structures too small to be found are passed over.
+
+    held_out: only episodes of two to five drawn slices, each of which is held out in turn as well.
+    """
     for _ in range(number):
         turned = _turned(rng, anatomy)
         found = _target(rng, turned)
         if found is not None:
-            episode = _episode(rng, turned, found)
+            episode = _episode(rng, turned, found, held_out)
             if episode is not None:
                 yield episode
 
@@ -112,12 +118,14 @@ def _target(rng: Rng, anatomy: Anatomy) -> np.ndarray | None:
     return mask
 
 
-def _episode(rng: Rng, anatomy: Anatomy, mask: np.ndarray) -> Episode | None:
+def _episode(rng: Rng, anatomy: Anatomy, mask: np.ndarray, held_out: bool) -> Episode | None:
     present = np.flatnonzero(mask.any((1, 2)))
     if len(present) < 4:
         return None
-    placed = rng.random() < _PLACED
+    placed = not held_out and rng.random() < _PLACED
     shots = 1 + int(rng.choice(len(_SHOTS), p=_SHOTS / _SHOTS.sum()))
+    if held_out:
+        shots = int(rng.choice(_HELD_OUT_SHOTS))
     slices = annotated_slices(rng, present, len(present) if placed else min(shots, len(present) - 2))
     box = _region(rng, anatomy, mask, slices)
     cut = box.slices
@@ -134,12 +142,20 @@ def _episode(rng: Rng, anatomy: Anatomy, mask: np.ndarray) -> Episode | None:
     if placed:
         condition = _expected(rng, image, mask, structures, anatomy.aspect)
         return None if condition is None else Episode(image, condition, mask[None].astype(np.float32), 0)
-    if rng.random() < 0.08:
-        condition = _scribbles(rng, image, mask, anatomy.aspect)
-    else:
-        drawn = [KnownSlice(float(k), _drawn(rng, mask[k])) for k in slices]
-        condition = slice_condition(image, drawn, anatomy.aspect, _others(rng, structures, mask))
-    return Episode(image, condition, mask[None].astype(np.float32), len(slices))
+    target = mask[None].astype(np.float32)
+    if not held_out and rng.random() < 0.08:
+        return Episode(image, _scribbles(rng, image, mask, anatomy.aspect), target, len(slices))
+    drawn = [KnownSlice(float(k), _drawn(rng, mask[k])) for k in slices]
+    condition = slice_condition(image, drawn, anatomy.aspect, _others(rng, structures, mask))
+    if not held_out:
+        return Episode(image, condition, target, len(slices))
+    if len(drawn) < 2:
+        return None
+    without = tuple(
+        (k, slice_condition(image, [one for one in drawn if one.position != k], anatomy.aspect))
+        for k in slices
+    )
+    return Episode(image, condition, target, len(slices), without)
 
 
 def _region(rng: Rng, anatomy: Anatomy, mask: np.ndarray, slices: Sequence[int]) -> Box:
