@@ -7,7 +7,7 @@ MINUTES ?= 40
 DATA ?= ../shared/data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint benchmark train screenshots clean
+.PHONY: help setup demo test lint benchmark train learn2learn screenshots clean
 
 help:
 	@printf '%s\n' \
@@ -17,8 +17,9 @@ help:
 	  'make lint       ruff and mypy' \
 	  'make benchmark  accuracy and time against the baselines (DATA=../shared/data)' \
 	  'make train      meta-train the network anew (MINUTES=40, ARGS="--help")' \
+	  'make learn2learn  build learn2learn 0.2.0 into .venv, for meta-learning of inner loops' \
 	  'make screenshots  pictures of the panel on the test harness, into docs/pictures' \
-  'make clean      remove what the other targets wrote; the environment in .venv stays' \
+	  'make clean      remove what the other targets wrote; the environment in .venv stays' \
 	  'make setup      the environment alone'
 
 setup:
@@ -40,6 +41,9 @@ benchmark: setup
 
 train: setup
 	@$(VENV)/medmetaseg train --minutes $(MINUTES) $(ARGS)
+
+learn2learn: setup
+	@bash tools/learn2learn.sh
 
 screenshots: setup
 	@PYTHONPATH=Testing $(VENV)/python -m Harness.screenshots docs/pictures
