@@ -35,7 +35,7 @@ def steps_written(folder: Path) -> int:
 
 def test_a_run_that_is_killed_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
     settings, folder = tmp_path / "own.toml", tmp_path / "run"
-    settings.write_text(QUICK_TOML.replace("steps = 1", "steps = 100000\nsave_every_s = 0"))
+    settings.write_text(QUICK_TOML.replace("\nsteps = 1\n", "\nsteps = 100000\nsave_every_s = 0\n"))
     command = [sys.executable, "-c", "from MedMetaSegLib.cli import main; main()", "train", "--device", "cpu"]
     process = subprocess.Popen([*command, "--config", settings, "--out", folder], env=ENVIRONMENT)
     try:

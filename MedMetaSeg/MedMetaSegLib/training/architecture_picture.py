@@ -30,7 +30,14 @@ def draw_architecture(path: Path, network: Architecture) -> None:
     top = 2.3 * depth
     _box(axes, 0.3, top, 3.6, f"image\n{network.image_channels} contrasts", GIVEN)
     _box(axes, 18.4, top, 4.2, "logits, full resolution", GIVEN)
-    _box(axes, 11.8, top, 5.2, f"condition of a structure\n{network.condition_channels} channels", GIVEN)
+    _box(
+        axes,
+        11.8,
+        top,
+        5.2,
+        f"image, condition of a structure\n{network.image_channels} + {network.condition_channels} channels",
+        GIVEN,
+    )
     levels = [top - 2.3 * (level + 1) for level in range(depth)]
     for level, (width, y) in enumerate(zip(network.widths, levels, strict=True)):
         name = f"{width} channels\nat {_SCALES[level]}"

@@ -23,11 +23,6 @@ from typing import Any, get_type_hints
 from ..errors import InputError
 from ..network.model import Architecture
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 
 def _demand(true: bool, otherwise: str) -> None:
     if not true:
@@ -127,6 +122,10 @@ def read_config(path: Path) -> TrainingConfig:
 
     Raises InputError for a file that cannot be read, an unknown setting, a wrong type or an impossible value.
     """
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
     try:
         told = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

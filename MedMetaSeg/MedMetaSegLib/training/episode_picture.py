@@ -56,10 +56,10 @@ def _draw(tiles: np.ndarray, episode: Episode, first_row: bool) -> None:
         (image[hidden], foreground[hidden], target[hidden], f"slice {hidden}"),
         (image[:, :, across], foreground[:, :, across], target[:, :, across], f"{episode.shots} drawn"),
     )
-    limits = np.percentile(image, (1, 99))
     for tile, (axes, (grey, painted, mask, caption)) in enumerate(zip(tiles, views, strict=True)):
         stretched = _stretch(aspect, image.shape) if tile == 2 else 1.0
-        axes.imshow(grey, cmap="gray", vmin=limits[0], vmax=limits[1], aspect=stretched)
+        low, high = np.percentile(grey, (1, 99))
+        axes.imshow(grey, cmap="gray", vmin=low, vmax=high, aspect=stretched)
         if painted.any():
             axes.imshow(np.where(painted, 1.0, np.nan), cmap=_one_color(DRAWN), alpha=0.65, aspect=stretched)
         if tile > 0:

@@ -128,7 +128,7 @@ class Run:
         _, condition, target = batch
         for group in self.optimiser.param_groups:
             group["lr"] = self.schedule.rate(self.step, self.seconds)
-        loss, logits, votes = self._forward(batch)
+        loss, logits, votes = self._forward(self.learner, batch)
         if not torch.isfinite(loss):
             raise RuntimeError(
                 f"The loss is {loss.item()} at step {self.step}: resume from the last checkpoint."
@@ -149,10 +149,10 @@ class Run:
             "interpolation": dice(condition[:, [conditions.SHAPE]] > 0, target > 0, unknown),
         }
 
-    def _forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def _forward(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         image, condition, target = batch
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            logits, votes = self.learner(image, condition)
+            logits, votes = network(image, condition)
         logits, votes = logits.float(), votes.float()
         small = functional.avg_pool3d(target, 2)
         votes = votes * votes.new_tensor([1.0, BORDER_SCALE])[:, None, None, None]
@@ -161,7 +161,7 @@ class Run:
 
     def tried(self, batch: Batch) -> None:
         """Forward and backward on a batch, as `learn`, that changes nothing: to see how long it takes."""
-        self._forward(batch)[0].backward()
+        self._forward(self.network, batch)[0].backward()
         self.optimiser.zero_grad(set_to_none=True)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
