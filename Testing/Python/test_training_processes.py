@@ -19,7 +19,7 @@ from MedMetaSegLib.training.trainer import train
 from training_phantom import CPU, QUICK, QUICK_TOML, one_batch, quick
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-PATIENCE_S = 280
+PATIENCE_S = 500
 HERE = Path(__file__).parent
 ENVIRONMENT = {
     **os.environ,
