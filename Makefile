@@ -3,11 +3,11 @@
 
 VENV := .venv/bin
 ARGS ?=
-MINUTES ?= 40
+MINUTES ?=
 DATA ?= ../shared/data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint benchmark train learn2learn screenshots clean
+.PHONY: help setup demo test lint benchmark train learn2learn screenshots pictures clean
 
 help:
 	@printf '%s\n' \
@@ -16,9 +16,10 @@ help:
 	  'make test       run every test (ARGS="-k phantom" for some)' \
 	  'make lint       ruff and mypy' \
 	  'make benchmark  accuracy and time against the baselines (DATA=../shared/data)' \
-	  'make train      meta-train the network anew (MINUTES=40, ARGS="--help")' \
+	  'make train      meta-train the network anew (MINUTES=40, ARGS="--config configs/medmetaseg.toml")' \
 	  'make learn2learn  build learn2learn 0.2.0 into .venv, for meta-learning of inner loops' \
 	  'make screenshots  pictures of the panel on the test harness, into docs/pictures' \
+	  'make pictures   pictures of the network and of training episodes, into docs/pictures' \
 	  'make clean      remove what the other targets wrote; the environment in .venv stays' \
 	  'make setup      the environment alone'
 
@@ -40,13 +41,17 @@ benchmark: setup
 	@$(VENV)/medmetaseg benchmark --data $(DATA) --out docs $(ARGS)
 
 train: setup
-	@$(VENV)/medmetaseg train --minutes $(MINUTES) $(ARGS)
+	@$(VENV)/medmetaseg train $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
 learn2learn: setup
 	@bash tools/learn2learn.sh
 
 screenshots: setup
 	@PYTHONPATH=Testing $(VENV)/python -m Harness.screenshots docs/pictures
+
+pictures: setup
+	@$(VENV)/python -m MedMetaSegLib.training.architecture_picture docs/pictures/architecture.svg
+	@$(VENV)/medmetaseg train --show-episodes docs/pictures/synthetic-episodes.png --seed 3
 
 clean:
 	@rm -rf out build MedMetaSeg/*.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -196,29 +196,51 @@ def inspect(task: Annotated[Path, typer.Argument(help="A task file.")]) -> None:
 
 @app.command()
 def train(
-    minutes: Annotated[float, typer.Option(help="Time to learn, in all.", min=0.01)] = 40.0,
+    config: Annotated[Path | None, typer.Option(help="Settings, TOML; the options below go first.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Time to learn, in all (40).", min=0.01)] = None,
+    steps: Annotated[int | None, typer.Option(help="End after so many steps, if earlier.", min=1)] = None,
     out: Annotated[Path, typer.Option(help="Folder of checkpoint, weights and log.")] = Path("out/training"),
     data: Annotated[
-        Path | None, typer.Option(help="Folder of real cases to mix in; synthetic only without.")
+        Path | None, typer.Option(help="Folder of labelled images to mix in; synthetic only without.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")] = False,
     device: Device = "auto",
-    workers: Annotated[int, typer.Option(help="Processes that make episodes.", min=0)] = 1,
-    seed: Annotated[int, typer.Option(help="The same seed makes the same episodes.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that make episodes (as many as are needed).", min=0)
+    ] = None,
+    batch: Annotated[int | None, typer.Option(help="Episodes in a step, on each GPU (2).", min=1)] = None,
+    real_share: Annotated[
+        float | None, typer.Option(help="Share of anatomies from --data (0.3).", min=0, max=1)
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="The highest of the run (0.002).")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed makes the same episodes (0).")] = None,
     start: Annotated[Path | None, typer.Option(help="Weights to begin with; random ones without.")] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard's events too.")
+    ] = False,
+    show_episodes: Annotated[
+        Path | None, typer.Option(help="Only draw ten episodes into this PNG; nothing is trained.")
+    ] = None,
 ) -> None:
-    """Meta-train the network, anew or from given weights."""
+    """Meta-train the network, anew or from given weights; `torchrun` runs it on several GPUs."""
     # Before numpy is loaded: episodes solve many small systems, where BLAS threads only wait for one another.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from .training import trainer
 
     trainer.main(
-        minutes=minutes,
-        out=out,
-        data=data,
-        resume=resume,
+        config,
+        out,
         device=device,
+        resume=resume,
+        tensorboard=tensorboard,
+        show_episodes=show_episodes,
+        minutes=minutes,
+        steps=steps,
+        data=data,
         workers=workers,
+        batch=batch,
+        real_share=real_share,
+        learning_rate=learning_rate,
         seed=seed,
         start=start,
     )

@@ -2,68 +2,41 @@
 
 from __future__ import annotations
 
-import csv
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from MedMetaSegLib import cli
-from MedMetaSegLib.errors import InputError
+from MedMetaSegLib import cli, image_file
+from MedMetaSegLib.errors import CancelledPartway, InputError
+from MedMetaSegLib.network.model import Architecture
 from MedMetaSegLib.network.weights import load_network
-from MedMetaSegLib.training import stream, trainer
+from MedMetaSegLib.training import trainer
+from MedMetaSegLib.training.config import Schedule, TrainingConfig
+from MedMetaSegLib.training.run import CHECKPOINT, WEIGHTS, Run
 from MedMetaSegLib.training.stream import EpisodeStream
-from MedMetaSegLib.training.synthesis import random_anatomy
-from MedMetaSegLib.training.trainer import CHECKPOINT, LOG, WEIGHTS, Run, Schedule, train
-from network_phantom import TINY, annotated, ball, batch
+from MedMetaSegLib.training.trainer import train
+from network_phantom import TINY
+from training_phantom import CPU, QUICK, QUICK_TOML, one_batch, quick
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-SIDE = 40
-CPU = torch.device("cpu")
-QUICK = Schedule(minutes=1e-5, learning_rate=1e-2, warm_up_steps=1)
-
-
-def make_tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let training runs make a network of a fraction of the shipped width, from small anatomies, at once."""
-    monkeypatch.setattr(trainer, "Architecture", lambda: TINY)
-    small = replace(EpisodeStream(0), shuffle=0, episodes_each=1, batch=1)
-    monkeypatch.setattr(trainer, "EpisodeStream", partial(replace, small))
-    monkeypatch.setattr(stream, "random_anatomy", lambda rng: random_anatomy(rng, SIDE))
-
-
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    make_tiny(monkeypatch)
-
-
-def one_batch() -> tuple[torch.Tensor, ...]:
-    """Image, condition and target of two episodes of 16 x 32 x 32 voxels."""
-    shape = (16, 32, 32)
-    target = torch.from_numpy(ball(shape).astype(np.float32)).expand(2, 1, *shape)
-    return *batch(annotated(shape, seed=1), annotated(shape, seed=2)), target
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
     """A run of one step, its episodes made by a worker, and its folder; not to be changed."""
     folder = tmp_path_factory.mktemp("finished") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        make_tiny(patch)
-        return folder, train(folder, QUICK, workers=1, device="cpu")
+    return folder, train(folder, quick(workers=1), device="cpu")
 
 
 # ---- learning
 
 
-def test_a_few_steps_lower_the_loss_on_one_batch(tiny: None, tmp_path: Path) -> None:
+def test_a_few_steps_lower_the_loss_on_one_batch(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    run = Run(tmp_path, Schedule(minutes=1, learning_rate=1e-2, warm_up_steps=1), CPU, resume=False)
+    run = Run(tmp_path, QUICK, CPU)
     shown = one_batch()
-    losses = [run.learn(*shown)["loss"] for _ in range(12)]
+    losses = [run.learn(shown)["loss"] for _ in range(12)]
     assert losses[-1] < 0.8 * losses[0]
 
 
@@ -82,6 +55,7 @@ def test_a_run_leaves_a_checkpoint_and_weights_that_load(finished: tuple[Path, R
     assert network.architecture == TINY
     assert provenance["steps"] == 1
     assert provenance["device"] == "cpu"
+    assert provenance["batch"] == 1
     assert sorted(one.name for one in folder.iterdir()) == [CHECKPOINT, WEIGHTS]
 
 
@@ -92,33 +66,49 @@ def test_the_weights_are_the_moving_average(finished: tuple[Path, Run]) -> None:
         torch.testing.assert_close(written[name], tensor.half().float(), rtol=0, atol=0)
 
 
-def test_resuming_goes_on_counting_and_keeps_what_was_learned(tiny: None, tmp_path: Path) -> None:
-    first = Run(tmp_path, QUICK, CPU, resume=False)
+def test_training_ends_with_the_time_given(tmp_path: Path) -> None:
+    run = train(tmp_path, quick(steps=0, minutes=1e-5), device="cpu")
+    assert run.step == 1
+    assert run.seconds > 60e-5
+
+
+def test_trying_a_batch_changes_nothing(tmp_path: Path) -> None:
+    run = Run(tmp_path, QUICK, CPU)
+    before = {name: value.clone() for name, value in run.network.state_dict().items()}
+    run.tried(one_batch())
+    assert run.step == 0
+    assert all(torch.equal(value, before[name]) for name, value in run.network.state_dict().items())
+    assert all(parameter.grad is None for parameter in run.network.parameters())
+
+
+# ---- stopping and going on
+
+
+def test_resuming_goes_on_counting_and_keeps_what_was_learned(tmp_path: Path) -> None:
+    first = Run(tmp_path, QUICK, CPU)
     shown = one_batch()
     for _ in range(3):
-        first.learn(*shown)
+        first.learn(shown)
     first.seconds = 12.5
     first.save()
     second = Run(tmp_path, QUICK, CPU, resume=True)
     assert (second.step, second.seconds, second.starts) == (3, 12.5, 1)
     for one, again in zip(first.network.parameters(), second.network.parameters(), strict=True):
         assert torch.equal(one, again)
-    assert first.learn(*shown)["loss"] == pytest.approx(second.learn(*shown)["loss"], rel=1e-4)
+    assert first.learn(shown)["loss"] == pytest.approx(second.learn(shown)["loss"], rel=1e-4)
     assert second.step == 4
 
 
-def test_a_resumed_run_sees_other_episodes(
-    tiny: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seeds, small = [], trainer.EpisodeStream
+def test_a_resumed_run_sees_other_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds = []
 
     def noted(seed: int, **options: object) -> EpisodeStream:
         seeds.append(seed)
-        return small(seed=seed, **options)
+        return EpisodeStream(seed=seed, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(trainer, "EpisodeStream", noted)
-    for resume in (False, True):
-        run = train(tmp_path, QUICK, workers=0, device="cpu", resume=resume, seed=5)
+    for steps in (1, 2):
+        run = train(tmp_path, quick(steps=steps, seed=5), device="cpu", resume=steps == 2)
     assert run.step == 2
     assert seeds[0] == 5
     assert seeds[0] != seeds[1]
@@ -128,7 +118,7 @@ def test_an_existing_checkpoint_is_not_overwritten_unasked(finished: tuple[Path,
     folder, _ = finished
     before = (folder / CHECKPOINT).read_bytes()
     with pytest.raises(InputError, match=r"--resume.*--out"):
-        train(folder, QUICK, workers=0, device="cpu")
+        train(folder, QUICK, device="cpu")
     assert cli.run(["train", "--out", str(folder), "--minutes", "0.01", "--device", "cpu"]) == 2
     assert "--resume" in capsys.readouterr().err
     assert (folder / CHECKPOINT).read_bytes() == before
@@ -136,9 +126,9 @@ def test_an_existing_checkpoint_is_not_overwritten_unasked(finished: tuple[Path,
 
 @pytest.mark.parametrize("interrupted", ["save", "replace"])
 def test_a_save_that_is_killed_leaves_the_checkpoint_before_it(
-    tiny: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted: str
 ) -> None:
-    run = Run(tmp_path, QUICK, CPU, resume=False)
+    run = Run(tmp_path, QUICK, CPU)
     run.step = 1
     run.save()
     run.step = 2
@@ -149,71 +139,97 @@ def test_a_save_that_is_killed_leaves_the_checkpoint_before_it(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(*((torch, "save") if interrupted == "save" else (trainer.os, "replace")), killed)
+        patch.setattr(*((torch, "save") if interrupted == "save" else (image_file.os, "replace")), killed)
         with pytest.raises(KeyboardInterrupt):
             run.save()
     assert Run(tmp_path, QUICK, CPU, resume=True).step == 1
     assert load_network(tmp_path / WEIGHTS)[1]["steps"] == 1
 
 
-def test_the_log_has_a_line_every_fifty_steps(tiny: None, tmp_path: Path) -> None:
-    run = Run(tmp_path, QUICK, CPU, resume=False)
-    for step in range(1, 101):
-        run.step, run.seconds = step, 2.0 * step
-        run.note({"loss": 1.0, "dice": 0.5 if step % 2 else float("nan")})
-    with (tmp_path / LOG).open() as file:
-        rows = list(csv.reader(file))
-    assert rows == [
-        ["step", "seconds", "loss", "dice"],
-        ["50", "100", "1.0", "0.5"],
-        ["100", "200", "1.0", "0.5"],
-    ]
+def test_what_a_killed_run_left_half_written_is_cleared_away(tmp_path: Path) -> None:
+    (tmp_path / ".partial-0.pt").write_bytes(b"half a checkpoi")
+    Run(tmp_path, QUICK, CPU)
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(tiny: None, tmp_path: Path) -> None:
-    run = Run(tmp_path, QUICK, CPU, resume=False)
+def test_ctrl_c_saves_what_was_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    learn = Run.learn
+
+    def interrupted(run: Run, batch: tuple) -> dict[str, float]:
+        if run.step == 1:
+            raise KeyboardInterrupt
+        return learn(run, batch)
+
+    monkeypatch.setattr(Run, "learn", interrupted)
+    with pytest.raises(CancelledPartway, match=r"stopped at step 1.*--resume"):
+        train(tmp_path, quick(steps=5), device="cpu")
+    assert Run(tmp_path, QUICK, CPU, resume=True).step == 1
+
+
+def test_a_damaged_checkpoint_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    Run(tmp_path, QUICK, CPU).save()
+    whole = (tmp_path / CHECKPOINT).read_bytes()
+    (tmp_path / CHECKPOINT).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"damaged.*--start"):
+        Run(tmp_path, QUICK, CPU, resume=True)
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None:
+    Run(tmp_path, QUICK, CPU).save()
+    with pytest.raises(InputError, match="another network"):
+        Run(tmp_path, TrainingConfig(), CPU, resume=True)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
+    run = Run(tmp_path, QUICK, CPU)
     image, condition, target = one_batch()
     with pytest.raises(RuntimeError, match="resume from the last checkpoint"):
-        run.learn(image * float("nan"), condition, target)
+        run.learn((image * float("nan"), condition, target))
+
+
+def test_training_may_begin_with_given_weights_and_says_so(tmp_path: Path) -> None:
+    first = Run(tmp_path / "first", QUICK, CPU)
+    first.save()
+    config = TrainingConfig(start=tmp_path / "first" / WEIGHTS)
+    second = Run(tmp_path / "second", config, CPU)
+    for name, value in second.network.state_dict().items():
+        assert torch.equal(value.half(), first.averaged.module.state_dict()[name].half())
+    second.save()
+    again = Run(tmp_path / "second", config, CPU, resume=True)
+    assert again.began_with["steps"] == 0
+    with pytest.raises(InputError, match="another network"):
+        Run(tmp_path / "third", TrainingConfig(Architecture(), start=config.start), CPU)
+    assert not (tmp_path / "third").exists()
 
 
 # ---- the command
 
 
-def test_the_command_passes_its_options_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_options_of_the_command_go_before_the_settings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     asked = {}
 
-    def noted(folder: Path, schedule: Schedule, **options: object) -> None:
-        asked.update(options, folder=folder, schedule=schedule)
+    def noted(folder: Path, config: TrainingConfig, **options: object) -> None:
+        asked.update(options, folder=folder, config=config)
 
     monkeypatch.setattr(trainer, "train", noted)
-    arguments = [
-        "--minutes",
-        "2.5",
-        "--out",
-        tmp_path,
-        "--data",
-        tmp_path / "d",
-        "--workers",
-        "3",
-        "--seed",
-        "9",
-    ]
-    assert cli.run(["train", *map(str, arguments), "--resume", "--device", "cpu"]) == 0
-    assert asked == {
-        "folder": tmp_path,
-        "schedule": Schedule(minutes=2.5),
-        "data": tmp_path / "d",
-        "workers": 3,
-        "seed": 9,
-        "resume": True,
-        "device": "cpu",
-        "start": None,
-    }
+    (tmp_path / "own.toml").write_text(QUICK_TOML)
+    options = "--minutes 2.5 --workers 3 --seed 9 --batch 4 --real-share 0.5 --learning-rate 0.01 --steps 7"
+    paths = ["--config", tmp_path / "own.toml", "--out", tmp_path, "--data", tmp_path / "d"]
+    arguments = [*options.split(), *map(str, paths), "--resume", "--device", "cpu"]
+    assert cli.run(["train", *arguments]) == 0
+    config = asked.pop("config")
+    assert asked == {"folder": tmp_path, "resume": True, "device": "cpu", "tensorboard": False}
+    assert config.network == TINY
+    assert config.data == tmp_path / "d"
+    schedule, episodes = config.schedule, config.episodes
+    assert (schedule.minutes, schedule.seed, schedule.learning_rate, schedule.steps) == (2.5, 9, 0.01, 7)
+    assert (episodes.workers, episodes.batch, episodes.real_share, episodes.side) == (3, 4, 0.5, 40)
 
 
 def test_cuda_asked_for_where_there_is_none_is_refused(
-    tiny: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     out = tmp_path / "run"
@@ -222,32 +238,16 @@ def test_cuda_asked_for_where_there_is_none_is_refused(
     assert not out.exists()
 
 
-def test_without_cuda_auto_trains_on_the_cpu(
-    tiny: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_cuda_auto_trains_on_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert trainer.main(minutes=1e-5, out=tmp_path, workers=0).device == CPU
+    assert train(tmp_path, QUICK).device == CPU
 
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
-def test_a_few_steps_lower_the_loss_on_cuda(tiny: None, tmp_path: Path) -> None:
+def test_a_few_steps_lower_the_loss_on_cuda(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    device = torch.device("cuda")
-    run = Run(tmp_path, Schedule(minutes=1, learning_rate=1e-2, warm_up_steps=1), device, resume=False)
-    shown = [part.to(device) for part in one_batch()]
-    losses = [run.learn(*shown)["loss"] for _ in range(12)]
+    run = Run(tmp_path, QUICK, torch.device("cuda"))
+    image, condition, target = (part.to("cuda") for part in one_batch())
+    losses = [run.learn((image, condition, target))["loss"] for _ in range(12)]
     assert losses[-1] < 0.8 * losses[0]
-
-
-def test_training_may_begin_with_given_weights_and_says_so(tmp_path: Path, one_thread: None) -> None:
-    schedule = Schedule(minutes=1.0)
-    first = Run(tmp_path / "first", schedule, torch.device("cpu"), resume=False)
-    first.save()
-    weights = tmp_path / "first" / "medmetaseg.safetensors"
-    second = Run(tmp_path / "second", schedule, torch.device("cpu"), resume=False, start=weights)
-    for name, value in second.network.state_dict().items():
-        assert torch.equal(value.half(), first.averaged.module.state_dict()[name].half())
-    second.save()
-    again = Run(tmp_path / "second", schedule, torch.device("cpu"), resume=True)
-    assert again.began_with["steps"] == 0

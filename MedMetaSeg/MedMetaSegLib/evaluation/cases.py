@@ -50,6 +50,9 @@ _TITLES = {
 
 _BENCHMARK_CASES = {"totalseg": 2, "sts_ct": 4, "sts_mr": 4, "acdc": 6, "ms": 3, "hippocampus": 6}
 
+SPLIT_DATASETS = tuple(_BENCHMARK_CASES)
+"""The data sets that `is_held_out` and `is_for_development` know."""
+
 
 @dataclass(frozen=True)
 class Case:

@@ -7,6 +7,7 @@ levels.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,8 +16,9 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from ..errors import InputError
-from ..evaluation.cases import Case, is_for_development, is_held_out, read_case, read_cases
+from ..evaluation.cases import Case, read_case
 from ..network.conditions import image_channels
+from .patients import training_cases
 from .synthesis import Anatomy
 
 SPACINGS_MM = (1.0, 2.0, 3.0)
@@ -24,25 +26,43 @@ SPACINGS_MM = (1.0, 2.0, 3.0)
 DETAIL = ((0.8, 7), (1.5, 5))
 """Of the supervoxels: smoothing in in-plane voxels, and number of grey-level ranges."""
 _MIN_SIDE = 24
+_MIN_SLICES = 8
 _MAX_VOXELS = 2_000_000
 _MIN_VOXELS = 150
+_MAX_STRUCTURES = 4096
 
 
 def real_anatomies(data: Path) -> Sequence[Anatomy]:
     """Anatomies of every patient that training may use in a data folder, at several scales and details.
 
-    Held-out and development patients (`evaluation.cases`) are never read. Raises InputError when none is
-    left.
+    All are kept in memory. Patients too small for any scale are left out, which is said on stderr. See
+    `patients.training_cases` for what a folder holds; raises InputError when it is not that, or when no
+    patient is left.
     """
-    cases = [case for case in read_cases(data) if not is_held_out(case) and not is_for_development(case)]
-    if not cases:
-        raise InputError(f"{data} has no patient that training may use.")
-    return [anatomy for case in cases for anatomy in case_anatomies(case)]
+    anatomies: list[Anatomy] = []
+    too_small = []
+    for case in training_cases(data):
+        found = case_anatomies(case)
+        anatomies += found
+        if not found:
+            too_small.append(case.case)
+    if not anatomies:
+        raise InputError(
+            f"Every image of {data} is too small to train on: at least {_MIN_SLICES} slices of "
+            f"{_MIN_SIDE} x {_MIN_SIDE} voxels are needed."
+        )
+    if too_small:
+        print(f"Too small to train on, and left out: {', '.join(too_small)}.", file=sys.stderr)
+    return anatomies
 
 
 def case_anatomies(case: Case) -> list[Anatomy]:
-    """One anatomy per spacing and detail that suit the image."""
+    """One anatomy per spacing and detail that suit the image.
+
+    Raises InputError when the image or its labels cannot be read, or say nothing.
+    """
     volume, labels = read_case(case)
+    labels = _numbered(labels, case)
     slice_mm, row_mm, column_mm = volume.geometry.spacing_mm
     pixel_mm = (row_mm * column_mm) ** 0.5
     found = []
@@ -51,16 +71,33 @@ def case_anatomies(case: Case) -> list[Anatomy]:
         step = (max(1.0, spacing_mm / slice_mm), factor, factor)
         shape = [int(n / s) for n, s in zip(volume.array.shape, step, strict=True)]
         finer_than_image = spacing_mm < 0.9 * pixel_mm
-        if finer_than_image or min(shape[1:]) < _MIN_SIDE or shape[0] < 8 or np.prod(shape) > _MAX_VOXELS:
+        if (
+            finer_than_image
+            or min(shape[1:]) < _MIN_SIDE
+            or shape[0] < _MIN_SLICES
+            or np.prod(shape) > _MAX_VOXELS
+        ):
             continue
         image = _shrunk(volume.array.astype(np.float32), shape, step, sitk.sitkLinear)
-        own = _shrunk(labels.astype(np.uint8), shape, step, sitk.sitkNearestNeighbor).astype(np.int16)
+        own = _shrunk(labels, shape, step, sitk.sitkNearestNeighbor).astype(np.int16)
         aspect = slice_mm * step[0] / (pixel_mm * factor)
         for smoothing, ranges in DETAIL:
             found.append(
                 Anatomy(image, _with_supervoxels(image, own, aspect, smoothing, ranges), float(aspect))
             )
     return found
+
+
+def _numbered(labels: np.ndarray, case: Case) -> np.ndarray:
+    """Structures numbered from 1 on, uint8 or uint16, whatever values the label map gives them."""
+    values = np.unique(labels)
+    if values[0] < 0 or not values.any():
+        what = "has negative values" if values[0] < 0 else "has no structure"
+        raise InputError(f"{case.labels} {what}: mark every structure by a number above 0.")
+    values = np.union1d([0], values)
+    if len(values) > _MAX_STRUCTURES:
+        raise InputError(f"{case.labels} has {len(values) - 1} values: it is not a label map.")
+    return np.searchsorted(values, labels).astype(np.uint8 if len(values) < 256 else np.uint16)
 
 
 def _shrunk(array: np.ndarray, shape: Sequence[int], step: Sequence[float], interpolator: int) -> np.ndarray:

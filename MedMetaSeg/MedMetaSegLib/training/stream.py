@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -16,7 +17,8 @@ Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """image (B, 2, k, j, i), condition (B, C, k, j, i), target (B, 1, k, j, i)."""
 
 
-def _collated(alike: Sequence[Episode]) -> Batch:
+def collated(alike: Sequence[Episode]) -> Batch:
+    """A batch of episodes of one shape."""
     image, condition, target = (
         torch.from_numpy(np.stack([getattr(one, name) for one in alike]))
         for name in ("image", "condition", "target")
@@ -28,7 +30,8 @@ def _collated(alike: Sequence[Episode]) -> Batch:
 class EpisodeStream(IterableDataset):
     """Batches of episodes of one shape, shuffled, from synthetic and, at `real_share`, real anatomies.
 
-    real: anatomies of real patients, see `real.real_anatomies`; seed: differs for every resumption.
+    real: anatomies of real patients, see `real.real_anatomies`; seed: differs for every resumption; rank: of
+    the process among those that learn together; side: of a synthetic anatomy.
     """
 
     seed: int
@@ -37,24 +40,43 @@ class EpisodeStream(IterableDataset):
     episodes_each: int = 6
     batch: int = 2
     shuffle: int = 12
+    side: int = 88
+    rank: int = 0
 
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
         torch.set_num_threads(1)
-        rng = np.random.default_rng((self.seed, worker.id if worker else 0))
+        rng = np.random.default_rng((self.seed, worker.id if worker else 0, self.rank))
         waiting: dict[tuple[int, ...], list[Episode]] = {}
         ready: list[list[Episode]] = []
         while True:
-            for one in episodes(rng, self._anatomy(rng), self.episodes_each):
+            for one in self.drawn(rng):
                 alike = waiting.setdefault(one.target.shape, [])
                 alike.append(one)
                 if len(alike) == self.batch:
                     ready.append(waiting.pop(one.target.shape))
             while len(ready) > self.shuffle:
-                yield _collated(ready.pop(int(rng.integers(len(ready)))))
+                yield collated(ready.pop(int(rng.integers(len(ready)))))
+
+    def drawn(self, rng: np.random.Generator) -> Iterator[Episode]:
+        """The episodes of one anatomy."""
+        return episodes(rng, self._anatomy(rng), self.episodes_each)
 
     def _anatomy(self, rng: np.random.Generator) -> Anatomy:
         if self.real and rng.random() < self.real_share:
             size = np.sqrt([one.image.size for one in self.real])
             return self.real[int(rng.choice(len(self.real), p=size / size.sum()))]
-        return random_anatomy(rng)
+        return random_anatomy(rng, self.side)
+
+
+@dataclass(frozen=True)
+class TimedStream(IterableDataset):
+    """The same batches, each with the seconds that went into making it."""
+
+    stream: EpisodeStream
+
+    def __iter__(self) -> Iterator[tuple[Batch, float]]:
+        begun = time.monotonic()
+        for batch in self.stream:
+            yield batch, time.monotonic() - begun
+            begun = time.monotonic()  # the time that a full queue makes a worker wait is not counted

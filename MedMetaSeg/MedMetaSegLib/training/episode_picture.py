@@ -1,0 +1,84 @@
+"""A picture of ten episodes as training draws them: the image, what is drawn, and what is to be found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..image_file import replace_whole
+from ..network.conditions import ASPECT, BACKGROUND, FOREGROUND
+from .episodes import Episode
+from .stream import EpisodeStream
+
+NUMBER = 10
+_PER_ROW = 2
+_TILES = ("drawn", "to be found", "along the slices")
+DRAWN, TARGET = "#ffb000", "#e0218a"
+
+
+def draw_episodes(path: Path, stream: EpisodeStream, number: int = NUMBER) -> None:
+    """Write a PNG of `number` episodes, each of another anatomy; the stream's seed says which.
+
+    Of each: a drawn slice with what is drawn; the undrawn slice with most of the target, outlined; a cut
+    across the slices with both.
+    """
+    rng = np.random.default_rng((stream.seed, 0, stream.rank))
+    shown: list[Episode] = []
+    while len(shown) < number:
+        one = next(stream.drawn(rng), None)
+        shown += [one] if one is not None else []
+    rows = -(-number // _PER_ROW)
+    figure = Figure(figsize=(2.1 * 3 * _PER_ROW, 2.25 * rows), layout="constrained")
+    tiles = figure.subplots(rows, 3 * _PER_ROW, squeeze=False)
+    for axes in tiles.flat:
+        axes.set_axis_off()
+    for index, one in enumerate(shown):
+        row, column = divmod(index, _PER_ROW)
+        _draw(tiles[row, 3 * column : 3 * column + 3], one, first_row=row == 0)
+    replace_whole(path, lambda part: figure.savefig(part, format="png", dpi=100))
+
+
+def _draw(tiles: np.ndarray, episode: Episode, first_row: bool) -> None:
+    image, target = episode.image[0], episode.target[0] > 0.5
+    foreground = episode.condition[FOREGROUND] > 0.5
+    known = foreground | (episode.condition[BACKGROUND] > 0.5)
+    slices = np.flatnonzero(foreground.any((1, 2)))
+    drawn = int(slices[foreground[slices].sum((1, 2)).argmax()])
+    area = np.where(known.any((1, 2)), 0, target.sum((1, 2)))
+    hidden = int(area.argmax())
+    across = int(target.sum((0, 1)).argmax())
+    aspect = 4.0 ** float(episode.condition[ASPECT].flat[0])
+    views = (
+        (image[drawn], foreground[drawn], target[drawn], f"slice {drawn}"),
+        (image[hidden], foreground[hidden], target[hidden], f"slice {hidden}"),
+        (image[:, :, across], foreground[:, :, across], target[:, :, across], f"{episode.shots} drawn"),
+    )
+    for tile, (axes, (grey, painted, mask, caption)) in enumerate(zip(tiles, views, strict=True)):
+        stretched = _stretch(aspect, image.shape) if tile == 2 else 1.0
+        low, high = np.percentile(grey, (1, 99))
+        axes.imshow(grey, cmap="gray", vmin=low, vmax=high, aspect=stretched)
+        if painted.any():
+            axes.imshow(np.where(painted, 1.0, np.nan), cmap=_one_color(DRAWN), alpha=0.65, aspect=stretched)
+        if tile > 0:
+            _outlined(axes, mask)
+        title = f"{_TILES[tile]}\n{caption}" if first_row else caption
+        axes.set_title(title, fontsize=8, pad=2)
+
+
+def _outlined(axes: Axes, mask: np.ndarray) -> None:
+    if mask.any() and not mask.all():
+        axes.contour(mask.astype(float), [0.5], colors=TARGET, linewidths=1.2)
+
+
+def _stretch(aspect: float, shape: tuple[int, ...]) -> float:
+    """Height of a slice in the cut, as thick as it is told to be but never a thread or a tower."""
+    return float(np.clip(aspect, 0.4 * shape[1] / shape[0], 1.6 * shape[1] / shape[0]))
+
+
+def _one_color(color: str) -> object:
+    from matplotlib.colors import ListedColormap
+
+    return ListedColormap([color])

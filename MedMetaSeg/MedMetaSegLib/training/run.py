@@ -1,0 +1,180 @@
+"""One training run in its folder: network, moving average, optimiser, and the checkpoint that holds them."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as functional
+from monai.losses import DiceCELoss
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..image_file import replace_whole
+from ..network import conditions
+from ..network.inference import LAYOUT
+from ..network.model import Architecture, FewShotNetwork
+from ..network.weights import load_network, weights_bytes
+from .config import TrainingConfig
+from .parallel import Ranks
+from .stream import Batch
+from .validation import dice
+
+CHECKPOINT, WEIGHTS = "checkpoint.pt", "medmetaseg.safetensors"
+PROTOTYPE_LOSS = 0.3
+BORDER_SCALE = 5.0
+"""The linear score runs from -1 to 1; as a logit it needs a steeper slope."""
+
+
+class Run:
+    """The state of one training run in a folder: network, moving average, optimiser, time spent.
+
+    Raises InputError when the folder has a checkpoint and `resume` is False, when the checkpoint is damaged
+    or of another architecture, and when the start weights are.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: TrainingConfig,
+        device: torch.device,
+        *,
+        resume: bool = False,
+        ranks: Ranks | None = None,
+    ) -> None:
+        self.folder, self.config, self.device, self.ranks = folder, config, device, ranks or Ranks()
+        self.schedule = config.schedule
+        network, self.began_with = _first_network(config)
+        self.network = network.train().to(device).to(memory_format=LAYOUT)  # type: ignore[call-overload]
+        self.averaged = torch.optim.swa_utils.AveragedModel(
+            self.network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(self.schedule.average)
+        )
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(), self.schedule.learning_rate, weight_decay=self.schedule.weight_decay
+        )
+        self.loss = DiceCELoss(sigmoid=True, smooth_nr=1.0, smooth_dr=1.0)
+        self.step, self.seconds, self.starts = 0, 0.0, 0
+        checkpoint = folder / CHECKPOINT
+        if checkpoint.exists():
+            if not resume:
+                raise InputError(
+                    f"{checkpoint} exists: continue it with --resume, or choose another folder with --out."
+                )
+            self._restore(checkpoint)
+        self.learner: nn.Module = self.network
+        if self.ranks.size > 1:
+            self.learner = nn.parallel.DistributedDataParallel(self.network)
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.ranks.first:
+            for left in folder.glob(".partial-*"):  # by a run that was killed as it wrote
+                left.unlink()
+
+    def _restore(self, checkpoint: Path) -> None:
+        try:
+            state: dict[str, Any] = torch.load(checkpoint, map_location=self.device, weights_only=True)
+        except (RuntimeError, EOFError, OSError, KeyError, pickle.UnpicklingError) as error:
+            raise InputError(
+                f"The checkpoint {checkpoint} is damaged: choose another folder with --out, and begin with "
+                f"{WEIGHTS} of this one by --start."
+            ) from error
+        try:
+            self.network.load_state_dict(state["network"])
+            self.averaged.load_state_dict(state["averaged"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.step, self.seconds, self.starts = state["step"], state["seconds"], state["starts"] + 1
+            self.began_with = state["began_with"]
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise InputError(
+                f"The checkpoint {checkpoint} is of another network than the settings ask for: "
+                "choose another folder with --out, or the settings that it was begun with."
+            ) from error
+
+    def save(self) -> None:
+        """Checkpoint and weights, each whole or not at all; by the first rank only."""
+        if not self.ranks.first:
+            return
+        state = {
+            "network": self.network.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "starts": self.starts,
+            "began_with": self.began_with,
+        }
+        replace_whole(self.folder / CHECKPOINT, lambda part: torch.save(state, part))
+        about: dict[str, Any] = {
+            **asdict(self.schedule),
+            **asdict(self.config.episodes),
+            "steps": self.step,
+            "hours": round(self.seconds / 3600, 2),
+            "device": str(self.device),
+            "processes": self.ranks.size,
+        }
+        if self.began_with:
+            about["began_with"] = {name: self.began_with.get(name) for name in ("sha256", "steps")}
+        weights = weights_bytes(cast(FewShotNetwork, self.averaged.module), about)
+
+        def written(part: Path) -> None:
+            part.write_bytes(weights)
+
+        replace_whole(self.folder / WEIGHTS, written)
+
+    def learn(self, batch: Batch) -> dict[str, float]:
+        """One step on one batch of episodes; returns its loss and Dice off the annotated voxels."""
+        _, condition, target = batch
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.schedule.rate(self.step, self.seconds)
+        loss, logits, votes = self._forward(self.learner, batch)
+        if not torch.isfinite(loss):
+            raise RuntimeError(
+                f"The loss is {loss.item()} at step {self.step}: resume from the last checkpoint."
+            )
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimiser.step()
+        self.averaged.update_parameters(self.network)
+        self.step += 1
+        unknown = (condition[:, [conditions.FOREGROUND]] + condition[:, [conditions.BACKGROUND]]) == 0
+        half, truth = functional.avg_pool3d(unknown.float(), 2) > 0.5, functional.avg_pool3d(target, 2) > 0.5
+        return {
+            "loss": loss.item(),
+            "dice": dice(logits > 0, target > 0, unknown),
+            "vote": dice(votes[:, :1] > 0, truth, half),
+            "border": dice(votes[:, 1:] > 0, truth, half),
+            "interpolation": dice(condition[:, [conditions.SHAPE]] > 0, target > 0, unknown),
+        }
+
+    def _forward(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        image, condition, target = batch
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            logits, votes = network(image, condition)
+        logits, votes = logits.float(), votes.float()
+        small = functional.avg_pool3d(target, 2)
+        votes = votes * votes.new_tensor([1.0, BORDER_SCALE])[:, None, None, None]
+        own = functional.binary_cross_entropy_with_logits(votes, small.expand_as(votes))
+        return self.loss(logits, target) + PROTOTYPE_LOSS * own, logits, votes
+
+    def tried(self, batch: Batch) -> None:
+        """Forward and backward on a batch, as `learn`, that changes nothing: to see how long it takes."""
+        self._forward(self.network, batch)[0].backward()
+        self.optimiser.zero_grad(set_to_none=True)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def _first_network(config: TrainingConfig) -> tuple[FewShotNetwork, dict[str, Any]]:
+    """A network with random weights, or the start weights and where these come from."""
+    if config.start is None:
+        return FewShotNetwork(config.network or Architecture()), {}
+    network, provenance = load_network(config.start)
+    if config.network not in (None, network.architecture):
+        raise InputError(
+            f"The weights {config.start} are of another network than the settings ask for: "
+            "leave out the section [network], or --start."
+        )
+    return network, provenance

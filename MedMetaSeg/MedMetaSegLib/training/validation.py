@@ -1,0 +1,85 @@
+"""How good the averaged weights are on episodes that training never draws."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..network import conditions
+from ..network.inference import LAYOUT
+from ..network.model import FewShotNetwork
+from .episodes import Episode
+from .stream import EpisodeStream, collated
+
+SEED = (20261125, 0, 0, 2)
+"""Four numbers, the last of them not 0: training seeds its episodes otherwise."""
+EPISODES = 16
+MOST = 0.04
+"""Of the time of a run: validation waits until it is no more than this."""
+
+
+def dice(predicted: Tensor, truth: Tensor, where: Tensor) -> float:
+    """Dice of two masks over the voxels of a third; NaN when both are empty there."""
+    predicted, truth = predicted & where, truth & where
+    total = int(predicted.sum() + truth.sum())
+    return 2 * int((predicted & truth).sum()) / total if total else math.nan
+
+
+class Validation:
+    """A fixed set of synthetic episodes, and when it is next time to look at them."""
+
+    def __init__(self, every_s: float, side: int, number: int = EPISODES) -> None:
+        stream = EpisodeStream(seed=0, episodes_each=2, side=side)
+        rng = np.random.default_rng(SEED)
+        self.episodes: list[Episode] = []
+        while len(self.episodes) < number:
+            self.episodes += stream.drawn(rng)
+        del self.episodes[number:]
+        self.every_s, self.took_s = every_s, 0.0
+
+    def due(self, since_s: float) -> bool:
+        """Whether, `since_s` seconds after the last time, another look is due and cheap enough."""
+        return since_s >= max(self.every_s, self.took_s / MOST)
+
+    @torch.no_grad()
+    def measured(self, network: FewShotNetwork, device: torch.device) -> dict[str, float]:
+        """Mean Dice over the episodes, and the seconds it took.
+
+        dice: off the annotated voxels; off_interpolation: at those of them where the interpolated shape is
+        wrong (0 for a network that only repeats it); interpolation: of that shape, off the annotated voxels.
+        """
+        begun = time.monotonic()
+        training, rows = network.training, []
+        network.eval()
+        for one in self.episodes:
+            image, condition, target = (part.to(device, memory_format=LAYOUT) for part in collated([one]))
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                logits = network(image, condition)[0]
+            rows.append(overlaps(logits.float() > 0, condition, target > 0))
+        network.train(training)
+        self.took_s = time.monotonic() - begun
+        table = np.array(rows, float)
+        with np.errstate(all="ignore"):
+            means = [
+                float(np.nanmean(column)) if not np.isnan(column).all() else math.nan for column in table.T
+            ]
+        return {**dict(zip(OVERLAPS, means, strict=True)), "validation_s": self.took_s}
+
+
+OVERLAPS = ("dice", "off_interpolation", "interpolation")
+
+
+def overlaps(predicted: Tensor, condition: Tensor, truth: Tensor) -> tuple[float, float, float]:
+    """The figures named in OVERLAPS, of a batch of masks (B, 1, k, j, i)."""
+    known = condition[:, [conditions.FOREGROUND]] + condition[:, [conditions.BACKGROUND]]
+    shape = condition[:, [conditions.SHAPE]] > 0
+    unknown = known == 0
+    return (
+        dice(predicted, truth, unknown),
+        dice(predicted, truth, unknown & (shape != truth)),
+        dice(shape, truth, unknown),
+    )
