@@ -33,15 +33,15 @@ def logits_of(one: Runner, encoded: EncodedImage | None = None) -> tuple[np.ndar
 
 def short_of_memory(one: Runner, voxels: int, error: Exception) -> list[tuple[int, ...]]:
     """Let decoding fail with `error` above so many voxels; returns the shapes that were decoded."""
-    decode, done = one.network.decode, []
+    decode, done = one.network.decoder.trunk, []
 
-    def decode_small(features, similarity, image, condition):
-        if image[0, 0].numel() > voxels:
+    def decode_small(features, similarity, condition):
+        if condition[0, 0].numel() > voxels:
             raise error
-        done.append(tuple(image.shape[2:]))
-        return decode(features, similarity, image, condition)
+        done.append(tuple(condition.shape[2:]))
+        return decode(features, similarity, condition)
 
-    one.network.decode = decode_small
+    one.network.decoder.trunk = decode_small
     return done
 
 
