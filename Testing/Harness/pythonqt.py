@@ -130,6 +130,18 @@ def _behaveLikePythonQt() -> None:
 _behaveLikePythonQt()
 
 
+class QFileDialog(QtWidgets.QFileDialog):
+    """Its static functions give the path or paths alone, as PythonQt's do."""
+
+    @staticmethod
+    def getSaveFileName(*arguments: Any) -> str:
+        return QtWidgets.QFileDialog.getSaveFileName(*arguments)[0]
+
+    @staticmethod
+    def getOpenFileNames(*arguments: Any) -> list[str]:
+        return QtWidgets.QFileDialog.getOpenFileNames(*arguments)[0]
+
+
 class QUiLoader(QtUiTools.QUiLoader):
     """Loads a .ui file whose custom widgets are Python classes, and makes its connections."""
 

@@ -63,7 +63,7 @@ def main(folder: Path) -> None:
     take("done")
     panel.ui.segmentButton.click()
     # The worker's end is what memory running out looks like.
-    os.kill(panel._run.workerPid, getattr(signal, "SIGKILL", signal.SIGTERM))
+    os.kill(panel.run.workerPid, getattr(signal, "SIGKILL", signal.SIGTERM))
     wait(lambda: panel.ui.cancelButton.isHidden())
     take("error")
     module.unload()

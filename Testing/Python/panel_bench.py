@@ -120,7 +120,7 @@ def until(condition):
 
 def settle(panel):
     """Wait until the table shows what is painted now."""
-    until(lambda: not panel._describeTimer.isActive())
+    until(lambda: not panel.segmentTab.describeTimer.isActive())
 
 
 def running(panel):
@@ -156,5 +156,5 @@ def nothing_is_left(tmp_path):
 
 
 def worker_pid(panel):
-    until(lambda: panel._run.workerPid is not None)
-    return panel._run.workerPid
+    until(lambda: panel.run.workerPid is not None)
+    return panel.run.workerPid
