@@ -73,7 +73,8 @@ class TaskFolder:
         if not name:
             raise InputError("Give the task a name.")
         if len(name) > _MAX_NAME or set(name) & _FORBIDDEN or not name.isprintable() or name[0] == ".":
-            raise InputError(f"A file cannot be called '{name[:_MAX_NAME]}'; use letters, digits and spaces.")
+            shown = " ".join(name[:_MAX_NAME].split())
+            raise InputError(f"A file cannot be called '{shown}'; use letters, digits and spaces.")
         taken = self.path.glob(f"*{SUFFIX}") if self.path.is_dir() else ()
         if any(one.name.casefold() == f"{name}{SUFFIX}".casefold() for one in taken):
             raise InputError(f"There is a task called '{name}' already; give another name.")

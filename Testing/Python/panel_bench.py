@@ -13,6 +13,8 @@ from Harness import start
 import scene_fixtures as fx
 import scene_positions as at
 from MedMetaSegLib.demo.phantom import LABEL, make_patient, painted_slices
+from MedMetaSegLib.worker.client import Finished
+from MedMetaSegLib.worker.exchange import ReceivedStructure
 
 ROOT = Path(__file__).parents[2]
 MODULE = ROOT / "MedMetaSeg" / "MedMetaSeg.py"
@@ -97,6 +99,39 @@ class Bench:
         segmentId = node.GetSegmentation().GetSegmentIdBySegmentName(name)
         found = at.segmentAt(node, segmentId, at.voxelsInWorld(self.volumeNode))
         return at.dice(found, (self.truth == LABEL[name]).ravel())
+
+
+class StandInClient:
+    """Stands in for WorkerClient: answers at once, a segmentation with the truth of what was painted."""
+
+    pid = None
+    close = cancel = lambda self: None
+
+    def __init__(self, truth):
+        self.truth, self.said, self.sent = truth, [], []
+
+    def segment(self, volume, support, device, key, **options):
+        self.sent.append({"support": support, "device": device, **options})
+        found = [
+            ReceivedStructure(one.structure, (0, 0, 0), self.truth == LABEL[one.structure.name])
+            for one in support.structures
+            if one.structure.name in options["structures"]
+        ]
+        entries = [{"name": one.structure.name, "millilitres": 1.0} for one in found]
+        self.said = [Finished(tuple(found), {"structures": entries})]
+
+    def poll(self):
+        said, self.said = self.said, []
+        return said
+
+
+def stand_in_worker(bench, monkeypatch):
+    """Give the panel a stand-in of the worker that answers with the truth."""
+    from MedMetaSegLib.scene.panel.worker_run import WorkerRun
+
+    client = StandInClient(bench.truth)
+    monkeypatch.setattr(bench.panel, "run", WorkerRun(client, bench.panel.settingsTab.onDeviceFound))
+    return client
 
 
 @pytest.fixture

@@ -200,7 +200,7 @@ def test_paint_opens_a_stand_in_of_the_segment_editor_on_the_volume(application,
     assert editor.segmentationNode.GetName() == "Phantom painted"
     # A thirtieth of the 360 mm that the phantom is wide.
     assert editor.effectName == "Paint"
-    assert editor.parameters == {"BrushDiameterIsRelative": 0, "BrushAbsoluteDiameter": 12.0}
+    assert editor.parameters == {"BrushDiameterIsRelative": 0, "BrushAbsoluteDiameter": pytest.approx(12)}
     application.mainWindow().moduleSelector().selectModule("MedMetaSeg")
     assert panel.ui.segmentationSelector.currentNode() is editor.segmentationNode
 

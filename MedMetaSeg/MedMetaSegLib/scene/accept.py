@@ -11,7 +11,7 @@ import vtk
 
 from ..errors import InputError
 from .reader import RESULT_TAG
-from .space import BINARY_LABELMAP, generalTransform, linearTransform
+from .space import BINARY_LABELMAP, generalTransform, linearTransform, maskFromImage
 
 _EDITOR_TAG = "SegmentEditor"
 """Singleton tag of the parameter node of Slicer's module Segment Editor."""
@@ -131,7 +131,8 @@ def _copySettings(source: Any, target: Any) -> None:
 def _imageFor(resultNode: Any, segmentId: str, paintedNode: Any) -> Any:
     """A copy of a result's labelmap in the space of the painted node."""
     image = slicer.vtkOrientedImageData()
-    if not resultNode.GetBinaryLabelmapRepresentation(segmentId, image) or image.IsEmpty():
+    found = resultNode.GetBinaryLabelmapRepresentation(segmentId, image)
+    if not found or not maskFromImage(image)[0].any():
         name = resultNode.GetSegmentation().GetSegment(segmentId).GetName()
         raise InputError(f"The result '{name}' is empty: there is nothing to accept.")
     source, target = resultNode.GetParentTransformNode(), paintedNode.GetParentTransformNode()
