@@ -165,19 +165,56 @@ def learn(
 @app.command()
 def apply(
     task: Annotated[Path, typer.Argument(help="A task file from learn or segment --save-task.")],
-    images: Annotated[list[Path], typer.Argument(help="Images, or folders with one DICOM series each.")],
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            help="Image files, patterns, folders (with all below them), DICOM folders, or CSV files with a "
+            "column image and, where wanted, name and allow_nonfinite."
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results, one per image.")],
     report: Annotated[
-        Path | None, typer.Option(help="Write a row per image as CSV: what was found, what failed and why.")
+        Path | None,
+        typer.Option(help="Write a row per image as CSV, and beside it a page (.html) to look through."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Leave out images that are done.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
+    result_format: Annotated[
+        Literal["nii.gz", "seg.nrrd"] | None,
+        typer.Option("--format", help="Of the results: nii.gz, or seg.nrrd where structures overlap."),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Images worked on at the same time.", min=1)] = 1,
+    memory_limit: Annotated[
+        int | None, typer.Option(help="MB for images in work; half of the memory if not given.", min=1)
+    ] = None,
+    scheduler: Annotated[
+        str, typer.Option(help="Address of a Dask scheduler, tcp://host:8786, whose workers do the work.")
+    ] = "",
+    with_identifiers: Annotated[
+        bool, typer.Option("--with-identifiers", help="Paths and folders' names may be in the report.")
+    ] = False,
     device: Device = "auto",
     allow_nonfinite: AllowNonfinite = False,
 ) -> None:
     """Segment the structures of TASK in other patients' images; nothing is painted on them."""
-    from .apply_command import ApplyRequest, apply_files
+    from .apply_command import apply_files
+    from .batch import BatchRequest
 
-    request = ApplyRequest(task, tuple(images), out, report, resume, device, allow_nonfinite)
+    request = BatchRequest(
+        task=task,
+        inputs=tuple(images),
+        out=out,
+        report=report,
+        format=result_format,
+        resume=resume,
+        overwrite=overwrite,
+        workers=workers,
+        device=device,
+        memory_limit_mb=memory_limit,
+        allow_nonfinite=allow_nonfinite,
+        with_identifiers=with_identifiers,
+        scheduler=scheduler,
+    )
     if apply_files(request):
         raise typer.Exit(EXIT_SOME_FAILED)
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from MedMetaSegLib import cli
-from MedMetaSegLib.apply_command import output_paths
+from MedMetaSegLib.batch_paths import output_paths
 from MedMetaSegLib.errors import InputError
 from MedMetaSegLib.structure import Structure
 from MedMetaSegLib.support import Support
@@ -110,6 +110,11 @@ def files(folder: Path) -> dict[str, bytes]:
 def run(folder: Path, *arguments: str) -> int:
     """Words with a dot or a slash are files of the folder."""
     return cli.run([str(folder / one) if "." in one or "/" in one else one for one in arguments])
+
+
+def results(folder: Path) -> list[str]:
+    """What is in a folder of results beside the journal's folder."""
+    return sorted(path.name for path in folder.iterdir() if path.name != ".medmetaseg")
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -220,8 +225,7 @@ def test_with_a_stand_in_segmenter_apply_writes_a_label_map_per_image_in_its_own
 ):
     images = ["a.nii.gz", "b.nrrd", "again/a.nii.gz"]
     assert run(folder, "apply", "two.medmetaseg", *images, "-o", "out/", "--report", "r.csv") == 0
-    names = sorted(path.name for path in (folder / "out").iterdir())
-    assert names == ["again_a.nii.gz", "b.nii.gz", f"{folder.name}_a.nii.gz"]
+    assert results(folder / "out") == ["again_a.nii.gz", "b.nii.gz", f"{folder.name}_a.nii.gz"]
     written = read_image(folder / "out" / "b.nii.gz")
     assert written.geometry.same_grid(read_image(folder / "b.nrrd").geometry)
     assert np.unique(written.array).tolist() == [0, 2]
@@ -237,7 +241,7 @@ def test_with_a_stand_in_segmenter_a_damaged_image_fails_alone(
     (folder / "cut.nii.gz").write_bytes((folder / "a.nii.gz").read_bytes()[:900])
     images = ["a.nii.gz", "cut.nii.gz", "b.nrrd"]
     assert run(folder, "apply", "two.medmetaseg", *images, "-o", "out/", "--report", "out/r.csv") == 3
-    assert sorted(path.name for path in (folder / "out").iterdir()) == ["a.nii.gz", "b.nii.gz", "r.csv"]
+    assert results(folder / "out") == ["a.nii.gz", "b.nii.gz", "r.csv", "r.html"]
     rows = rows_of(folder / "out" / "r.csv")
     assert [row["status"] for row in rows] == ["done", "failed", "done"]
     assert "truncated" in rows[1]["reason"]
@@ -254,7 +258,7 @@ def test_with_a_stand_in_segmenter_an_interrupted_run_says_what_is_done_and_resu
     call = ["apply", "two.medmetaseg", "a.nii.gz", "b.nrrd", "-o", "out/", "--report", "r.csv", "--resume"]
     assert run(folder, *call) == 130
     assert "1 of 2 images are done" in capsys.readouterr().err
-    assert [path.name for path in (folder / "out").iterdir()] == ["a.nii.gz"]
+    assert results(folder / "out") == ["a.nii.gz"]
     segmenter.before = lambda name: None
     assert run(folder, *call) == 0
     assert segmenter.applied == ["a", "b"]
@@ -283,7 +287,7 @@ def test_with_a_stand_in_segmenter_overlapping_structures_go_into_a_segmentation
     object.__setattr__(task, "overlapping", True)
     task.write(folder / "over.medmetaseg")
     assert run(folder, "apply", "over.medmetaseg", "a.nii.gz", "-o", "out/") == 0
-    assert [path.name for path in (folder / "out").iterdir()] == ["a.seg.nrrd"]
+    assert results(folder / "out") == ["a.seg.nrrd"]
 
 
 def test_names_that_are_the_same_are_told_apart(tmp_path: Path):
