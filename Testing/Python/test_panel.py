@@ -256,6 +256,25 @@ def test_an_answer_that_cannot_be_written_is_said_and_the_panel_is_free_again(be
     assert bench.ui.segmentButton.enabled
 
 
+def test_nothing_is_cut_off_at_a_width_of_420_pixels(bench):
+    from Harness.layout import clipped
+
+    bench.paint("spleen").choose()
+    window = bench.panel.parent
+    window.show()
+    for index in range(4):
+        bench.ui.tabs.setCurrentIndex(index)
+        bench.panel.say(result="liver 1041.2 ml, spleen 128.1 ml, left kidney 152.7 ml in 0.6 s" * 3)
+        for _ in range(3):
+            until(lambda: True)
+            settle(bench.panel)
+            window.resize(420, max(520, window.minimumSizeHint().height()))
+        assert window.width == 420
+        assert clipped(window) == []
+    bench.ui.tabs.setCurrentIndex(0)
+    window.hide()
+
+
 def test_a_label_map_is_not_taken_for_a_volume(application, panel, patient):
     selector = application.mainWindow().moduleSelector()
     selector.selectModule("Welcome")

@@ -19,6 +19,7 @@ from .space import CLOSED_SURFACE
 from .writer import SegmentedStructure, checkOutput, writeSegments
 
 if TYPE_CHECKING:
+    from ..batch import BatchProgress, BatchResult
     from ..task import Task
 
 Progress = Callable[[float, str], None]
@@ -184,6 +185,42 @@ class SceneLogic:
         node = writeSegments(found, volumeNode, outputSegmentationNode)
         self.lastReport = dict(result.report)
         return node
+
+    def batch(
+        self,
+        path: str | Path,
+        inputFolder: str | Path,
+        outputFolder: str | Path,
+        *,
+        pattern: str = "",
+        format: str = "seg.nrrd",
+        overwrite: bool = False,
+        device: str = "auto",
+        progress: Callable[[BatchProgress], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> BatchResult:
+        """Apply a task to every image in a folder; results and `report.csv` go to another, nothing into the
+        scene.
+
+        pattern: of file names, such as "*.nii.gz"; "" for all images and DICOM series. What is done already
+        is left, or made anew with `overwrite`. Raises InputError with nothing written for what cannot be
+        right; an image that fails is a row of the result with the reason.
+        """
+        from ..batch import BatchRequest, run_batch
+
+        given = str(Path(inputFolder) / "**" / pattern) if pattern else str(inputFolder)
+        out = Path(outputFolder)
+        request = BatchRequest(
+            Path(path),
+            (given,),
+            out,
+            report=out / "report.csv",
+            format=format,
+            resume=not overwrite,
+            overwrite=overwrite,
+            device=device,
+        )
+        return run_batch(request, progress, cancelled)
 
     def _segmenter(self, device: str) -> SegmentsVolumes:
         if device not in self._segmenters:

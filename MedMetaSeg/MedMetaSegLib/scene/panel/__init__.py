@@ -20,7 +20,7 @@ __all__ = ["Panel", "makePanel"]
 def makePanel(parent: Any, resources: Path, logic: Any) -> Panel:
     """The panel with everything it needs, in the layout of `parent`, the module's widget."""
     installation = Installation(resources / "requirements.txt", SlicerPackages())
-    return Panel(parent, resources / "UI" / "MedMetaSeg.ui", logic, makeRun, installation)
+    return Panel(parent, resources, logic, makeRun, installation)
 
 
 def makeRun(onDevice: Callable[[str, str], None]) -> WorkerRun:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import qt
 import slicer
 import slicer.util
 import vtk
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from .worker_run import Job, WorkerRun
 
 
+_ICONS = ("Segment", "Tasks", "Batch", "Settings")
+
+
 class Panel(slicer.util.VTKObservationMixin):
     """The widgets of Resources/UI/MedMetaSeg.ui in the layout of `parent`, the module's widget.
 
@@ -35,7 +39,7 @@ class Panel(slicer.util.VTKObservationMixin):
     def __init__(
         self,
         parent: Any,
-        uiPath: Path,
+        resources: Path,
         logic: Any,
         makeRun: Callable[[Callable[[str, str], None]], WorkerRun],
         installation: Installation,
@@ -49,7 +53,7 @@ class Panel(slicer.util.VTKObservationMixin):
         self._guiTag: int | None = None
         self._stopped: Callable[[], str] = lambda: ""
 
-        widget = slicer.util.loadUI(str(uiPath))
+        widget = slicer.util.loadUI(str(resources / "UI" / "MedMetaSeg.ui"))
         parent.layout().addWidget(widget)
         self.ui = slicer.util.childWidgetVariables(widget)
         widget.setMRMLScene(slicer.mrmlScene)
@@ -59,6 +63,8 @@ class Panel(slicer.util.VTKObservationMixin):
         self.batchTab = BatchTab(self, self.tasksTab)
         self.settingsTab = SettingsTab(self, logic)
         self._tabs = (self.segmentTab, self.tasksTab, self.batchTab, self.settingsTab)
+        for index, name in enumerate(_ICONS):
+            self.ui.tabs.setTabIcon(index, qt.QIcon(str(resources / "Icons" / f"{name}.svg")))
         self.ui.tabs.setCurrentIndex(0)
         self.ui.tabs.connect("currentChanged(int)", self._onTabChanged)
         self.ui.cancelButton.connect("clicked()", self.onCancel)
