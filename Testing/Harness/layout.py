@@ -10,13 +10,18 @@ _TEXTS = (QtWidgets.QLabel, QtWidgets.QPushButton, QtWidgets.QCheckBox, QtWidget
 
 
 def clipped(window: Any) -> list[str]:
-    """Names of the visible widgets that are too small for their text, or that reach out of the window."""
+    """Names of the visible widgets that are too small for their text, or that reach out of the window.
+
+    A table counts whose columns are wider than it.
+    """
     found = []
     for widget in window.findChildren(QtWidgets.QWidget):
         if not widget.isVisible() or not widget.objectName:
             continue
         corner = widget.mapTo(window, QtCore.QPoint(0, 0))
         outside = corner.x() < 0 or corner.x() + widget.width > window.width
+        if isinstance(widget, QtWidgets.QTableWidget):
+            outside = outside or widget.horizontalHeader().length() > widget.viewport().width
         if outside or (isinstance(widget, _TEXTS) and _tooSmall(widget)):
             found.append(widget.objectName)
     return found

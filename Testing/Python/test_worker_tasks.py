@@ -112,3 +112,15 @@ def test_a_task_that_was_learned_comes_back_as_bytes_and_its_folder_is_gone(tmp_
     assert isinstance(said, Finished)
     assert said.task == content
     assert not (tmp_path / "job-0").exists()
+
+
+@pytest.mark.parametrize("piece", [1, 1000, 10**9])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_volume_written_in_pieces_is_the_same(tmp_path, monkeypatch, piece, order):
+    monkeypatch.setattr(exchange, "PIECE_BYTES", piece)
+    array = np.asarray(np.random.default_rng(1).integers(-900, 900, (7, 11, 13)), np.int16, order=order)
+    pieces = sum(1 for _ in exchange.written_in_pieces(tmp_path / "v.npy", array))
+    assert pieces == {1: 7, 1000: 3, 10**9: 1}[piece]
+    back = np.load(tmp_path / "v.npy", allow_pickle=False)
+    np.testing.assert_array_equal(back, array)
+    assert back.dtype == array.dtype

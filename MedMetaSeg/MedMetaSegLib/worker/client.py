@@ -21,14 +21,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..support import Support
 from ..volume import Volume
-from .exchange import Description, ReceivedStructure, load_structures, save_support, save_volume
+from .exchange import (
+    Description,
+    ReceivedStructure,
+    describe_volume,
+    load_structures,
+    save_support,
+    written_in_pieces,
+)
 
 CANCEL_PATIENCE_S = 1.2
 """A cancelled job that has not stopped by then is stopped by ending the worker."""
@@ -107,6 +114,9 @@ class _Process:
     popen: subprocess.Popen[bytes]
     pid: int | None = None
     heard_bytes: int = 0
+    writing: list[Iterator[None]] = field(default_factory=list)
+    """Volumes on their way to the folder, piece by piece; the order follows them."""
+    order: dict[str, Any] | None = None
     files: dict[Hashable, Description] = field(default_factory=dict)
 
 
@@ -175,7 +185,7 @@ class WorkerClient:
             for number, (volume, support) in enumerate(pairs):
                 own = folder / str(number)
                 own.mkdir()
-                sent.append([save_volume(own / "volume.npy", volume), save_support(own, support)])
+                sent.append([_written(process, own / "volume.npy", volume), save_support(own, support)])
             return {"pairs": sent}
 
         self._begin("learn", device, memory, content)
@@ -223,7 +233,7 @@ class WorkerClient:
         about = {"do": do, "job": self._jobs, "device": device, "memory": memory, "folder": str(folder)}
         order = {**about, **content(process, folder)}
         self._busy, self._cancelled_at = True, None
-        self._send(process, order)
+        process.order = order
 
     def cancel(self) -> None:
         """Ask the running job to stop; `poll` says Stopped within two seconds."""
@@ -236,6 +246,11 @@ class WorkerClient:
         process = self._process
         if process is None:
             return []
+        try:
+            self._write_on(process)
+        except OSError as error:
+            self.close()
+            return [Failed(f"A volume could not be written ({error.strerror}): is the disk full?")]
         # Asked before reading: what it said last is then read for certain.
         exit_status = process.popen.poll()
         said = self._heard(process)
@@ -295,8 +310,18 @@ class WorkerClient:
                 with contextlib.suppress(PermissionError):
                     Path(old["file"]).unlink()
             process.files.clear()
-            process.files[key] = save_volume(process.folder / f"volume-{self._jobs}.npy", volume)
+            process.files[key] = _written(process, process.folder / f"volume-{self._jobs}.npy", volume)
         return process.files[key]
+
+    def _write_on(self, process: _Process) -> None:
+        """Write one more piece; when there is none left, send the order."""
+        while process.writing:
+            for _ in process.writing[0]:
+                return
+            process.writing.pop(0)
+        if process.order is not None:
+            self._send(process, process.order)
+            process.order = None
 
     def _send(self, process: _Process, order: dict[str, Any]) -> None:
         assert process.popen.stdin is not None
@@ -341,6 +366,12 @@ class WorkerClient:
             ended = Finished(load_structures(message["structures"]), message["report"], task)
         shutil.rmtree(process.folder / f"job-{self._jobs}", ignore_errors=True)
         return ended
+
+
+def _written(process: _Process, path: Path, volume: Volume) -> Description:
+    """The description of a volume whose voxels will be written as `poll` is called."""
+    process.writing.append(written_in_pieces(path, volume.array))
+    return describe_volume(path, volume)
 
 
 def _death(process: _Process, exit_status: int) -> Failed:

@@ -75,5 +75,5 @@ def pixmap(picture: np.ndarray) -> Any:
     """A uint8 (rows, columns, 3) array as a QPixmap, by way of a portable pixmap, which Qt reads."""
     rows, columns = picture.shape[:2]
     made = qt.QPixmap()
-    made.loadFromData(f"P6 {columns} {rows} 255\n".encode() + picture.tobytes())
+    made.loadFromData(qt.QByteArray(f"P6 {columns} {rows} 255\n".encode() + picture.tobytes()))
     return made
