@@ -119,6 +119,10 @@ class MedMetaSegLogic(ScriptedLoadableModuleLogic):
         """Segment a task's structures in a volume without painting; see SceneLogic.apply."""
         return self._scene.apply(path, volumeNode, outputSegmentationNode, **options)
 
+    def batch(self, path: str, inputs: Any, outputFolder: str, **options: Any) -> list[dict[str, Any]]:
+        """Apply a task to many image files; returns a row per image; see SceneLogic.batch."""
+        return self._scene.batch(path, inputs, outputFolder, **options)
+
 
 class MedMetaSegTest(ScriptedLoadableModuleTest):
     """Runs in the application on a made-up volume; needs PyTorch and fails without it."""
