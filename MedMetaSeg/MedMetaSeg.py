@@ -119,9 +119,9 @@ class MedMetaSegLogic(ScriptedLoadableModuleLogic):
         """Segment a task's structures in a volume without painting; see SceneLogic.apply."""
         return self._scene.apply(path, volumeNode, outputSegmentationNode, **options)
 
-    def batch(self, path: str, inputFolder: str, outputFolder: str, **options: Any) -> Any:
-        """Apply a task to every image in a folder; see SceneLogic.batch."""
-        return self._scene.batch(path, inputFolder, outputFolder, **options)
+    def batch(self, path: str, inputs: Any, outputFolder: str, **options: Any) -> list[dict[str, Any]]:
+        """Apply a task to many image files; returns a row per image; see SceneLogic.batch."""
+        return self._scene.batch(path, inputs, outputFolder, **options)
 
     def copyParameterNode(self, node: Any) -> Any:
         """Another set of the panel's parameters, a copy of this one; returns its node."""

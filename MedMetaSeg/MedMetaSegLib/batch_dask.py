@@ -40,9 +40,9 @@ class DaskCrew:
             import distributed
         except ModuleNotFoundError as error:
             raise InputError("Dask is not installed: pip install 'medmetaseg[cluster]'.") from error
-        from .network.weights import SHIPPED, load_network
+        from .network.shipped import SHIPPED, shipped_sha256
 
-        task.check_weights(str(load_network(SHIPPED)[1]["sha256"]))
+        task.check_weights(shipped_sha256())
         self._out, self._limit = request.out.resolve(), limit
         self._given: dict[str, Any] = {
             "task": task_bytes,

@@ -120,14 +120,14 @@ def stage_item(done: SegmentedItem, out: Path) -> Outcome:
     """Write the result beside its place, whole and on the disk. Raises BatchStopped when that fails."""
     begun = time.perf_counter()
     item, result = done.read.item, done.result
-    staged = staged_path(out, item.name, item.output[len(item.name) :])
+    staged = out / item.output
     try:
+        staged = staged_path(out, item.output[len(item.name) :])
         _write(staged, result)
         with staged.open("rb+") as file:
             os.fsync(file.fileno())
         sha256 = checksum([staged])
     except (OSError, InputError, RuntimeError) as error:
-        staged.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise stopped_by(out / item.output, error) from error
         raise BatchStopped(f"{out / item.output} cannot be written; is the disk full?") from error

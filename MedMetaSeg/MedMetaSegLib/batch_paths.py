@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
 FORMATS = ("nii.gz", "seg.nrrd")
 WORKING_FOLDER = ".medmetaseg"
-"""In the folder of the results: the journal, and the lock while a batch runs."""
-_STAGED = ".partial-batch-"
+"""In the folder of the results: the journal and, while a batch runs, the lock and what is not finished."""
+_STAGED = "unfinished"
 
 
 def check_request(request: BatchRequest) -> None:
@@ -116,15 +117,16 @@ def lock_folder(out: Path) -> Iterator[Path]:
                 out.rmdir()
 
 
-def staged_path(out: Path, name: str, ending: str) -> Path:
-    """A new path in the folder of the results for a file that is not finished."""
-    return out / f"{_STAGED}{os.urandom(8).hex()}{ending}"
+def staged_path(out: Path, ending: str) -> Path:
+    """A new path for a file that is not finished, on the same disk as the folder of the results."""
+    folder = out / WORKING_FOLDER / _STAGED
+    folder.mkdir(exist_ok=True)
+    return folder / f"{os.urandom(8).hex()}{ending}"
 
 
 def clear_staged(out: Path) -> None:
-    """Remove unfinished files that a batch left."""
-    for path in out.glob(f"{_STAGED}*"):
-        path.unlink(missing_ok=True)
+    """Remove unfinished files, those too that a killed batch left."""
+    shutil.rmtree(out / WORKING_FOLDER / _STAGED, ignore_errors=True)
 
 
 def fsync_folder(folder: Path) -> None:

@@ -41,9 +41,9 @@ class ProcessCrew:
     """
 
     def __init__(self, task: Task, request: BatchRequest, limit: int) -> None:
-        from .network.weights import SHIPPED, load_network
+        from .network.shipped import shipped_sha256
 
-        task.check_weights(str(load_network(SHIPPED)[1]["sha256"]))
+        task.check_weights(shipped_sha256())
         self._workers, self._out = request.workers, request.out
         self._limit = max(1, limit // request.workers)
         self._context = multiprocessing.get_context("spawn")
