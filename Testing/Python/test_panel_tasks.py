@@ -126,7 +126,11 @@ def test_learn_a_task_and_apply_it_to_another_volume(bench, folder, learned, nex
     assert running(panel), shown(panel)
     kept = max(kept, until(lambda: not running(panel)))
     assert shown(panel)["result"].startswith("Next: liver "), shown(panel)
-    (new,) = (bench.scene.GetNodeByID(one) for one in nodes(bench.scene) - before if "Segmentation" in one)
+    (new,) = (
+        bench.scene.GetNodeByID(one)
+        for one in nodes(bench.scene) - before
+        if one.startswith("vtkMRMLSegmentationNode")
+    )
     segmentId = new.GetSegmentation().GetSegmentIdBySegmentName("liver")
     found = at.segmentAt(new, segmentId, at.voxelsInWorld(other))
     assert at.dice(found, (next_patient.truth == LABEL["liver"]).ravel()) > 0.7
