@@ -193,3 +193,49 @@ def nothing_is_left(tmp_path):
 def worker_pid(panel):
     until(lambda: panel.run.workerPid is not None)
     return panel.run.workerPid
+
+
+# ---------------------------------------------------------------- the Tasks tab
+
+
+@pytest.fixture
+def folder(panel, tmp_path):
+    """An empty folder of tasks, chosen."""
+    import qt
+
+    path = tmp_path / "tasks"
+    path.mkdir()
+    qt.QSettings().setValue("MedMetaSeg/TaskFolder", str(path))
+    panel.tasksTab._folder = None
+    panel.ui.tabs.setCurrentIndex(1)
+    yield path
+    qt.QSettings().remove("MedMetaSeg/TaskFolder")
+    panel.tasksTab._folder = None
+    panel.ui.tabs.setCurrentIndex(0)
+
+
+def wait_for_pairs(panel):
+    until(lambda: not panel.tasksTab._sceneTimer.isActive())
+
+
+def tasks(panel):
+    table = panel.ui.taskTable
+    return [(table.item(row, 0).text(), table.item(row, 1).text()) for row in range(table.rowCount)]
+
+
+def learn_from(panel, volume, segmentation):
+    """Choose a segmentation in the row of a volume, as the user does."""
+    table = panel.ui.pairTable
+    row = next(row for row in range(table.rowCount) if table.item(row, 0).text() == volume)
+    combo = table.cellWidget(row, 1)
+    combo.setCurrentText(segmentation)
+    combo.activated.emit(combo.currentIndex)
+
+
+def tick(panel, *volumes):
+    import qt
+
+    table = panel.ui.pairTable
+    for row in range(table.rowCount):
+        ticked = table.item(row, 0).text() in volumes
+        table.item(row, 0).setCheckState(qt.Qt.Checked if ticked else qt.Qt.Unchecked)

@@ -12,9 +12,10 @@ import scene_fixtures as fx
 import scene_positions as at
 from MedMetaSegLib.demo.phantom import LABEL, make_patient
 from panel_bench import (  # noqa: F401  (fixtures among them)
-    Bench,
     application,
     bench,
+    folder,
+    learn_from,
     module,
     nodes,
     nothing_is_left,
@@ -22,29 +23,16 @@ from panel_bench import (  # noqa: F401  (fixtures among them)
     patient,
     running,
     shown,
+    tasks,
+    tick,
     until,
+    wait_for_pairs,
     worker_pid,
 )
 from processes import is_alive
 from task_phantom import make_task
 
 STRUCTURES = ("liver", "spleen")
-
-
-@pytest.fixture
-def folder(panel, tmp_path):
-    """An empty folder of tasks, chosen."""
-    import qt
-
-    path = tmp_path / "tasks"
-    path.mkdir()
-    qt.QSettings().setValue("MedMetaSeg/TaskFolder", str(path))
-    panel.tasksTab._folder = None
-    panel.ui.tabs.setCurrentIndex(1)
-    yield path
-    qt.QSettings().remove("MedMetaSeg/TaskFolder")
-    panel.tasksTab._folder = None
-    panel.ui.tabs.setCurrentIndex(0)
 
 
 @pytest.fixture(scope="module")
@@ -64,33 +52,6 @@ def whole(bench):
     for name in STRUCTURES:
         fx.addSegment(node, name, bench.truth == LABEL[name], bench.matrix)
     return node
-
-
-def wait_for_pairs(panel):
-    until(lambda: not panel.tasksTab._sceneTimer.isActive())
-
-
-def tasks(panel):
-    table = panel.ui.taskTable
-    return [(table.item(row, 0).text(), table.item(row, 1).text()) for row in range(table.rowCount)]
-
-
-def learn_from(panel, volume, segmentation):
-    """Choose a segmentation in the row of a volume, as the user does."""
-    table = panel.ui.pairTable
-    row = next(row for row in range(table.rowCount) if table.item(row, 0).text() == volume)
-    combo = table.cellWidget(row, 1)
-    combo.setCurrentText(segmentation)
-    combo.activated.emit(combo.currentIndex)
-
-
-def tick(panel, *volumes):
-    import qt
-
-    table = panel.ui.pairTable
-    for row in range(table.rowCount):
-        ticked = table.item(row, 0).text() in volumes
-        table.item(row, 0).setCheckState(qt.Qt.Checked if ticked else qt.Qt.Unchecked)
 
 
 def add_next_patient(bench, patient):
