@@ -192,7 +192,8 @@ class Worker:
         if runner.device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(runner.device)
             return "cuda", f"{why}, {free / 2**30:.0f} GB free"
-        return "cpu", f"{why}; {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        return "cpu", f"{why}; {threads} thread{'s' if threads > 1 else ''}"
 
     def _volume_of(self, description: Message) -> Volume:
         if self._volume is None or self._volume[0] != description["file"]:

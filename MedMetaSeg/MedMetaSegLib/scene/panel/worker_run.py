@@ -122,7 +122,7 @@ class WorkerRun:
                     "again."
                 ).format(reason=error.strerror)
             ) from error
-        self._held = [node for node in job.nodes if node is not None]
+        self._held = [node for node in job.nodes if node is not None and node.IsA("vtkMRMLVolumeNode")]
         self._running = _Running(job, time.monotonic())
 
     def _onTimeout(self) -> None:
