@@ -127,14 +127,13 @@ def stage_item(done: SegmentedItem, out: Path) -> Outcome:
         with staged.open("rb+") as file:
             os.fsync(file.fileno())
         sha256 = checksum([staged])
+        masks = [(one.offset, one.mask) for one in result.structures]
+        picture = thumbnail_png(done.read.volume, masks, _colors(result), staged.parent)
     except (OSError, InputError, RuntimeError) as error:
         if isinstance(error, OSError):
             raise stopped_by(out / item.output, error) from error
         raise BatchStopped(f"{out / item.output} cannot be written; is the disk full?") from error
     structures = tuple(_structure_row(one) for one in _entries(result))
-    picture = thumbnail_png(
-        done.read.volume, [(one.offset, one.mask) for one in result.structures], _colors(result)
-    )
     seconds = done.read.seconds + done.seconds + time.perf_counter() - begun
     row = BatchRow(item.name, item.image, item.output, DONE, "", round(seconds, 1), "", structures, picture)
     return Outcome(row, staged, sha256, done.read.input_sha256)
