@@ -24,7 +24,7 @@ from .batch_item import (
     segment_item,
     stage_item,
 )
-from .errors import Cancelled, InputError
+from .errors import BatchStopped, Cancelled
 
 if TYPE_CHECKING:
     from .batch import BatchRequest
@@ -175,8 +175,6 @@ class ThreadCrew:
         def run() -> None:
             try:
                 what()
-            except Cancelled:
-                pass
             except BaseException as error:
                 said.put(error)
 
@@ -203,7 +201,7 @@ class ThreadCrew:
                     return
                 said.put((item, READING))
                 entry = (read_item(item, item.output), needed)
-            except InputError as error:
+            except Exception as error:
                 budget.give_back(needed if needed <= self._limit else 0)
                 said.put((item, failed(item, error)))
                 continue
@@ -230,7 +228,9 @@ class ThreadCrew:
             said.put((one.item, SEGMENTING))
             try:
                 done.put((segment_item(self._segmenter, self._task, one, self._stop.is_set), needed))
-            except InputError as error:
+            except Cancelled:
+                return
+            except Exception as error:
                 budget.give_back(needed)
                 said.put((one.item, failed(one.item, error, one.seconds)))
             del one
@@ -243,6 +243,11 @@ class ThreadCrew:
                 if self._stop.is_set():
                     return
                 continue
-            said.put((one.read.item, stage_item(one, self._out)))
+            try:
+                said.put((one.read.item, stage_item(one, self._out)))
+            except BatchStopped:
+                raise
+            except Exception as error:
+                said.put((one.read.item, failed(one.read.item, error, one.seconds)))
             del one
             budget.give_back(needed)

@@ -15,7 +15,7 @@ import SimpleITK as sitk
 from .batch_journal import checksum
 from .batch_paths import staged_path, stopped_by
 from .batch_row import DONE, FAILED, BatchRow, StructureRow
-from .errors import BatchStopped, InputError
+from .errors import BatchStopped, Cancelled, InputError
 from .image_file import suffix
 from .thumbnail import thumbnail_png
 from .volume import Volume, check_volume, read_image, read_series, write_labels
@@ -127,23 +127,27 @@ def stage_item(done: SegmentedItem, out: Path) -> Outcome:
         with staged.open("rb+") as file:
             os.fsync(file.fileno())
         sha256 = checksum([staged])
+        masks = [(one.offset, one.mask) for one in result.structures]
+        picture = thumbnail_png(done.read.volume, masks, _colors(result), staged.parent)
     except (OSError, InputError, RuntimeError) as error:
         if isinstance(error, OSError):
             raise stopped_by(out / item.output, error) from error
         raise BatchStopped(f"{out / item.output} cannot be written; is the disk full?") from error
     structures = tuple(_structure_row(one) for one in _entries(result))
-    picture = thumbnail_png(
-        done.read.volume, [(one.offset, one.mask) for one in result.structures], _colors(result)
-    )
     seconds = done.read.seconds + done.seconds + time.perf_counter() - begun
     row = BatchRow(item.name, item.image, item.output, DONE, "", round(seconds, 1), "", structures, picture)
     return Outcome(row, staged, sha256, done.read.input_sha256)
 
 
 def failed(item: BatchItem, error: Exception, seconds: float = 0.0) -> Outcome:
-    """The outcome of an item that cannot be segmented."""
+    """The outcome of an item that cannot be segmented; an error that is no sentence for users is named."""
+    reason = str(error)
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in reason):
+        reason = "memory ran out; use fewer workers or crop the image"
+    elif not isinstance(error, InputError):
+        reason = f"an error that should not happen, please report it ({type(error).__name__}: {reason[:300]})"
     return Outcome(
-        BatchRow(item.name, item.image, item.output, FAILED, item.public(str(error)), round(seconds, 1))
+        BatchRow(item.name, item.image, item.output, FAILED, item.public(reason), round(seconds, 1))
     )
 
 
@@ -160,10 +164,11 @@ def process_item(
     try:
         check_size(item, needed_bytes(item), limit)
         read = read_item(item, item.output)
-        done = segment_item(segmenter, task, read, cancelled)
-    except InputError as error:
+        return stage_item(segment_item(segmenter, task, read, cancelled), out)
+    except (BatchStopped, Cancelled):
+        raise
+    except Exception as error:
         return failed(item, error, time.perf_counter() - begun)
-    return stage_item(done, out)
 
 
 def _write(path: Path, result: Segmentation) -> None:

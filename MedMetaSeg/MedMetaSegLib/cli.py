@@ -227,6 +227,45 @@ def inspect(task: Annotated[Path, typer.Argument(help="A task file.")]) -> None:
     inspect_file(task)
 
 
+tasks = typer.Typer(help="Put task files together, rename in them, check them.", no_args_is_help=True)
+app.add_typer(tasks, name="task")
+TaskOut = Annotated[Path, typer.Option("--out", "-o", help="The new task file, NAME.medmetaseg.")]
+
+
+@tasks.command("merge")
+def merge_tasks(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="TASK TASK...", help="Tasks of the same structures.")
+    ],
+    out: TaskOut,
+) -> None:
+    """Make one task with the supports of several, as if learned from all of them."""
+    from .task_command import merge_files
+
+    merge_files(files, out)
+
+
+@tasks.command("rename-structure")
+def rename_structure(
+    task: Annotated[Path, typer.Argument(help="A task file.")],
+    old: Annotated[str, typer.Argument(help="The structure's name.")],
+    new: Annotated[str, typer.Argument(help="Its new name.")],
+    out: TaskOut,
+) -> None:
+    """Give a structure of a task another name."""
+    from .task_command import rename_in_file
+
+    rename_in_file(task, old, new, out)
+
+
+@tasks.command("verify")
+def verify_task(task: Annotated[Path, typer.Argument(help="A task file.")]) -> None:
+    """Check that a task file is whole and fits the weights that are here."""
+    from .task_command import verify_file
+
+    verify_file(task)
+
+
 @app.command()
 def train(
     minutes: Annotated[float, typer.Option(help="Time to learn, in all.", min=0.01)] = 40.0,

@@ -21,11 +21,15 @@ PIXELS = 144
 
 
 def thumbnail_png(
-    volume: Volume, masks: Sequence[tuple[Index3, np.ndarray]], colors: Sequence[Color]
+    volume: Volume,
+    masks: Sequence[tuple[Index3, np.ndarray]],
+    colors: Sequence[Color],
+    folder: Path | None = None,
 ) -> bytes:
     """A PNG of the axial slice that shows most of the structures, or the middle one, seen from the feet.
 
     masks: offset and bool (k, j, i) on the volume's grid, one per colour (red, green, blue, 0 to 1).
+    folder: for a file on the way; the system's if None. Raises OSError or RuntimeError when it is full.
     """
     upright, axis_map = volume.canonical()
     blocks = []
@@ -51,7 +55,7 @@ def thumbnail_png(
         inside = _resized(flat, size, 1) > 0.5
         picture[inside & ~ndimage.binary_erosion(inside)] = [255 * one for one in color]
     # Upright axes run to S, A, R: a picture has anterior at the top and the patient's right on the left.
-    return _png(np.ascontiguousarray(picture[::-1, ::-1]).astype(np.uint8))
+    return _png(np.ascontiguousarray(picture[::-1, ::-1]).astype(np.uint8), folder)
 
 
 def _fullest(blocks: Sequence[tuple[Index3, np.ndarray]], slices: int) -> int:
@@ -68,9 +72,9 @@ def _resized(plane: np.ndarray, size: np.ndarray, order: int) -> np.ndarray:
     return np.asarray(ndimage.map_coordinates(plane, grid, order=order, mode="nearest"))
 
 
-def _png(picture: np.ndarray) -> bytes:
+def _png(picture: np.ndarray, place: Path | None) -> bytes:
     image = sitk.GetImageFromArray(picture, isVector=True)
-    with tempfile.TemporaryDirectory(prefix="medmetaseg-") as folder:
+    with tempfile.TemporaryDirectory(prefix="medmetaseg-", dir=place) as folder:
         path = Path(folder) / "thumbnail.png"
         sitk.WriteImage(image, str(path), useCompression=True)
         return path.read_bytes()
