@@ -54,7 +54,8 @@ def test_opening_the_panel_imports_nothing_heavy():
     heavy = {"torch", "monai", "safetensors", "SimpleITK", "scipy", "nrrd", "slicerio"}
     assert not set(second.split()) & heavy
     assert {"qt", "MedMetaSegLib.scene.panel.panel"} <= set(second.split())
-    assert float(first.split()[2]) < 3
+    # 0.2 s of CPU time on a quiet machine.
+    assert float(first.split()[2]) < 0.6
 
 
 def test_the_panel_says_what_to_do_first(panel, patient):
