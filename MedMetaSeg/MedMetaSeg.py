@@ -49,7 +49,7 @@ class MedMetaSegWidget(ScriptedLoadableModuleWidget):
 
         resources = Path(self.resourcePath("requirements.txt")).parent
         self.logic = MedMetaSegLogic()
-        self.panel = makePanel(self.parent, resources, self.logic.getParameterNode)
+        self.panel = makePanel(self.parent, resources, self.logic)
 
     def enter(self) -> None:
         self.panel.enter()
@@ -118,6 +118,24 @@ class MedMetaSegLogic(ScriptedLoadableModuleLogic):
     def apply(self, path: str, volumeNode: Any, outputSegmentationNode: Any = None, **options: Any) -> Any:
         """Segment a task's structures in a volume without painting; see SceneLogic.apply."""
         return self._scene.apply(path, volumeNode, outputSegmentationNode, **options)
+
+    def batch(self, path: str, inputs: Any, outputFolder: str, **options: Any) -> list[dict[str, Any]]:
+        """Apply a task to many image files; returns a row per image; see SceneLogic.batch."""
+        return self._scene.batch(path, inputs, outputFolder, **options)
+
+    def copyParameterNode(self, node: Any) -> Any:
+        """Another set of the panel's parameters, a copy of this one; returns its node."""
+        copy = slicer.vtkMRMLScriptedModuleNode()
+        copy.SetAttribute("ModuleName", self.moduleName)
+        copy.SetName(slicer.mrmlScene.GenerateUniqueName(self.moduleName))
+        copy = slicer.mrmlScene.AddNode(copy)
+        for name in node.GetParameterNames():
+            copy.SetParameter(name, node.GetParameter(name))
+        roles: list[str] = []
+        node.GetNodeReferenceRoles(roles)
+        for role in roles:
+            copy.SetNodeReferenceID(role, node.GetNodeReferenceID(role))
+        return copy
 
 
 class MedMetaSegTest(ScriptedLoadableModuleTest):

@@ -169,19 +169,56 @@ def learn(
 @app.command()
 def apply(
     task: Annotated[Path, typer.Argument(help="A task file from learn or segment --save-task.")],
-    images: Annotated[list[Path], typer.Argument(help="Images, or folders with one DICOM series each.")],
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            help="Image files, patterns, folders (with all below them), DICOM folders, or CSV files with a "
+            "column image and, where wanted, name and allow_nonfinite."
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results, one per image.")],
     report: Annotated[
-        Path | None, typer.Option(help="Write a row per image as CSV: what was found, what failed and why.")
+        Path | None,
+        typer.Option(help="Write a row per image as CSV, and beside it a page (.html) to look through."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Leave out images that are done.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
+    result_format: Annotated[
+        Literal["nii.gz", "seg.nrrd"] | None,
+        typer.Option("--format", help="Of the results: nii.gz, or seg.nrrd where structures overlap."),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Images worked on at the same time.", min=1)] = 1,
+    memory_limit: Annotated[
+        int | None, typer.Option(help="MB for images in work; half of the memory if not given.", min=1)
+    ] = None,
+    scheduler: Annotated[
+        str, typer.Option(help="Address of a Dask scheduler, tcp://host:8786, whose workers do the work.")
+    ] = "",
+    with_identifiers: Annotated[
+        bool, typer.Option("--with-identifiers", help="Paths and folders' names may be in the report.")
+    ] = False,
     device: Device = "auto",
     allow_nonfinite: AllowNonfinite = False,
 ) -> None:
     """Segment the structures of TASK in other patients' images; nothing is painted on them."""
-    from .apply_command import ApplyRequest, apply_files
+    from .apply_command import apply_files
+    from .batch import BatchRequest
 
-    request = ApplyRequest(task, tuple(images), out, report, resume, device, allow_nonfinite)
+    request = BatchRequest(
+        task=task,
+        inputs=tuple(images),
+        out=out,
+        report=report,
+        format=result_format,
+        resume=resume,
+        overwrite=overwrite,
+        workers=workers,
+        device=device,
+        memory_limit_mb=memory_limit,
+        allow_nonfinite=allow_nonfinite,
+        with_identifiers=with_identifiers,
+        scheduler=scheduler,
+    )
     if apply_files(request):
         raise typer.Exit(EXIT_SOME_FAILED)
 
@@ -192,6 +229,45 @@ def inspect(task: Annotated[Path, typer.Argument(help="A task file.")]) -> None:
     from .learn_command import inspect_file
 
     inspect_file(task)
+
+
+tasks = typer.Typer(help="Put task files together, rename in them, check them.", no_args_is_help=True)
+app.add_typer(tasks, name="task")
+TaskOut = Annotated[Path, typer.Option("--out", "-o", help="The new task file, NAME.medmetaseg.")]
+
+
+@tasks.command("merge")
+def merge_tasks(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="TASK TASK...", help="Tasks of the same structures.")
+    ],
+    out: TaskOut,
+) -> None:
+    """Make one task with the supports of several, as if learned from all of them."""
+    from .task_command import merge_files
+
+    merge_files(files, out)
+
+
+@tasks.command("rename-structure")
+def rename_structure(
+    task: Annotated[Path, typer.Argument(help="A task file.")],
+    old: Annotated[str, typer.Argument(help="The structure's name.")],
+    new: Annotated[str, typer.Argument(help="Its new name.")],
+    out: TaskOut,
+) -> None:
+    """Give a structure of a task another name."""
+    from .task_command import rename_in_file
+
+    rename_in_file(task, old, new, out)
+
+
+@tasks.command("verify")
+def verify_task(task: Annotated[Path, typer.Argument(help="A task file.")]) -> None:
+    """Check that a task file is whole and fits the weights that are here."""
+    from .task_command import verify_file
+
+    verify_file(task)
 
 
 @app.command()

@@ -51,10 +51,11 @@ def find_series(folder: Path) -> DicomSeries:
             f"The folder {folder} holds {len(groups)} DICOM series ({listed}); "
             "give a folder with one of them alone."
         )
-    return _sorted_series(folder, groups[0])
+    return sorted_series(folder, groups[0])
 
 
-def _sorted_series(folder: Path, files: tuple[str, ...]) -> DicomSeries:
+def sorted_series(folder: Path, files: tuple[str, ...]) -> DicomSeries:
+    """The files of one series of a folder in order; raises InputError as `find_series` does."""
     slices = [_read_slice(file) for file in files]
     head = slices[0]
     if len(slices) == 1:

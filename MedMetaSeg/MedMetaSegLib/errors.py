@@ -21,3 +21,7 @@ class Cancelled(RuntimeError):
 
 class CancelledPartway(Cancelled):
     """The user asked to stop; what was finished by then is in place."""
+
+
+class BatchStopped(RuntimeError):
+    """A batch cannot go on (the disk is full); what was finished by then is in place."""

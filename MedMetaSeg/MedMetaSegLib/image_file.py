@@ -159,6 +159,24 @@ def replace_whole(path: Path, write: Callable[[Path], None]) -> None:
             temporary.unlink()
 
 
+def check_output(path: Path) -> None:
+    """Raise InputError when a file cannot be written there."""
+    folder = path.parent
+    if not folder.is_dir():
+        raise InputError(f"{path} cannot be written: there is no folder {folder}; create it first.")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the name of a file to write.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{path} cannot be written: {folder} is read-only; choose another folder.")
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file, there or not."""
+    if one.exists() and other.exists():
+        return os.path.samefile(one, other)
+    return one.resolve() == other.resolve()
+
+
 def _check_nifti(path: Path) -> None:
     header = nifti_header(path)
     if header is None:

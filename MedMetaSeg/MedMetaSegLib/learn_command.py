@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import InputError
-from .segment_command import check_output, progress_bar, publish, same_file
+from .image_file import check_output, same_file
+from .segment_command import progress_bar, publish
 
 if TYPE_CHECKING:
     from .support import Annotation, Support

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from .errors import InputError
-from .image_file import suffix
+from .image_file import check_output, same_file, suffix
 
 if TYPE_CHECKING:
     from .segmentation import Segmentation
@@ -98,24 +98,6 @@ def check_paths(request: Request) -> None:
         for taken, what in ((request.image, "the image"), (request.support, "the support")):
             if same_file(path, taken):
                 raise InputError(f"{path} is {what} itself, which is never overwritten; choose another name.")
-
-
-def check_output(path: Path) -> None:
-    """Raise InputError when a file cannot be written there."""
-    folder = path.parent
-    if not folder.is_dir():
-        raise InputError(f"{path} cannot be written: there is no folder {folder}; create it first.")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; give the name of a file to write.")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"{path} cannot be written: {folder} is read-only; choose another folder.")
-
-
-def same_file(one: Path, other: Path) -> bool:
-    """Whether two paths lead to one file, there or not."""
-    if one.exists() and other.exists():
-        return os.path.samefile(one, other)
-    return one.resolve() == other.resolve()
 
 
 def _read(request: Request) -> tuple[Volume, Support]:

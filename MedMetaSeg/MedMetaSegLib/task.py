@@ -25,7 +25,7 @@ from .task_header import check_header
 FORMAT = 1
 _TEXT = "medmetaseg task"
 _MAX_BYTES = 2**30
-_MAX_TEXT = 400
+MAX_NAME = 400
 _PROTOTYPE_PARTS = ("foreground", "background", "mean", "border")
 
 
@@ -231,7 +231,7 @@ def _task(about: dict[str, Any], tensors: dict[str, np.ndarray]) -> Task:
 
 def _structure(entry: dict[str, Any]) -> Structure:
     name, label, color, terminology = (entry[key] for key in ("name", "label", "color", "terminology"))
-    _require(isinstance(name, str) and 0 < len(name) <= _MAX_TEXT and name.isprintable())
+    _require(isinstance(name, str) and 0 < len(name) <= MAX_NAME and name.isprintable())
     _require(isinstance(label, int) and 1 <= label <= 65535)
     _require(isinstance(terminology, str) and (terminology == "" or terminology.isprintable()))
     red, green, blue = (float(value) for value in color)

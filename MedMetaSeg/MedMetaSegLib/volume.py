@@ -5,7 +5,7 @@ Nothing else in the package turns SimpleITK's LPS into the RAS used throughout. 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from .dicom_series import find_series
+from .dicom_series import DicomSeries, find_series, sorted_series
 from .errors import InputError
 from .geometry import AxisMap, Geometry
 from .image_file import check_file, check_gzip, is_gzip, not_an_image, replace_whole, stem, suffix, truncated
@@ -26,6 +26,7 @@ __all__ = [
     "check_volume",
     "from_sitk",
     "read_image",
+    "read_series",
     "read_volume",
     "to_sitk",
     "write_labels",
@@ -89,9 +90,18 @@ def read_image(path: str | Path) -> Volume:
     path = Path(path)
     with _quiet_itk():
         if path.is_dir():
-            return _read_dicom(path)
+            return _read_dicom(path, find_series(path))
         check_file(path)
         return _read_file(path)
+
+
+def read_series(folder: str | Path, files: Sequence[str]) -> Volume:
+    """Read one DICOM series of a folder by its files, in any order; other series beside it do not matter.
+
+    Raises InputError as `read_image` does.
+    """
+    with _quiet_itk():
+        return _read_dicom(Path(folder), sorted_series(Path(folder), tuple(files)))
 
 
 def check_volume(volume: Volume, allow_nonfinite: bool = False) -> Volume:
@@ -172,8 +182,7 @@ def _quiet_itk() -> Iterator[None]:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 
 
-def _read_dicom(folder: Path) -> Volume:
-    series = find_series(folder)
+def _read_dicom(folder: Path, series: DicomSeries) -> Volume:
     reader: sitk.ImageSeriesReader | sitk.ImageFileReader
     if len(series.files) == 1:
         reader = sitk.ImageFileReader()

@@ -31,7 +31,7 @@ class Application(QtWidgets.QApplication):
     def prepare(self) -> None:
         core = boot()
         self._scene, self._logic = core.scene, core.applicationLogic
-        self._window = _MainWindow()
+        self._window, self._moduleManager = _MainWindow(), _ModuleManager()
         # Settings of the tests' own; nothing of the user's is read or written.
         QtCore.QSettings.setDefaultFormat(QtCore.QSettings.IniFormat)
         self._settings = tempfile.TemporaryDirectory(prefix="slicer-settings-")
@@ -42,6 +42,12 @@ class Application(QtWidgets.QApplication):
 
     def applicationLogic(self) -> Any:
         return self._logic
+
+    def coreIOManager(self) -> Any:
+        return _FileReader(self._scene)
+
+    def moduleManager(self) -> Any:
+        return self._moduleManager
 
     def mainWindow(self) -> Any:
         return self._window
@@ -66,6 +72,38 @@ class Application(QtWidgets.QApplication):
         module = ScriptedModule(Path(path))
         self._window.selector.modules[module.name] = module
         return module
+
+
+class _FileReader:
+    """What slicer.util.loadVolume and loadSegmentation use: Slicer's own storage nodes."""
+
+    _CLASSES = {  # noqa: RUF012
+        "VolumeFile": ("vtkMRMLScalarVolumeNode", "vtkMRMLVolumeArchetypeStorageNode"),
+        "SegmentationFile": ("vtkMRMLSegmentationNode", "vtkMRMLSegmentationStorageNode"),
+    }
+
+    def __init__(self, scene: Any) -> None:
+        self._scene = scene
+
+    def loadNodes(self, fileType: str, properties: dict[str, Any], loaded: Any, messages: Any) -> bool:
+        nodeClass, storageClass = self._CLASSES[fileType]
+        path = Path(properties["fileName"])
+        node = self._scene.AddNewNodeByClass(nodeClass, path.name.partition(".")[0])
+        storage = self._scene.AddNewNodeByClass(storageClass)
+        storage.SetFileName(str(path))
+        if not storage.ReadData(node):
+            self._scene.RemoveNode(node)
+            self._scene.RemoveNode(storage)
+            return False
+        node.SetAndObserveStorageNodeID(storage.GetID())
+        loaded.AddItem(node)
+        return True
+
+
+class _ModuleManager(QtCore.QObject):
+    """Slicer's own ScriptedLoadableModuleWidget listens to its signal; modules are unloaded by `unload`."""
+
+    moduleAboutToBeUnloaded = QtCore.Signal(str)
 
 
 @dataclass

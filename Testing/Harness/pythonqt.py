@@ -8,7 +8,9 @@ PySide6's classes are changed in place, once, when this module is imported:
 
 from __future__ import annotations
 
+import ctypes
 import inspect
+import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from typing import Any
@@ -128,6 +130,31 @@ def _behaveLikePythonQt() -> None:
 
 
 _behaveLikePythonQt()
+
+
+def _letNoneLive() -> None:
+    """Make None immortal, as it is from Python 3.12 on.
+
+    PySide6 6.12 is built for that: with every call that returns None it gives away a reference it does not
+    have, and on an older Python the process dies after some hundred thousand calls.
+    """
+    if sys.version_info < (3, 12):
+        ctypes.c_ssize_t.from_address(id(None)).value += 1 << 40
+
+
+_letNoneLive()
+
+
+class QFileDialog(QtWidgets.QFileDialog):
+    """Its static functions give the path or paths alone, as PythonQt's do."""
+
+    @staticmethod
+    def getSaveFileName(*arguments: Any) -> str:
+        return QtWidgets.QFileDialog.getSaveFileName(*arguments)[0]
+
+    @staticmethod
+    def getOpenFileNames(*arguments: Any) -> list[str]:
+        return QtWidgets.QFileDialog.getOpenFileNames(*arguments)[0]
 
 
 class QUiLoader(QtUiTools.QUiLoader):

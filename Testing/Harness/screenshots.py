@@ -1,6 +1,9 @@
 """Pictures of the panel on the harness, 420 pixels wide, light and dark: what `make screenshots` makes.
 
 python -m Harness.screenshots docs/pictures
+
+Every tab is driven through its states with real nodes, the real worker and the shipped weights. Text that is
+cut off is an error.
 """
 
 from __future__ import annotations
@@ -8,78 +11,196 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PySide6 import QtGui
+import SimpleITK as sitk
+from PySide6 import QtCore, QtGui
 
 from MedMetaSegLib.demo.phantom import LABEL, Patient, make_patient, painted_slices
 
 from .application import Application, start
+from .layout import clipped
 
 _MODULE = Path(__file__).parents[2] / "MedMetaSeg" / "MedMetaSeg.py"
-_WIDTH, _LEAST_HEIGHT = 420, 480
-_PATIENCE_S = 600
+_WIDTH, _LEAST_HEIGHT = 420, 520
+_PATIENCE_S = 1800
 _STRUCTURES = (("liver", 3), ("spleen", 3), ("left kidney", 2))
+_SHAPE, _SPACING_MM = (24, 80, 100), (8.0, 3.6, 3.6)
 
 
-def main(folder: Path) -> None:
-    """Drive the panel from empty to done and to an error, and photograph each state in both palettes."""
-    application = start()
-    application.setStyle("Fusion")
-    application.mrmlScene().Clear(0)
-    module = application.loadModule(_MODULE)
-    module.enter()
-    panel, window = module.widget.panel, module.widgetRepresentation()
-    window.show()
+class Photographer:
+    """The open panel, clicked and photographed."""
 
-    def take(state: str) -> None:
-        _take(application, window, folder, state)
+    def __init__(self, application: Application, folder: Path) -> None:
+        self.application, self.folder = application, folder
+        self.module = application.loadModule(_MODULE)
+        self.module.enter()
+        self.panel, self.window = self.module.widget.panel, self.module.widgetRepresentation()
+        self.ui = self.panel.ui
+        self.window.show()
 
-    def wait(condition: Callable[[], bool]) -> None:
+    def take(self, tab: str, state: str) -> None:
+        """A light and a dark picture. Raises ValueError when some text is cut off."""
+        for name, palette in (("light", _palette("#efefef", "#ffffff", "#000000")), ("dark", _dark())):
+            self.application.setPalette(palette)
+            for _ in range(3):
+                self.application.processEvents()
+            self.window.resize(_WIDTH, max(_LEAST_HEIGHT, self.window.minimumSizeHint().height()))
+            self.application.processEvents()
+            found = clipped(self.window)
+            if found:
+                raise ValueError(f"In {tab} {state} these are cut off: {', '.join(found)}.")
+            path = self.folder / f"panel-{tab}-{state}-{name}.png"
+            if not self.window.grab().save(str(path)):
+                raise OSError(f"{path} cannot be written.")
+            print(path, flush=True)
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        """Let Qt work until the condition holds."""
         limit = time.monotonic() + _PATIENCE_S
         while not condition():
             if time.monotonic() > limit:
                 raise TimeoutError("The panel did not come to the next state.")
-            application.processEvents()
+            self.application.processEvents()
             time.sleep(0.02)
 
-    take("empty")
-    patient = make_patient(shape=(24, 80, 100), spacing_mm=(8.0, 3.6, 3.6))
+    def finish(self) -> None:
+        """Wait for what runs."""
+        self.wait(lambda: not self.panel.isBusy)
+
+    def kill(self) -> None:
+        """End the worker: what memory running out looks like."""
+        self.wait(lambda: self.panel.run.workerPid is not None)
+        os.kill(self.panel.run.workerPid, getattr(signal, "SIGKILL", signal.SIGTERM))
+        self.finish()
+
+
+def main(folder: Path) -> None:
+    """Drive every tab through its states."""
+    application = start()
+    application.setStyle("Fusion")
+    application.mrmlScene().Clear(0)
+    with tempfile.TemporaryDirectory() as temporary:
+        # Under a name that can be in a picture.
+        place = Path(temporary)
+        os.chdir(place)
+        (place / "my tasks").mkdir()
+        QtCore.QSettings().setValue("MedMetaSeg/TaskFolder", "my tasks")
+        one = Photographer(application, folder.resolve() if folder.is_absolute() else _from_start(folder))
+        _segment(one)
+        _tasks(one)
+        _batch(one, place)
+        _settings(one)
+        one.module.unload()
+        os.chdir(_START)
+
+
+_START = Path.cwd()
+
+
+def _from_start(folder: Path) -> Path:
+    return _START / folder
+
+
+def _segment(one: Photographer) -> None:
+    panel, ui = one.panel, one.ui
+    one.take("segment", "empty")
+    patient = make_patient(shape=_SHAPE, spacing_mm=_SPACING_MM)
     _paint(patient)
-    module.enter()
-    take("ready")
-    panel.ui.segmentButton.click()
-    wait(lambda: panel.ui.progressBar.value > 0)
-    take("running")
-    wait(lambda: panel.ui.cancelButton.isHidden())
-    _paintAnotherSlice(panel.ui.segmentationSelector.currentNode(), patient)
-    module.enter()
-    panel.ui.segmentButton.click()
-    wait(lambda: panel.ui.cancelButton.isHidden())
-    take("done")
-    panel.ui.segmentButton.click()
-    # The worker's end is what memory running out looks like.
-    os.kill(panel._run.workerPid, getattr(signal, "SIGKILL", signal.SIGTERM))
-    wait(lambda: panel.ui.cancelButton.isHidden())
-    take("error")
-    module.unload()
+    one.module.enter()
+    one.take("segment", "ready")
+    ui.segmentButton.click()
+    one.wait(lambda: ui.progressBar.value > 0)
+    one.take("segment", "running")
+    one.finish()
+    _paintAnotherSlice(ui.segmentationSelector.currentNode(), patient)
+    one.wait(lambda: not panel.segmentTab.describeTimer.isActive())
+    ui.segmentButton.click()
+    one.finish()
+    one.take("segment", "done")
+    ui.segmentButton.click()
+    one.kill()
+    one.take("segment", "error")
+    panel.say()
 
 
-def _take(application: Application, window: Any, folder: Path, state: str) -> None:
-    for name, palette in (("light", _palette("#efefef", "#ffffff", "#000000")), ("dark", _dark())):
-        application.setPalette(palette)
-        for _ in range(3):
-            application.processEvents()
-        window.resize(_WIDTH, max(_LEAST_HEIGHT, window.minimumSizeHint().height()))
-        application.processEvents()
-        path = folder / f"panel-{state}-{name}.png"
-        if not window.grab().save(str(path)):
-            raise OSError(f"{path} cannot be written.")
-        print(path)
+def _tasks(one: Photographer) -> None:
+    import slicer
+
+    panel, ui = one.panel, one.ui
+    ui.tabs.setCurrentIndex(1)
+    one.take("tasks", "empty")
+    other = make_patient(seed=1, shape=_SHAPE, spacing_mm=_SPACING_MM)
+    _addVolume(other, "Next patient")
+    one.wait(lambda: not panel.tasksTab._sceneTimer.isActive())
+    combo = ui.pairTable.cellWidget(0, 1)
+    combo.setCurrentText(panel.parameters.output.GetName())
+    combo.activated.emit(combo.currentIndex)
+    ui.taskNameEdit.setText("abdomen")
+    one.take("tasks", "ready")
+    ui.learnButton.click()
+    one.wait(lambda: ui.progressBar.value > 0 or not panel.isBusy)
+    one.take("tasks", "running")
+    one.finish()
+    ui.pairTable.item(0, 0).setCheckState(QtCore.Qt.Unchecked)
+    ui.pairTable.item(1, 0).setCheckState(QtCore.Qt.Checked)
+    ui.applyButton.click()
+    one.finish()
+    one.take("tasks", "done")
+    combo = ui.pairTable.cellWidget(1, 1)
+    combo.setCurrentIndex(1)
+    combo.activated.emit(1)
+    ui.taskNameEdit.setText("Abdomen")
+    ui.learnButton.click()
+    one.take("tasks", "error")
+    ui.taskNameEdit.setText("")
+    panel.say()
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 3
+
+
+def _batch(one: Photographer, place: Path) -> None:
+    panel, ui = one.panel, one.ui
+    images = place / "patients"
+    images.mkdir()
+    ui.tabs.setCurrentIndex(2)
+    one.take("batch", "empty")
+    for seed in (1, 2):
+        _write(images / f"patient {seed}.nii.gz", make_patient(seed, _SHAPE, _SPACING_MM))
+    (images / "patient 3.nii.gz").write_bytes(b"cut off")
+    ui.batchInputEdit.setText("patients")
+    ui.batchOutputEdit.setText("results")
+    one.take("batch", "ready")
+    ui.batchButton.click()
+    one.wait(lambda: ui.progressBar.value > 0 or not panel.isBusy)
+    one.take("batch", "running")
+    one.finish()
+    ui.batchTable.selectRow(0)
+    one.take("batch", "done")
+    ui.batchInputEdit.setText("nowhere")
+    ui.batchButton.click()
+    one.finish()
+    one.take("batch", "error")
+    panel.say()
+
+
+def _settings(one: Photographer) -> None:
+    panel, ui = one.panel, one.ui
+    ui.tabs.setCurrentIndex(3)
+    ui.deviceFoundLabel.setText("What was found is told after the first press.")
+    one.take("settings", "ready")
+    panel.run.close()
+    ui.checkDeviceButton.click()
+    one.take("settings", "running")
+    one.finish()
+    one.take("settings", "done")
+    panel.installation._packages.confirm = lambda text: False
+    ui.installButton.click()
+    one.take("settings", "error")
 
 
 def _dark() -> QtGui.QPalette:
@@ -96,14 +217,33 @@ def _palette(window: str, base: str, text: str) -> QtGui.QPalette:
     return palette
 
 
-def _paint(patient: Patient) -> None:
-    """The patient as a volume node, painted on a few slices."""
+def _addVolume(patient: Patient, name: str) -> Any:
     import slicer
 
-    from MedMetaSegLib.demo.nodes import addSegments, addVolume
+    from MedMetaSegLib.demo.nodes import addVolume
+
+    node = addVolume(slicer.mrmlScene, patient.volume)
+    node.SetName(name)
+    return node
+
+
+def _write(path: Path, patient: Patient) -> None:
+    """A patient's volume as a file."""
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ patient.volume.geometry.affine
+    image = sitk.GetImageFromArray(patient.volume.array)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((affine[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin(affine[:3, 3].tolist())
+    sitk.WriteImage(image, str(path))
+
+
+def _paint(patient: Patient) -> None:
+    """The patient as a volume node, painted on a few slices."""
+    from MedMetaSegLib.demo.nodes import addSegments
     from MedMetaSegLib.structure import PaintedStructure
 
-    volumeNode = addVolume(slicer.mrmlScene, patient.volume)
+    volumeNode = _addVolume(patient, "Patient")
     called = {one.label: one for one in patient.structures}
     painted = []
     for name, slices in _STRUCTURES:

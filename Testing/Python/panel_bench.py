@@ -13,6 +13,8 @@ from Harness import start
 import scene_fixtures as fx
 import scene_positions as at
 from MedMetaSegLib.demo.phantom import LABEL, make_patient, painted_slices
+from MedMetaSegLib.worker.client import Finished
+from MedMetaSegLib.worker.exchange import ReceivedStructure
 
 ROOT = Path(__file__).parents[2]
 MODULE = ROOT / "MedMetaSeg" / "MedMetaSeg.py"
@@ -99,6 +101,39 @@ class Bench:
         return at.dice(found, (self.truth == LABEL[name]).ravel())
 
 
+class StandInClient:
+    """Stands in for WorkerClient: answers at once, a segmentation with the truth of what was painted."""
+
+    pid = None
+    close = cancel = lambda self: None
+
+    def __init__(self, truth):
+        self.truth, self.said, self.sent = truth, [], []
+
+    def segment(self, volume, support, device, key, **options):
+        self.sent.append({"support": support, "device": device, **options})
+        found = [
+            ReceivedStructure(one.structure, (0, 0, 0), self.truth == LABEL[one.structure.name])
+            for one in support.structures
+            if one.structure.name in options["structures"]
+        ]
+        entries = [{"name": one.structure.name, "millilitres": 1.0} for one in found]
+        self.said = [Finished(tuple(found), {"structures": entries})]
+
+    def poll(self):
+        said, self.said = self.said, []
+        return said
+
+
+def stand_in_worker(bench, monkeypatch):
+    """Give the panel a stand-in of the worker that answers with the truth."""
+    from MedMetaSegLib.scene.panel.worker_run import WorkerRun
+
+    client = StandInClient(bench.truth)
+    monkeypatch.setattr(bench.panel, "run", WorkerRun(client, bench.panel.settingsTab.onDeviceFound))
+    return client
+
+
 @pytest.fixture
 def bench(panel, patient):
     return Bench(panel, patient).paint("liver")
@@ -120,7 +155,7 @@ def until(condition):
 
 def settle(panel):
     """Wait until the table shows what is painted now."""
-    until(lambda: not panel._describeTimer.isActive())
+    until(lambda: not panel.segmentTab.describeTimer.isActive())
 
 
 def running(panel):
@@ -156,5 +191,51 @@ def nothing_is_left(tmp_path):
 
 
 def worker_pid(panel):
-    until(lambda: panel._run.workerPid is not None)
-    return panel._run.workerPid
+    until(lambda: panel.run.workerPid is not None)
+    return panel.run.workerPid
+
+
+# ---------------------------------------------------------------- the Tasks tab
+
+
+@pytest.fixture
+def folder(panel, tmp_path):
+    """An empty folder of tasks, chosen."""
+    import qt
+
+    path = tmp_path / "tasks"
+    path.mkdir()
+    qt.QSettings().setValue("MedMetaSeg/TaskFolder", str(path))
+    panel.tasksTab._folder = None
+    panel.ui.tabs.setCurrentIndex(1)
+    yield path
+    qt.QSettings().remove("MedMetaSeg/TaskFolder")
+    panel.tasksTab._folder = None
+    panel.ui.tabs.setCurrentIndex(0)
+
+
+def wait_for_pairs(panel):
+    until(lambda: not panel.tasksTab._sceneTimer.isActive())
+
+
+def tasks(panel):
+    table = panel.ui.taskTable
+    return [(table.item(row, 0).text(), table.item(row, 1).text()) for row in range(table.rowCount)]
+
+
+def learn_from(panel, volume, segmentation):
+    """Choose a segmentation in the row of a volume, as the user does."""
+    table = panel.ui.pairTable
+    row = next(row for row in range(table.rowCount) if table.item(row, 0).text() == volume)
+    combo = table.cellWidget(row, 1)
+    combo.setCurrentText(segmentation)
+    combo.activated.emit(combo.currentIndex)
+
+
+def tick(panel, *volumes):
+    import qt
+
+    table = panel.ui.pairTable
+    for row in range(table.rowCount):
+        ticked = table.item(row, 0).text() in volumes
+        table.item(row, 0).setCheckState(qt.Qt.Checked if ticked else qt.Qt.Unchecked)

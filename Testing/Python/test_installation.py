@@ -81,7 +81,7 @@ def test_a_no_installs_nothing_and_the_next_press_asks_again(room):
     packages = StandInPackages(says=False)
     installation = room.Installation(REQUIREMENTS, packages)
     for _ in range(2):
-        with pytest.raises(room.InstallationError, match="press Segment to be asked again"):
+        with pytest.raises(room.InstallationError, match="press the button to be asked again"):
             installation.ensure()
     assert packages.done == []
     assert len(packages.questions) == 2

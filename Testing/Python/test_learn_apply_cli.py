@@ -5,86 +5,19 @@ Tests that say so run with `StandInSegmenter`, which gives back one block: there
 
 from __future__ import annotations
 
-import csv
 import shutil
-import sys
-import types
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from batch_stand_in import GRID, SHAPE, StandInSegmenter, results, rows_of, segmenter  # noqa: F401
 from MedMetaSegLib import cli
-from MedMetaSegLib.apply_command import output_paths
+from MedMetaSegLib.batch_paths import output_paths
 from MedMetaSegLib.errors import InputError
-from MedMetaSegLib.structure import Structure
-from MedMetaSegLib.support import Support
 from MedMetaSegLib.task import Task
-from MedMetaSegLib.volume import Geometry, Volume, read_image, to_sitk, write_labels
+from MedMetaSegLib.volume import read_image, to_sitk, write_labels
 from task_phantom import WEIGHTS, make_task
-
-SHAPE = (10, 24, 20)
-GRID = Geometry(SHAPE, np.array([[0.0, -0.9, 0, 40], [-0.8, 0, 0, 30], [0, 0, 2.5, -90], [0, 0, 0, 1]]))
-
-
-@dataclass(frozen=True)
-class StandInStructure:
-    structure: Structure
-    offset: tuple[int, int, int]
-    mask: np.ndarray
-
-
-@dataclass(frozen=True)
-class StandInSegmentation:
-    geometry: Geometry
-    structures: tuple[StandInStructure, ...]
-    labels: np.ndarray
-    report: dict
-
-
-class StandInSegmenter:
-    """The first structure of a task is a block in the middle, the others are not found."""
-
-    def __init__(self) -> None:
-        self.provenance = {"sha256": WEIGHTS}
-        self.applied: list[str] = []
-        self.learned: list[list[tuple[Volume, Support]]] = []
-        self.before: Callable[[str], None] = lambda name: None
-
-    def load(self, device: str = "auto") -> StandInSegmenter:
-        return self
-
-    def segment(self, volume: Volume, support: Support, **rest: object) -> StandInSegmentation:
-        labels = support.on(volume.geometry).labels()
-        report = {"structures": [], "seconds": {"network": 0.1}, "skipped": [], "notes": []}
-        return StandInSegmentation(volume.geometry, (), labels, report)
-
-    def learn(self, pairs: list[tuple[Volume, Support]], **rest: object) -> Task:
-        self.learned.append(pairs)
-        return make_task()
-
-    def apply(self, task: Task, volume: Volume, **rest: object) -> StandInSegmentation:
-        self.before(volume.name)
-        self.applied.append(volume.name)
-        labels = np.zeros(volume.geometry.shape, np.uint16)
-        labels[3:6, 4:9, 5:12] = task.structures[0].label
-        block = StandInStructure(task.structures[0], (3, 4, 5), np.ones((3, 5, 7), bool))
-        rows = [
-            {"name": one.name, "found": not n, "reason": "not there" if n else "", "millilitres": 0.2}
-            for n, one in enumerate(task.structures)
-        ]
-        return StandInSegmentation(volume.geometry, (block,), labels, {"structures": rows})
-
-
-@pytest.fixture
-def segmenter(monkeypatch: pytest.MonkeyPatch) -> StandInSegmenter:
-    stand_in = StandInSegmenter()
-    module = types.ModuleType("MedMetaSegLib.segmenter")
-    module.Segmenter = stand_in
-    monkeypatch.setitem(sys.modules, "MedMetaSegLib.segmenter", module)
-    return stand_in
 
 
 @pytest.fixture
@@ -110,11 +43,6 @@ def files(folder: Path) -> dict[str, bytes]:
 def run(folder: Path, *arguments: str) -> int:
     """Words with a dot or a slash are files of the folder."""
     return cli.run([str(folder / one) if "." in one or "/" in one else one for one in arguments])
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 # --- what is refused ------------------------------------------------------------------------------
@@ -220,8 +148,7 @@ def test_with_a_stand_in_segmenter_apply_writes_a_label_map_per_image_in_its_own
 ):
     images = ["a.nii.gz", "b.nrrd", "again/a.nii.gz"]
     assert run(folder, "apply", "two.medmetaseg", *images, "-o", "out/", "--report", "r.csv") == 0
-    names = sorted(path.name for path in (folder / "out").iterdir())
-    assert names == ["again_a.nii.gz", "b.nii.gz", f"{folder.name}_a.nii.gz"]
+    assert results(folder / "out") == ["again_a.nii.gz", "b.nii.gz", f"{folder.name}_a.nii.gz"]
     written = read_image(folder / "out" / "b.nii.gz")
     assert written.geometry.same_grid(read_image(folder / "b.nrrd").geometry)
     assert np.unique(written.array).tolist() == [0, 2]
@@ -237,7 +164,7 @@ def test_with_a_stand_in_segmenter_a_damaged_image_fails_alone(
     (folder / "cut.nii.gz").write_bytes((folder / "a.nii.gz").read_bytes()[:900])
     images = ["a.nii.gz", "cut.nii.gz", "b.nrrd"]
     assert run(folder, "apply", "two.medmetaseg", *images, "-o", "out/", "--report", "out/r.csv") == 3
-    assert sorted(path.name for path in (folder / "out").iterdir()) == ["a.nii.gz", "b.nii.gz", "r.csv"]
+    assert results(folder / "out") == ["a.nii.gz", "b.nii.gz", "r.csv", "r.html"]
     rows = rows_of(folder / "out" / "r.csv")
     assert [row["status"] for row in rows] == ["done", "failed", "done"]
     assert "truncated" in rows[1]["reason"]
@@ -254,7 +181,7 @@ def test_with_a_stand_in_segmenter_an_interrupted_run_says_what_is_done_and_resu
     call = ["apply", "two.medmetaseg", "a.nii.gz", "b.nrrd", "-o", "out/", "--report", "r.csv", "--resume"]
     assert run(folder, *call) == 130
     assert "1 of 2 images are done" in capsys.readouterr().err
-    assert [path.name for path in (folder / "out").iterdir()] == ["a.nii.gz"]
+    assert results(folder / "out") == ["a.nii.gz"]
     segmenter.before = lambda name: None
     assert run(folder, *call) == 0
     assert segmenter.applied == ["a", "b"]
@@ -283,7 +210,7 @@ def test_with_a_stand_in_segmenter_overlapping_structures_go_into_a_segmentation
     object.__setattr__(task, "overlapping", True)
     task.write(folder / "over.medmetaseg")
     assert run(folder, "apply", "over.medmetaseg", "a.nii.gz", "-o", "out/") == 0
-    assert [path.name for path in (folder / "out").iterdir()] == ["a.seg.nrrd"]
+    assert results(folder / "out") == ["a.seg.nrrd"]
 
 
 def test_names_that_are_the_same_are_told_apart(tmp_path: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -53,6 +54,30 @@ def test_the_extension_names_the_module_and_pytorch():
     assert re.search(r'EXTENSION_CATEGORY "Segmentation"', text)
     for field in ("HOMEPAGE", "ICONURL", "SCREENSHOTURLS"):
         assert re.search(rf'EXTENSION_{field} "https://\S+"', text), field
+
+
+def test_the_index_description_agrees_with_the_extension():
+    told = json.loads((ROOT / "MedMetaSeg.json").read_text())
+    text = (ROOT / "CMakeLists.txt").read_text()
+    assert set(told) == {
+        "$schema",
+        "build_dependencies",
+        "build_subdirectory",
+        "category",
+        "scm_revision",
+        "scm_url",
+        "tier",
+    }
+    assert re.search(r'EXTENSION_DEPENDS "(.*?)"', text)[1].split() == told["build_dependencies"]
+    assert re.search(r'EXTENSION_CATEGORY "(.*?)"', text)[1] == told["category"]
+    assert re.search(r'EXTENSION_HOMEPAGE "(.*?)"', text)[1] == told["scm_url"]
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/user-guide.md", "docs/extension-index.md"])
+def test_the_pictures_and_pages_a_page_shows_exist(name):
+    page = ROOT / name
+    for link in re.findall(r'(?:src="|\]\()(?!http)([^")#]+)', page.read_text()):
+        assert (page.parent / link).exists(), link
 
 
 def test_the_pictures_the_extension_shows_exist():

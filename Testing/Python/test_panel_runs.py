@@ -41,7 +41,7 @@ def test_paint_segment_paint_another_slice_and_segment_again(bench, tmp_path):
     bench.paint("spleen").choose()
     painted = fx.snapshot(bench.paintedNode)
     before = nodes(bench.scene)
-    window = panel._parent
+    window = panel.parent
     window.show()
     window.activateWindow()
     until(lambda: window.isActiveWindow)
@@ -56,7 +56,7 @@ def test_paint_segment_paint_another_slice_and_segment_again(bench, tmp_path):
     assert "spleen " in shown(panel)["result"]
     assert re.search(r" \d+\.\d\Wml in \d+\.\d\Ws$", shown(panel)["result"])
     assert ui.deviceFoundLabel.text.split(":")[0] in ("CPU", "CUDA")
-    node = panel._parameters.output
+    node = panel.parameters.output
     assert ui.outputSelector.currentNode() is node
     assert nodes(bench.scene) - before >= {node.GetID()}
     assert bench.dice(node, "liver") > 0.85
@@ -70,14 +70,14 @@ def test_paint_segment_paint_another_slice_and_segment_again(bench, tmp_path):
     after = nodes(bench.scene)
     bench.press()
     until(lambda: not running(panel))
-    assert panel._parameters.output is node
+    assert panel.parameters.output is node
     assert nodes(bench.scene) == after
     names = [
         node.GetSegmentation().GetSegment(one).GetName() for one in node.GetSegmentation().GetSegmentIDs()
     ]
     assert sorted(names) == ["liver", "spleen"]
     assert bench.dice(node, "liver") > 0.85
-    assert panel._run.workerPid == pid
+    assert panel.run.workerPid == pid
     again = cpu_seconds(pid) - first
     assert again < first / 2
     print(f"second press {again} s of CPU time")
@@ -109,7 +109,7 @@ def test_a_killed_worker_is_said_and_the_next_press_gets_a_fresh_one(bench):
     pid = worker_pid(bench.panel)
     os.kill(pid, signal.SIGKILL)
     until(lambda: not running(bench.panel))
-    assert "press Segment again" in shown(bench.panel)["error"]
+    assert "press the button again" in shown(bench.panel)["error"]
     assert nodes(bench.scene) == before
     bench.press()
     assert "error" not in shown(bench.panel)

@@ -130,7 +130,7 @@ class StandInSegmenter:
     def __init__(self, failure=None):
         self.failure = failure
 
-    def segment(self, volume, support, *, progress=None, cancelled=None):
+    def segment(self, volume, support, *, progress=None, cancelled=None, structures=None):
         if self.failure is not None:
             raise self.failure
         progress(0.5, "half")
@@ -143,6 +143,7 @@ def order_for(patient, folder, device="cpu"):
         "job": 1,
         "volume": exchange.save_volume(folder / "v.npy", patient.volume),
         "support": exchange.save_support(folder, support_of(patient, "liver")),
+        "structures": None,
         "device": device,
         "folder": str(folder),
     }
@@ -160,7 +161,7 @@ def order_for(patient, folder, device="cpu"):
 def test_a_stand_in_segmenter_that_fails_is_told_in_one_sentence(patient, tmp_path, failure, kind, sentence):
     said = []
     worker = Worker(said.append, lambda device: StandInSegmenter(failure))
-    worker.segment(order_for(patient, tmp_path), lambda: False)
+    worker.carry_out(order_for(patient, tmp_path), lambda: False)
     assert said[-1]["say"] == kind
     assert sentence in said[-1].get("message", "")
 
@@ -168,14 +169,14 @@ def test_a_stand_in_segmenter_that_fails_is_told_in_one_sentence(patient, tmp_pa
 def test_an_error_of_a_stand_in_that_nobody_foresaw_is_not_hidden(patient, tmp_path):
     worker = Worker(lambda message: None, lambda device: StandInSegmenter(RuntimeError("shapes differ")))
     with pytest.raises(RuntimeError, match="shapes differ"):
-        worker.segment(order_for(patient, tmp_path), lambda: False)
+        worker.carry_out(order_for(patient, tmp_path), lambda: False)
 
 
 def test_a_stand_in_segmenter_is_loaded_again_only_for_another_device(patient, tmp_path):
     loaded = []
     worker = Worker(lambda message: None, lambda device: loaded.append(device) or StandInSegmenter())
     for device in ("auto", "auto", "cpu"):
-        worker.segment(order_for(patient, tmp_path, device), lambda: False)
+        worker.carry_out(order_for(patient, tmp_path, device), lambda: False)
     assert loaded == ["auto", "cpu"]
 
 

@@ -14,10 +14,11 @@ from safetensors.torch import save
 from ..errors import WeightsError
 from .conditions import CONDITION_CHANNELS, IMAGE_CHANNELS
 from .model import Architecture, FewShotNetwork
+from .shipped import MODELS, SHIPPED
+
+__all__ = ["FORMAT", "MODELS", "SHIPPED", "fingerprint", "load_network", "weights_bytes"]
 
 FORMAT = 1
-MODELS = Path(__file__).resolve().parents[2] / "Resources" / "Models"
-SHIPPED = MODELS / "medmetaseg.safetensors"
 
 
 def fingerprint(state: dict[str, torch.Tensor]) -> str:

@@ -7,7 +7,11 @@ logic.lastReport["structures"]
 
 from __future__ import annotations
 
+import shutil
+import sys
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,9 +23,11 @@ from .space import CLOSED_SURFACE
 from .writer import SegmentedStructure, checkOutput, writeSegments
 
 if TYPE_CHECKING:
+    from ..batch import BatchProgress, BatchResult
     from ..task import Task
 
 Progress = Callable[[float, str], None]
+_POLL_S = 0.05
 
 
 class Result(Protocol):
@@ -185,7 +191,74 @@ class SceneLogic:
         self.lastReport = dict(result.report)
         return node
 
+    def batch(
+        self,
+        path: str | Path,
+        inputs: str | Path | Sequence[str | Path],
+        outputFolder: str | Path,
+        *,
+        progress: Callable[[BatchProgress], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+        **options: Any,
+    ) -> list[dict[str, Any]]:
+        """Apply a task to many image files, in a process of its own; returns a row per image.
+
+        inputs: files, patterns, folders, DICOM folders or CSV files, one or several. options: the other
+        fields of `BatchRequest` (report, resume, overwrite, format, workers, device, ...). Windows stay free
+        meanwhile; without `progress` every finished image is printed. Nothing in the scene is touched.
+
+        Raises InputError for what cannot be right and when the batch cannot go on, Cancelled when `cancelled`
+        says so; what is finished is in place then, and resume=True goes on.
+        """
+        from ..batch import BatchRequest
+        from ..worker.batch import BatchProcess
+
+        many = (inputs,) if isinstance(inputs, (str, Path)) else tuple(inputs)
+        if options.get("report") is not None:
+            options["report"] = Path(options["report"])
+        request = BatchRequest(Path(path), many, Path(outputFolder), **options)
+        process = BatchProcess(request, shutil.which("PythonSlicer") or sys.executable)
+        try:
+            while process.is_running:
+                for said in process.poll():
+                    (progress or _printed)(said)
+                if cancelled is not None and cancelled():
+                    process.cancel()
+                _letWindowsLive()
+        finally:
+            process.close()
+        result = process.result
+        if result is None or result.stopped:
+            raise InputError(process.error if result is None else result.stopped)
+        self.lastReport = {"rows": _plainRows(result), "skipped": [list(one) for one in result.skipped]}
+        if result.cancelled:
+            raise Cancelled(f"Cancelled: {len(result.finished)} of {result.total} images are done.")
+        return _plainRows(result)
+
     def _segmenter(self, device: str) -> SegmentsVolumes:
         if device not in self._segmenters:
             self._segmenters[device] = self._load(device)
         return self._segmenters[device]
+
+
+def _plainRows(result: BatchResult) -> list[dict[str, Any]]:
+    """Rows without their pictures."""
+    rows = [asdict(row) for row in result.rows]
+    for row in rows:
+        del row["thumbnail"]
+    return rows
+
+
+def _printed(said: BatchProgress) -> None:
+    if said.row is not None:
+        print(f"{said.finished} of {said.total}: {said.item}, {said.state} {said.reason}".strip())
+
+
+def _letWindowsLive() -> None:
+    """A moment for Slicer's windows; without an application just a moment."""
+    import slicer
+
+    application = getattr(slicer, "app", None)
+    if application is not None:
+        application.processEvents()
+    time.sleep(_POLL_S)

@@ -31,7 +31,7 @@ from .space import (
     volumeAffine,
 )
 
-# A segment with this tag was made by this module; it is not painted.
+# A segment with this tag was made by this module; it is not painted. Its value: the painted segment's id.
 RESULT_TAG = "MedMetaSeg.Result"
 _TERMINOLOGY = slicer.vtkSegment.GetTerminologyEntryTagName()
 
@@ -66,11 +66,13 @@ def readSupport(
     *,
     annotation: Annotation = "slices",
     segmentIds: Sequence[str] | None = None,
+    backgroundIds: Sequence[str] = (),
 ) -> Support:
     """What was painted, on the grid it was painted on; names, colours, terminology and ids come along.
 
     `segmentIds` chooses segments. Without it all are read, but not those this module made unless there are no
-    others. Raises InputError for ids that are not there, and what Support raises for what cannot be used.
+    others. `backgroundIds`: what is the background of scribbles, besides those named or tagged so. Raises
+    InputError for ids that are not there, and what Support raises for what cannot be used.
     """
     if segmentationNode is None or not segmentationNode.IsA("vtkMRMLSegmentationNode"):
         raise InputError("Choose the segmentation that holds the painted slices.")
@@ -82,7 +84,9 @@ def readSupport(
     grid = onOneGrid(drawn, readVolume(volumeNode).geometry, annotation)
     masks = [(one.structure, one.mask, one.offset) for one in grid.drawn]
     background = [
-        one for one in chosen if _isTaggedBackground(segmentationNode.GetSegmentation().GetSegment(one))
+        one
+        for one in chosen
+        if one in backgroundIds or _isTaggedBackground(segmentationNode.GetSegmentation().GetSegment(one))
     ]
     support = Support.from_masks(masks, grid.geometry, annotation, background_ids=background)
     return replace(support, skipped=support.skipped + grid.skipped, notes=support.notes + grid.notes)

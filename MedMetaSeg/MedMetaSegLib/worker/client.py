@@ -21,14 +21,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..support import Support
 from ..volume import Volume
-from .exchange import Description, ReceivedStructure, load_structures, save_support, save_volume
+from .exchange import (
+    Description,
+    ReceivedStructure,
+    describe_volume,
+    load_structures,
+    save_support,
+    written_in_pieces,
+)
 
 CANCEL_PATIENCE_S = 1.2
 """A cancelled job that has not stopped by then is stopped by ending the worker."""
@@ -57,12 +64,31 @@ class Progress:
     what: str
 
 
+@dataclass(frozen=True)
+class ItemState:
+    """The state of one image of a batch has changed; see batch.BatchProgress.
+
+    image, output: file names, "" while there is no row. found: name and millilitres of each structure.
+    """
+
+    item: str
+    state: str
+    finished: int
+    total: int
+    reason: str = ""
+    image: str = ""
+    output: str = ""
+    found: tuple[tuple[str, float], ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class Finished:
     """The job is done."""
 
     structures: tuple[ReceivedStructure, ...]
     report: dict[str, Any]
+    task: bytes = b""
+    """The content of the task file, of a job that learned."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +103,7 @@ class Failed:
     message: str
 
 
-Said = DeviceFound | Progress | Finished | Stopped | Failed
+Said = DeviceFound | Progress | ItemState | Finished | Stopped | Failed
 
 
 @dataclass
@@ -88,6 +114,9 @@ class _Process:
     popen: subprocess.Popen[bytes]
     pid: int | None = None
     heard_bytes: int = 0
+    writing: list[Iterator[None]] = field(default_factory=list)
+    """Volumes on their way to the folder, piece by piece; the order follows them."""
+    order: dict[str, Any] | None = None
     files: dict[Hashable, Description] = field(default_factory=dict)
 
 
@@ -106,7 +135,7 @@ class WorkerClient:
 
     @property
     def is_busy(self) -> bool:
-        """True from `segment` until `poll` has handed out how the job ended."""
+        """True from the sending of a job until `poll` has handed out how the job ended."""
         return self._busy
 
     @property
@@ -120,14 +149,79 @@ class WorkerClient:
         return None if self._process is None else self._process.folder
 
     def segment(
-        self, volume: Volume, support: Support, device: str = "auto", volume_key: Hashable = None
+        self,
+        volume: Volume,
+        support: Support,
+        device: str = "auto",
+        volume_key: Hashable = None,
+        *,
+        structures: Sequence[str] | None = None,
+        memory: str = "as needed",
     ) -> None:
         """Send a job; `poll` tells how it goes. Starts the worker when none is running.
 
         volume_key: the same for two jobs whose volumes are the same to the last voxel, so that they are sent
-        once; None to send them anew. Raises RuntimeError while a job is running, OSError when the disk is
-        full or the interpreter is not there.
+        once; None to send them anew. structures: names of those to segment, all if None. memory: "as needed"
+        or "little". Raises RuntimeError while a job is running, OSError when the disk is full or the
+        interpreter is not there.
         """
+
+        def content(process: _Process, folder: Path) -> Description:
+            return {
+                "volume": self._sent_volume(process, volume, volume_key),
+                "support": save_support(folder, support),
+                "structures": None if structures is None else list(structures),
+            }
+
+        self._begin("segment", device, memory, content)
+
+    def learn(
+        self, pairs: Sequence[tuple[Volume, Support]], device: str = "auto", memory: str = "as needed"
+    ) -> None:
+        """Send a job that learns a task; `Finished.task` holds it. See `segment`."""
+
+        def content(process: _Process, folder: Path) -> Description:
+            sent = []
+            for number, (volume, support) in enumerate(pairs):
+                own = folder / str(number)
+                own.mkdir()
+                sent.append([_written(process, own / "volume.npy", volume), save_support(own, support)])
+            return {"pairs": sent}
+
+        self._begin("learn", device, memory, content)
+
+    def apply(
+        self,
+        task: Path,
+        volume: Volume,
+        device: str = "auto",
+        volume_key: Hashable = None,
+        memory: str = "as needed",
+    ) -> None:
+        """Send a job that applies a task file to a volume. See `segment`."""
+
+        def content(process: _Process, folder: Path) -> Description:
+            return {"task": str(task), "volume": self._sent_volume(process, volume, volume_key)}
+
+        self._begin("apply", device, memory, content)
+
+    def batch(self, request: Description, device: str = "auto") -> None:
+        """Send a job that applies a task to many files; ItemState is said of each.
+
+        request: fields of batch.BatchRequest, paths as text.
+        """
+        self._begin(
+            "batch", device, "as needed", lambda process, folder: {"request": {**request, "device": device}}
+        )
+
+    def look(self, device: str = "auto") -> None:
+        """Send a job that loads the network and says on what device; see DeviceFound."""
+        self._begin("look", device, "as needed", lambda process, folder: {})
+
+    def _begin(
+        self, do: str, device: str, memory: str, content: Callable[[_Process, Path], Description]
+    ) -> None:
+        """Start the worker if none runs, write what the job needs into its folder, and send the order."""
         if self._busy:
             raise RuntimeError("A job is running already.")
         if self._process is not None and self._process.popen.poll() is not None:
@@ -136,16 +230,10 @@ class WorkerClient:
         self._jobs += 1
         folder = process.folder / f"job-{self._jobs}"
         folder.mkdir()
-        order = {
-            "do": "segment",
-            "job": self._jobs,
-            "volume": self._sent_volume(process, volume, volume_key),
-            "support": save_support(folder, support),
-            "device": device,
-            "folder": str(folder),
-        }
+        about = {"do": do, "job": self._jobs, "device": device, "memory": memory, "folder": str(folder)}
+        order = {**about, **content(process, folder)}
         self._busy, self._cancelled_at = True, None
-        self._send(process, order)
+        process.order = order
 
     def cancel(self) -> None:
         """Ask the running job to stop; `poll` says Stopped within two seconds."""
@@ -158,6 +246,11 @@ class WorkerClient:
         process = self._process
         if process is None:
             return []
+        try:
+            self._write_on(process)
+        except OSError as error:
+            self.close()
+            return [Failed(f"A volume could not be written ({error.strerror}): is the disk full?")]
         # Asked before reading: what it said last is then read for certain.
         exit_status = process.popen.poll()
         said = self._heard(process)
@@ -217,8 +310,18 @@ class WorkerClient:
                 with contextlib.suppress(PermissionError):
                     Path(old["file"]).unlink()
             process.files.clear()
-            process.files[key] = save_volume(process.folder / f"volume-{self._jobs}.npy", volume)
+            process.files[key] = _written(process, process.folder / f"volume-{self._jobs}.npy", volume)
         return process.files[key]
+
+    def _write_on(self, process: _Process) -> None:
+        """Write one more piece; when there is none left, send the order."""
+        while process.writing:
+            for _ in process.writing[0]:
+                return
+            process.writing.pop(0)
+        if process.order is not None:
+            self._send(process, process.order)
+            process.order = None
 
     def _send(self, process: _Process, order: dict[str, Any]) -> None:
         assert process.popen.stdin is not None
@@ -249,25 +352,36 @@ class WorkerClient:
             return DeviceFound(message["device"], message["why"])
         if kind == "progress":
             return Progress(message["share"], message["what"])
+        if kind == "item":
+            found = tuple((name, volume) for name, volume in message["found"])
+            fields = {name: value for name, value in message.items() if name not in ("say", "found")}
+            return ItemState(**fields, found=found)
         cancelled = self._cancelled_at is not None
         self._busy, self._cancelled_at = False, None
         ended: Said = Stopped()
         if kind == "failed" and not cancelled:
             ended = Failed(message["message"])
         if kind == "done" and not cancelled:
-            ended = Finished(load_structures(message["structures"]), message["report"])
+            task = Path(message["task"]).read_bytes() if message["task"] else b""
+            ended = Finished(load_structures(message["structures"]), message["report"], task)
         shutil.rmtree(process.folder / f"job-{self._jobs}", ignore_errors=True)
         return ended
+
+
+def _written(process: _Process, path: Path, volume: Volume) -> Description:
+    """The description of a volume whose voxels will be written as `poll` is called."""
+    process.writing.append(written_in_pieces(path, volume.array))
+    return describe_volume(path, volume)
 
 
 def _death(process: _Process, exit_status: int) -> Failed:
     """Why a worker ended that nobody asked to."""
     if exit_status in (-9, 137):
         return Failed(
-            "The segmentation was ended by the system, usually because memory ran out: close other programs "
-            "or crop the volume, then press Segment again."
+            "The work was ended by the system, usually because memory ran out: close other programs, crop "
+            "the volume or choose little memory in the settings, then press the button again."
         )
     lines = (process.folder / "log.txt").read_text(encoding="utf-8", errors="replace").split("\n")
     last = next((line.strip() for line in reversed(lines) if line.strip()), f"exit status {exit_status}")
     what = "stopped unexpectedly" if process.pid is not None else "could not start"
-    return Failed(f"The segmentation {what} ({last[:200]}): press Segment again, and report it if it recurs.")
+    return Failed(f"The work {what} ({last[:200]}): press the button again, and report it if it recurs.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +15,8 @@ from ..support import Support
 from ..volume import Volume
 
 Description = dict[str, Any]
+
+PIECE_BYTES = 32 * 2**20
 
 
 class Segmented(Protocol):
@@ -39,7 +41,28 @@ class ReceivedStructure:
 
 def save_volume(path: Path, volume: Volume) -> Description:
     """Write the voxels to `path` (.npy) and describe the rest."""
-    np.save(path, volume.array, allow_pickle=False)
+    for _ in written_in_pieces(path, volume.array):
+        pass
+    return describe_volume(path, volume)
+
+
+def written_in_pieces(path: Path, array: np.ndarray) -> Iterator[None]:
+    """Write an array (k, j, i) to `path` (.npy) piece by piece, so that who writes can do other things."""
+    slices = max(1, PIECE_BYTES // max(1, array[:1].nbytes))
+    header = {
+        "descr": np.lib.format.dtype_to_descr(array.dtype),
+        "fortran_order": False,
+        "shape": array.shape,
+    }
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, len(array), slices):
+            file.write(np.ascontiguousarray(array[start : start + slices]).data)
+            yield
+
+
+def describe_volume(path: Path, volume: Volume) -> Description:
+    """All of a volume but its voxels, which are or will be in `path`."""
     return {
         "file": str(path),
         "affine": volume.geometry.affine.tolist(),

@@ -1,14 +1,21 @@
-"""The worker: a process that holds the network and its features and segments what it is asked to.
+"""The worker: a process that holds the network and its features and does what it is asked to.
 
 It reads one JSON object a line from stdin and says one a line on stdout:
 
-    {"do": "segment", "job": 1, "volume": ..., "support": ..., "device": "auto", "folder": ...}
+    {"do": "segment", "job": 1, "volume": ..., "support": ..., "structures": null or names, ...}
+    {"do": "learn", "job": 2, "pairs": [[volume, support], ...], ...}
+    {"do": "apply", "job": 3, "task": "kidneys.medmetaseg", "volume": ..., ...}
+    {"do": "batch", "job": 4, "request": fields of BatchRequest, paths as text}
+    {"do": "look", "job": 5, ...}                       for the device, nothing else
     {"do": "cancel", "job": 1}
+
+Every job also names "device", "memory" (see WINDOWS) and "folder", a folder of its own. What is said:
 
     {"say": "ready", "pid": ...}                        once, before torch is imported
     {"say": "device", "device": "cpu", "why": ...}      when the network was loaded
     {"say": "progress", "share": 0.5, "what": "liver"}
-    {"say": "done", "structures": [...], "report": ...}
+    {"say": "item", "item": name, "state": "reading", "finished": 2, "total": 9, ...}   of a batch
+    {"say": "done", "structures": [...], "report": ..., "task": path or ""}
     {"say": "cancelled"}
     {"say": "failed", "message": "A sentence for the user."}
 
@@ -26,12 +33,15 @@ import sys
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, InputError
-from ..support import Support
 from ..volume import Volume
 from .exchange import load_support, load_volume, save_structures
+
+if TYPE_CHECKING:
+    from ..batch import BatchProgress
+    from ..segmenter import Segmenter
 
 Message = dict[str, Any]
 Say = Callable[[Message], None]
@@ -41,20 +51,11 @@ _OUT_OF_MEMORY = (
 )
 
 
-class SegmentsVolumes(Protocol):
-    """What the worker needs of a segmenter."""
-
-    def segment(
-        self,
-        volume: Volume,
-        support: Support,
-        *,
-        progress: Callable[[float, str], None] | None = None,
-        cancelled: Callable[[], bool] | None = None,
-    ) -> Any: ...
+WINDOWS = {"as needed": 160, "little": 48}
+"""Edge, in voxels, of the windows the network works in: less memory, more time."""
 
 
-def load_segmenter(device: str) -> SegmentsVolumes:
+def load_segmenter(device: str) -> Segmenter:
     """The shipped segmenter; InputError when a package it needs is missing."""
     try:
         from ..segmenter import Segmenter
@@ -67,23 +68,26 @@ def load_segmenter(device: str) -> SegmentsVolumes:
 class Worker:
     """Carries out jobs one after the other; the segmenter and the volume of the last one are kept."""
 
-    def __init__(self, say: Say, load: Callable[[str], SegmentsVolumes] = load_segmenter) -> None:
+    def __init__(self, say: Say, load: Callable[[str], Any] = load_segmenter) -> None:
         self._say, self._load = say, load
-        self._segmenter: SegmentsVolumes | None = None
+        self._segmenter: Any = None
         self._device = ""
         self._volume: tuple[str, Volume] | None = None
+        self._work = {
+            "segment": self._segment,
+            "learn": self._learn,
+            "apply": self._apply,
+            "batch": self._batch,
+            "look": self._look,
+        }
 
-    def segment(self, order: Message, cancelled: Callable[[], bool]) -> None:
-        """Segment what `order` describes and say how it ended; errors nobody foresaw are raised."""
+    def carry_out(self, order: Message, cancelled: Callable[[], bool]) -> None:
+        """Do what `order` says and say how it ended; errors nobody foresaw are raised."""
         try:
-            segmenter = self._segmenter_on(order["device"])
-            result = segmenter.segment(
-                self._volume_of(order["volume"]),
-                load_support(order["support"]),
-                progress=lambda share, what: self._say({"say": "progress", "share": share, "what": what}),
-                cancelled=cancelled,
-            )
-            structures = save_structures(Path(order["folder"]), result.structures)
+            segmenter = None
+            if order["do"] != "batch":
+                segmenter = self._segmenter_on(order["device"], order.get("memory", "as needed"))
+            done = self._work[order["do"]](segmenter, order, cancelled)
         except Cancelled:
             self._say({"say": "cancelled"})
         except InputError as error:
@@ -96,22 +100,113 @@ class Worker:
                 raise
             self._say({"say": "failed", "message": _OUT_OF_MEMORY})
         else:
-            self._say({"say": "done", "structures": structures, "report": result.report})
+            self._say({"say": "done", "structures": [], "report": {}, "task": "", **done})
 
-    def _segmenter_on(self, device: str) -> SegmentsVolumes:
+    def _segment(self, segmenter: Any, order: Message, cancelled: Callable[[], bool]) -> Message:
+        result = segmenter.segment(
+            self._volume_of(order["volume"]),
+            load_support(order["support"]),
+            progress=self._progress,
+            cancelled=cancelled,
+            structures=order["structures"],
+        )
+        return _answer(result, order)
+
+    def _learn(self, segmenter: Any, order: Message, cancelled: Callable[[], bool]) -> Message:
+        pairs = [(load_volume(volume), load_support(support)) for volume, support in order["pairs"]]
+        task = segmenter.learn(pairs, progress=self._progress, cancelled=cancelled)
+        path = Path(order["folder"]) / "learned.medmetaseg"
+        task.write(path)
+        return {"task": str(path), "report": task.describe()}
+
+    def _apply(self, segmenter: Any, order: Message, cancelled: Callable[[], bool]) -> Message:
+        from ..task import Task
+
+        task = Task.read(order["task"])
+        result = segmenter.apply(
+            task, self._volume_of(order["volume"]), progress=self._progress, cancelled=cancelled
+        )
+        return _answer(result, order)
+
+    def _batch(self, segmenter: None, order: Message, cancelled: Callable[[], bool]) -> Message:
+        """A batch has a network of its own; the one kept here is let go, so that there are not two."""
+        from ..batch import BatchRequest, run_batch
+
+        self._segmenter = self._volume = None
+        given = order["request"]
+        paths = {name: Path(given[name]) for name in ("task", "out", "report")}
+        request = BatchRequest(**{**given, **paths, "inputs": tuple(given["inputs"])})
+        result = run_batch(request, progress=self._item, cancelled=cancelled)
+        if result.cancelled:
+            raise Cancelled("Cancelled.")
+        report = {
+            "total": result.total,
+            "failed": len(result.failed),
+            "stopped": result.stopped,
+            "reports": [str(path) for path in result.reports],
+            "seconds": result.seconds,
+        }
+        return {"report": report}
+
+    def _item(self, progress: BatchProgress) -> None:
+        row = progress.row
+        self._say(
+            {
+                "say": "item",
+                "item": progress.item,
+                "state": progress.state,
+                "finished": progress.finished,
+                "total": progress.total,
+                "reason": progress.reason,
+                "image": "" if row is None else row.image,
+                "output": "" if row is None else row.output,
+                "found": [] if row is None else [[s.name, s.millilitres] for s in row.structures if s.found],
+            }
+        )
+
+    def _look(self, segmenter: Any, order: Message, cancelled: Callable[[], bool]) -> Message:
+        return {"report": {"device": self._found(segmenter)}}
+
+    def _progress(self, share: float, what: str) -> None:
+        self._say({"say": "progress", "share": share, "what": what})
+
+    def _segmenter_on(self, device: str, memory: str) -> Any:
         if self._segmenter is None or self._device != device:
             self._segmenter = self._load(device)
             self._device = device
-            runner = getattr(self._segmenter, "runner", None)
-            found = runner.device.type if runner is not None else device
-            self._say({"say": "device", "device": found, "why": getattr(self._segmenter, "why_device", "")})
+            device_found, why = self._found(self._segmenter)
+            self._say({"say": "device", "device": device_found, "why": why})
+        runner = getattr(self._segmenter, "runner", None)
+        if runner is not None:
+            runner.window = WINDOWS[memory]
         return self._segmenter
+
+    def _found(self, segmenter: Any) -> tuple[str, str]:
+        """The device's kind, and in words what it is: its name and free memory, or why it is the CPU."""
+        runner = getattr(segmenter, "runner", None)
+        if runner is None:
+            return self._device, ""
+        import torch
+
+        why = str(segmenter.why_device)
+        if runner.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(runner.device)
+            return "cuda", f"{why}, {free / 2**30:.0f} GB free"
+        threads = torch.get_num_threads()
+        return "cpu", f"{why}; {threads} thread{'s' if threads > 1 else ''}"
 
     def _volume_of(self, description: Message) -> Volume:
         if self._volume is None or self._volume[0] != description["file"]:
             self._volume = None
             self._volume = description["file"], load_volume(description)
         return self._volume[1]
+
+
+def _answer(result: Any, order: Message) -> Message:
+    return {
+        "structures": save_structures(Path(order["folder"]), result.structures),
+        "report": result.report,
+    }
 
 
 class Orders:
@@ -160,4 +255,4 @@ def main(folder: str) -> None:
     worker = Worker(say)
     while (order := orders.next()) is not None:
         job = order["job"]
-        worker.segment(order, lambda job=job: orders.is_cancelled(job))  # type: ignore[misc]
+        worker.carry_out(order, lambda job=job: orders.is_cancelled(job))  # type: ignore[misc]

@@ -62,7 +62,16 @@ class ScriptedLoadableModuleLogic:
             node.SetAttribute("ModuleName", self.moduleName)
             node.SetName(slicer.mrmlScene.GenerateUniqueName(self.moduleName))
             node = slicer.mrmlScene.AddNode(node)
+        # Closing the scene takes the attribute away, as in Slicer.
+        node.SetAttribute("ModuleName", self.moduleName)
         return node
+
+    def getAllParameterNodes(self) -> list[Any]:
+        scene, className = slicer.mrmlScene, "vtkMRMLScriptedModuleNode"
+        nodes = (
+            scene.GetNthNodeByClass(n, className) for n in range(scene.GetNumberOfNodesByClass(className))
+        )
+        return [node for node in nodes if node.GetAttribute("ModuleName") == self.moduleName]
 
 
 class ScriptedLoadableModuleTest(unittest.TestCase):

@@ -1,4 +1,4 @@
-"""Stands in for slicer.parameterNodeWrapper: MRML nodes, enums and lists of text, bound to combo boxes.
+"""Stands in for slicer.parameterNodeWrapper: nodes, enums, texts, lists of text, and switches, with widgets.
 
 As in Slicer a field is kept in the wrapped node under its own name, and `connectGui` binds each widget whose
 dynamic property SlicerParameterName names a field, both ways.
@@ -51,6 +51,28 @@ class _TextsField:
         node.SetParameter(self.name, json.dumps(list(value)))
 
 
+class _TextField:
+    def __init__(self, name: str, default: str) -> None:
+        self.name, self.default = name, default
+
+    def read(self, node: Any) -> str:
+        return node.GetParameter(self.name) if node.HasParameter(self.name) else self.default
+
+    def write(self, node: Any, value: str) -> None:
+        node.SetParameter(self.name, value)
+
+
+class _SwitchField:
+    def __init__(self, name: str, default: bool) -> None:
+        self.name, self.default = name, default
+
+    def read(self, node: Any) -> bool:
+        return node.GetParameter(self.name) == "True" if node.HasParameter(self.name) else self.default
+
+    def write(self, node: Any, value: bool) -> None:
+        node.SetParameter(self.name, str(bool(value)))
+
+
 class _NodeComboBox:
     """A field shown in a qMRMLNodeComboBox."""
 
@@ -82,9 +104,48 @@ class _EnumComboBox:
         self.widget.setCurrentIndex(self.members.index(value))
 
 
+class _LineEdit:
+    """A field shown in a QLineEdit."""
+
+    def __init__(self, widget: Any, field: _TextField) -> None:
+        self.widget, self.signal = widget, widget.textChanged
+
+    def read(self) -> str:
+        return self.widget.text
+
+    def write(self, value: str) -> None:
+        if self.widget.text != value:
+            self.widget.setText(value)
+
+
+class _CheckBox:
+    """A field shown in a QCheckBox."""
+
+    def __init__(self, widget: Any, field: _SwitchField) -> None:
+        self.widget, self.signal = widget, widget.toggled
+
+    def read(self) -> bool:
+        return self.widget.checked
+
+    def write(self, value: bool) -> None:
+        self.widget.setChecked(value)
+
+
+_CONNECTORS = {
+    _NodeField: _NodeComboBox,
+    _EnumField: _EnumComboBox,
+    _TextField: _LineEdit,
+    _SwitchField: _CheckBox,
+}
+
+
 def _field(name: str, kind: Any, default: Any) -> Any:
     if kind == list[str]:
         return _TextsField(name)
+    if kind is str:
+        return _TextField(name, default or "")
+    if kind is bool:
+        return _SwitchField(name, bool(default))
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return _EnumField(name, kind, default or next(iter(kind)))
     if isinstance(kind, type) and issubclass(kind, slicer.vtkMRMLNode):
@@ -108,8 +169,7 @@ class _Wrapper:
             name = widget.property("SlicerParameterName")
             if not name:
                 continue
-            kind = _NodeComboBox if isinstance(self._fields[name], _NodeField) else _EnumComboBox
-            connector = kind(widget, self._fields[name])
+            connector = _CONNECTORS[type(self._fields[name])](widget, self._fields[name])
             connector.write(getattr(self, name))
             slot = self._slot(name, connector)
             connector.signal.connect(slot)

@@ -9,27 +9,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .installation import Installation, SlicerPackages
-from .panel import SegmentPanel
+from .panel import Panel
 
 if TYPE_CHECKING:
-    from .segmentation_run import SegmentationRun
+    from .worker_run import WorkerRun
 
-__all__ = ["SegmentPanel", "makePanel"]
+__all__ = ["Panel", "makePanel"]
 
 
-def makePanel(parent: Any, resources: Path, getParameterNode: Callable[[], Any]) -> SegmentPanel:
+def makePanel(parent: Any, resources: Path, logic: Any) -> Panel:
     """The panel with everything it needs, in the layout of `parent`, the module's widget."""
     installation = Installation(resources / "requirements.txt", SlicerPackages())
-    uiPath = resources / "UI" / "MedMetaSeg.ui"
-    return SegmentPanel(parent, uiPath, getParameterNode, makeRun, installation)
+    return Panel(parent, resources, logic, makeRun, installation)
 
 
-def makeRun() -> SegmentationRun:
-    """What segments for the panel, made at the first press: SimpleITK and scipy would delay its opening."""
+def makeRun(onDevice: Callable[[str, str], None]) -> WorkerRun:
+    """What works for the panel, made at the first press: SimpleITK and scipy would delay its opening."""
     from ...worker.client import WorkerClient
-    from ..results import ResultSegments
-    from .segmentation_run import SegmentationRun
+    from .worker_run import WorkerRun
 
     # Slicer puts its launcher on the PATH; a plain Python with slicer-core has none and is what is needed.
     python = shutil.which("PythonSlicer") or sys.executable
-    return SegmentationRun(WorkerClient(python), ResultSegments())
+    return WorkerRun(WorkerClient(python), onDevice)

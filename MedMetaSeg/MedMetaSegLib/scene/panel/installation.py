@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import importlib.util
 import subprocess
 from pathlib import Path
@@ -32,8 +33,14 @@ class Packages(Protocol):
     def installTorch(self) -> None:
         """Install PyTorch. ModuleNotFoundError: its extension is missing."""
 
+    def version(self, package: str) -> str:
+        """The version of an installed package."""
+
     def installRequirements(self, path: Path) -> None:
         """Install what a requirements file names."""
+
+    def reinstallRequirements(self, path: Path) -> None:
+        """Install it anew, whether it is there or not."""
 
 
 class Installation:
@@ -60,7 +67,7 @@ class Installation:
             return
         if not self._packages.confirm(_question(missing)):
             raise InstallationError(
-                _("Nothing was installed, so nothing can be segmented: press Segment to be asked again.")
+                _("Nothing was installed, so nothing can be segmented: press the button to be asked again.")
             )
         if TORCH in missing:
             self._install(TORCH)
@@ -69,29 +76,47 @@ class Installation:
         left = self.missing()
         if left:
             raise InstallationError(
-                _("{packages} is still not found: restart Slicer, then press Segment again.").format(
+                _("{packages} is still not found: restart Slicer, then press the button again.").format(
                     packages=", ".join(left)
                 )
             )
 
-    def _install(self, package: str) -> None:
+    def repair(self) -> None:
+        """Install everything but PyTorch anew, after asking. Raises InstallationError as `ensure`."""
+        question = _("Install {packages} anew, by pip?").format(packages=_(" and ").join(_OTHERS))
+        if not self._packages.confirm(question):
+            raise InstallationError(_("Nothing was installed."))
+        self._install(_OTHERS[0], again=True)
+
+    def describe(self) -> str:
+        """What is installed and what is not, in words; imports none of it."""
+        missing = self.missing()
+        there = [f"{one} {self._packages.version(one)}" for one in (TORCH, *_OTHERS) if one not in missing]
+        lines = [", ".join(there)] if there else []
+        if missing:
+            lines.append(_("not installed: {packages}").format(packages=", ".join(missing)))
+        return "\n".join(lines)
+
+    def _install(self, package: str, again: bool = False) -> None:
         try:
             if package == TORCH:
                 self._packages.installTorch()
+            elif again:
+                self._packages.reinstallRequirements(self._requirements)
             else:
                 self._packages.installRequirements(self._requirements)
         except ModuleNotFoundError as error:
             raise InstallationError(
                 _(
                     "The extension PyTorch is missing: install it in the Extensions Manager, restart Slicer, "
-                    "then press Segment again."
+                    "then press the button again."
                 )
             ) from error
         except (OSError, RuntimeError, subprocess.SubprocessError) as error:
             raise InstallationError(
                 _(
                     "{package} could not be installed: check the internet connection and the disk space "
-                    "(the Python console tells more), then press Segment again."
+                    "(the Python console tells more), then press the button again."
                 ).format(package="PyTorch" if package == TORCH else package)
             ) from error
 
@@ -102,6 +127,9 @@ class SlicerPackages:
     def isInstalled(self, package: str) -> bool:
         importlib.invalidate_caches()
         return importlib.util.find_spec(package) is not None
+
+    def version(self, package: str) -> str:
+        return importlib.metadata.version(package)
 
     def confirm(self, text: str) -> bool:
         return bool(slicer.util.confirmOkCancelDisplay(text, windowTitle=_("MedMetaSeg: first run")))
@@ -120,6 +148,10 @@ class SlicerPackages:
             slicer.util.pip_install(["-r", str(path)])
         else:
             pip_ensure(load_requirements(path), prompt_install=False, requester="MedMetaSeg")
+
+    def reinstallRequirements(self, path: Path) -> None:
+        # Not what they depend on: torch, the PyTorch extension's, is among that.
+        slicer.util.pip_install(["--force-reinstall", "--no-deps", "-r", str(path)])
 
 
 def _question(missing: list[str]) -> str:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
 from ...errors import InputError
+from .parameters import Role
 
 if TYPE_CHECKING:
     from ...support import Support
+
+_COMPLETE_SLICES = 6
+"""So many neighbouring slices and no gap between them are taken for the whole of a structure."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class PaintedSegment:
     painted: str
     details: str = ""
     usable: bool = False
+    role: Role = Role.STRUCTURE
 
 
 @dataclass(frozen=True)
@@ -37,34 +42,70 @@ class Painting:
     problem: str = ""
 
 
-def describePainting(segmentationNode: Any, volumeNode: Any, annotation: str) -> Painting:
-    """Describe every segment of the node but those this module made; changes nothing."""
+def describePainting(
+    segmentationNode: Any, volumeNode: Any, annotation: str, roles: Mapping[str, Role] | None = None
+) -> Painting:
+    """Describe every segment of the node but those this module made; changes nothing.
+
+    roles: by segment id, of those that are not structures.
+    """
     # The panel opens before there is anything to read: SimpleITK and scipy are not waited for then.
     from ..reader import RESULT_TAG, readSupport
 
+    roles = roles or {}
     segmentation = segmentationNode.GetSegmentation()
     ids = [one for one in segmentation.GetSegmentIDs() if not segmentation.GetSegment(one).HasTag(RESULT_TAG)]
+    read = supportIds(ids, annotation, roles)
     texts: dict[str, tuple[str, str, bool]] = {}
     problem = ""
     if not ids:
         problem = _("Paint a structure on a few slices in the Segment Editor.")
+    elif not read:
+        problem = _("Give a segment the role structure.")
     else:
+        background = [one for one in read if roles.get(one) is Role.BACKGROUND]
         try:
-            support = readSupport(segmentationNode, volumeNode, annotation=annotation, segmentIds=ids)  # type: ignore[arg-type]
+            support = readSupport(
+                segmentationNode,
+                volumeNode,
+                annotation=annotation,  # type: ignore[arg-type]
+                segmentIds=read,
+                backgroundIds=background,
+            )
         except InputError as error:
             problem = str(error)
         else:
-            texts = _texts(support, ids)
+            texts = _texts(support, read)
     rows = []
     for segmentId in ids:
-        segment = segmentation.GetSegment(segmentId)
-        painted, details, usable = texts.get(segmentId, (_("nothing yet"), "", False))
+        segment, role = segmentation.GetSegment(segmentId), roles.get(segmentId, Role.STRUCTURE)
+        painted, details, usable = texts.get(segmentId, _unread(segmentId in read, role))
         rows.append(
             PaintedSegment(
-                segmentId, segment.GetName() or segmentId, tuple(segment.GetColor()), painted, details, usable
+                segmentId,
+                segment.GetName() or segmentId,
+                tuple(segment.GetColor()),
+                painted,
+                details,
+                usable,
+                role,
             )
         )
     return Painting(tuple(rows), problem)
+
+
+def supportIds(ids: Sequence[str], annotation: str, roles: Mapping[str, Role]) -> list[str]:
+    """The segments that say something: not the ignored ones, and the background with scribbles only."""
+    left_out = {Role.IGNORE} if annotation == "scribbles" else {Role.IGNORE, Role.BACKGROUND}
+    return [one for one in ids if roles.get(one, Role.STRUCTURE) not in left_out]
+
+
+def _unread(wasRead: bool, role: Role) -> tuple[str, str, bool]:
+    if wasRead or role is Role.STRUCTURE:
+        return _("nothing yet"), "", False
+    if role is Role.IGNORE:
+        return _("ignored"), _("It has no part in the segmentation."), False
+    return _("not used"), _("A background says something with scribbles only."), False
 
 
 def _texts(support: Support, ids: Sequence[str]) -> dict[str, tuple[str, str, bool]]:
@@ -75,6 +116,9 @@ def _texts(support: Support, ids: Sequence[str]) -> dict[str, tuple[str, str, bo
         assert isinstance(slices, list)
         if support.annotation == "scribbles":
             painted, details = _("scribbles"), _("{count} voxels are painted.").format(count=voxels)
+        elif len(slices) >= _COMPLETE_SLICES and slices[-1] - slices[0] + 1 == len(slices):
+            painted = _("complete, {count} slices").format(count=len(slices))
+            details = _("Slices {first} to {last} without a gap.").format(first=slices[0], last=slices[-1])
         else:
             words = _("{count} {plane} slice") if len(slices) == 1 else _("{count} {plane} slices")
             painted = words.format(count=len(slices), plane=one["plane"])

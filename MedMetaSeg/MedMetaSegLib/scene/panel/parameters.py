@@ -20,6 +20,22 @@ class Annotation(enum.Enum):
         return {"slices": _("whole slices"), "scribbles": _("scribbles")}[self.value]
 
 
+class LearnAnnotation(enum.Enum):
+    """What the segmentations to learn from are; see `Support`."""
+
+    COMPLETE = "complete"
+    SLICES = "slices"
+    SCRIBBLES = "scribbles"
+
+    def label(self) -> str:
+        """What the user reads."""
+        return {
+            "complete": _("finished segmentations"),
+            "slices": _("painted slices"),
+            "scribbles": _("scribbles"),
+        }[self.value]
+
+
 class Device(enum.Enum):
     """Where the network runs."""
 
@@ -32,13 +48,73 @@ class Device(enum.Enum):
         return {"auto": _("automatic"), "cpu": "CPU", "cuda": "CUDA"}[self.value]
 
 
+class Memory(enum.Enum):
+    """How much memory the network may use; see worker.process.WINDOWS."""
+
+    AS_NEEDED = "as needed"
+    LITTLE = "little"
+
+    def label(self) -> str:
+        """What the user reads."""
+        return {"as needed": _("as needed"), "little": _("little")}[self.value]
+
+
+class BatchFormat(enum.Enum):
+    """How a batch writes its results; the value is the ending of the files."""
+
+    NRRD = ".seg.nrrd"
+    NIFTI = ".nii.gz"
+
+    def label(self) -> str:
+        """What the user reads."""
+        return {
+            ".seg.nrrd": _("Slicer segmentation (.seg.nrrd)"),
+            ".nii.gz": _("NIfTI label map (.nii.gz)"),
+        }[self.value]
+
+
+class BatchExisting(enum.Enum):
+    """What a batch does with images whose result is there."""
+
+    RESUME = "resume"
+    OVERWRITE = "overwrite"
+
+    def label(self) -> str:
+        """What the user reads."""
+        return {"resume": _("leave them, do the others"), "overwrite": _("make them anew")}[self.value]
+
+
+class Role(enum.Enum):
+    """What a painted segment is for."""
+
+    STRUCTURE = "structure"
+    BACKGROUND = "background"
+    IGNORE = "ignore"
+
+    def label(self) -> str:
+        """What the user reads."""
+        return {"structure": _("structure"), "background": _("background"), "ignore": _("ignore")}[self.value]
+
+
 @parameterNodeWrapper
-class SegmentParameters:
-    """output: None for a new segmentation. untickedSegmentIds: painted segments to leave out."""
+class PanelParameters:
+    """output: None for a new segmentation. untickedSegmentIds: painted segments that are not segmented but
+    keep what was painted of them; the other two lists are of those whose role is not structure.
+    """
 
     volume: slicer.vtkMRMLScalarVolumeNode
     segmentation: slicer.vtkMRMLSegmentationNode
     output: slicer.vtkMRMLSegmentationNode
     annotation: Annotation = Annotation.SLICES
-    device: Device = Device.AUTO
     untickedSegmentIds: list[str]
+    backgroundSegmentIds: list[str]
+    ignoredSegmentIds: list[str]
+    learnAnnotation: LearnAnnotation = LearnAnnotation.COMPLETE
+    batchInput: str
+    batchPattern: str
+    batchOutput: str
+    batchFormat: BatchFormat = BatchFormat.NRRD
+    batchExisting: BatchExisting = BatchExisting.RESUME
+    device: Device = Device.AUTO
+    memory: Memory = Memory.AS_NEEDED
+    keepFeatures: bool = True

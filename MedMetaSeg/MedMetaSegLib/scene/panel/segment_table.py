@@ -1,30 +1,38 @@
-"""The table of painted segments: a tick, the name in its colour, and what is painted of it."""
+"""The table of painted segments: a tick, the name in its colour, what is painted of it, and its role."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import qt
 from slicer.i18n import tr as _
 
 from .painted_segments import PaintedSegment
+from .parameters import Role
 
 _SWATCH_PIXELS = 12
+_ROLES = list(Role)
 
 
 class SegmentTable:
-    """Shows painted segments in a QTableWidget; `onTicked` is called when the user ticks or unticks one."""
+    """Shows painted segments in a QTableWidget.
 
-    def __init__(self, widget: Any, onTicked: Callable[[], None]) -> None:
-        self._widget, self._onTicked = widget, onTicked
+    onTicked: called when the user ticks or unticks one; onRole(segment id, role): chooses a role.
+    """
+
+    def __init__(
+        self, widget: Any, onTicked: Callable[[], None], onRole: Callable[[str, Role], None]
+    ) -> None:
+        self._widget, self._onTicked, self._onRole = widget, onTicked, onRole
         self._ids: list[str] = []
-        widget.setColumnCount(2)
-        widget.setHorizontalHeaderLabels([_("Segment"), _("Painted")])
+        widget.setColumnCount(3)
+        widget.setHorizontalHeaderLabels([_("Segment"), _("Painted"), _("Role")])
         widget.connect("itemChanged(QTableWidgetItem*)", self._onItemChanged)
 
     def show(self, segments: Sequence[PaintedSegment], unticked: Sequence[str]) -> None:
-        """Fill the table anew; `onTicked` is not called."""
+        """Fill the table anew; nobody is called."""
         self._ids = [one.segmentId for one in segments]
         wasBlocked = self._widget.blockSignals(True)
         self._widget.setRowCount(len(segments))
@@ -34,15 +42,32 @@ class SegmentTable:
             item.setFlags(qt.Qt.ItemIsEnabled)
             item.setToolTip(one.details)
             self._widget.setItem(row, 1, item)
+            self._widget.setCellWidget(row, 2, self._roleCombo(one))
         self._widget.blockSignals(wasBlocked)
 
     def untickedIds(self) -> list[str]:
-        """Ids of the segments that are to be left out."""
+        """Ids of the segments that are not to be segmented."""
         return [
             segmentId
             for row, segmentId in enumerate(self._ids)
             if self._widget.item(row, 0).checkState() != qt.Qt.Checked
         ]
+
+    def _roleCombo(self, segment: PaintedSegment) -> Any:
+        combo = qt.QComboBox()
+        combo.addItems([one.label() for one in _ROLES])
+        combo.setCurrentIndex(_ROLES.index(segment.role))
+        combo.setToolTip(
+            _(
+                "Structure: to be segmented. Background: scribbles on what is no structure. "
+                "Ignore: has no part in the segmentation."
+            )
+        )
+        combo.connect("activated(int)", partial(self._onActivated, segment.segmentId))
+        return combo
+
+    def _onActivated(self, segmentId: str, index: int) -> None:
+        self._onRole(segmentId, _ROLES[index])
 
     def _onItemChanged(self, item: Any) -> None:
         self._onTicked()
@@ -52,8 +77,13 @@ def _nameItem(segment: PaintedSegment, ticked: bool) -> Any:
     item = qt.QTableWidgetItem(segment.name)
     item.setFlags(qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsEnabled)
     item.setCheckState(qt.Qt.Checked if ticked else qt.Qt.Unchecked)
-    swatch = qt.QPixmap(_SWATCH_PIXELS, _SWATCH_PIXELS)
-    swatch.fill(qt.QColor(*(round(255 * part) for part in segment.color)))
-    item.setIcon(qt.QIcon(swatch))
-    item.setToolTip(_("Ticked segments are segmented; the others keep what you painted from them."))
+    item.setIcon(swatch(segment.color))
+    item.setToolTip(_("Ticked segments are segmented; the others keep what you painted of them."))
     return item
+
+
+def swatch(color: Sequence[float]) -> Any:
+    """A small square of a colour (red, green, blue, 0 to 1) as an icon."""
+    pixmap = qt.QPixmap(_SWATCH_PIXELS, _SWATCH_PIXELS)
+    pixmap.fill(qt.QColor(*(round(255 * part) for part in color)))
+    return qt.QIcon(pixmap)

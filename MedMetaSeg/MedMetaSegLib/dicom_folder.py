@@ -1,0 +1,125 @@
+"""Which DICOM series lie in a folder, and which of them are images; what in their headers names a patient."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["FoundSeries", "may_be_dicom", "series_in"]
+
+_IDENTIFYING = (
+    "PatientName",
+    "PatientID",
+    "OtherPatientIDs",
+    "PatientBirthDate",
+    "StudyDate",
+    "SeriesDate",
+    "AcquisitionDate",
+    "ContentDate",
+    "InstanceCreationDate",
+    "AccessionNumber",
+    "StudyID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "ReferringPhysicianName",
+    "PerformingPhysicianName",
+    "OperatorsName",
+    "InstitutionName",
+)
+_NEEDED = ("SOPClassUID", "Modality", "SeriesNumber", "ImageType", "Rows", "Columns", "NumberOfFrames")
+_NOT_IMAGES = ("SR", "KO", "PR", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "SEG", "REG", "DOC", "AU", "ECG")
+_SHORTEST = 3
+"""Characters of an identifier that is looked for in names; shorter ones are in everything."""
+
+
+@dataclass(frozen=True)
+class FoundSeries:
+    """A DICOM series in a folder. number: its series number, as text. why_not: why it is no 3D image, "" if
+    it is. identifiers: texts in its headers that say of whom it is.
+    """
+
+    files: tuple[Path, ...]
+    modality: str
+    number: str
+    why_not: str
+    identifiers: tuple[str, ...]
+
+    def neutral(self, name: str) -> str:
+        """A name, or when it holds an identifier one made of the series's checksum instead."""
+        plain = _plain(name)
+        if any(_plain(one) in plain for one in self.identifiers if len(_plain(one)) >= _SHORTEST):
+            uid = "".join(sorted(self.identifiers))
+            return f"series_{hashlib.sha256(uid.encode()).hexdigest()[:10]}"
+        return name
+
+
+def may_be_dicom(path: Path) -> bool:
+    """True for a file with DICOM's signature."""
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def series_in(files: Iterable[Path]) -> list[FoundSeries]:
+    """The series that DICOM files belong to, in the order of their first files."""
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
+    groups: dict[str, list[tuple[Path, Any]]] = {}
+    for path in files:
+        try:
+            header: Any = pydicom.dcmread(
+                path, stop_before_pixels=True, specific_tags=[*_IDENTIFYING, *_NEEDED], force=False
+            )
+        except (InvalidDicomError, OSError, ValueError, KeyError, AttributeError, EOFError):
+            # Named by its own: reading it as an image will say what is wrong with it.
+            header = pydicom.Dataset()
+        uid = _text(header, "SeriesInstanceUID") or str(path)
+        groups.setdefault(uid, []).append((path, header))
+    return [_series(group) for group in groups.values()]
+
+
+def _series(group: list[tuple[Path, Any]]) -> FoundSeries:
+    header = group[0][1]
+    identifiers = {_text(one, name) for _, one in group for name in _IDENTIFYING}
+    parts = {part for text in identifiers for part in re.split(r"[\^\\=]", text)}
+    return FoundSeries(
+        tuple(path for path, _ in group),
+        _text(header, "Modality"),
+        _text(header, "SeriesNumber") or "0",
+        _why_not(group),
+        tuple(sorted(text for text in identifiers | parts if len(text.strip()) >= _SHORTEST)),
+    )
+
+
+def _why_not(group: list[tuple[Path, Any]]) -> str:
+    header = group[0][1]
+    modality = _text(header, "Modality")
+    if not header:
+        return ""
+    if modality in _NOT_IMAGES or not (_text(header, "Rows") and _text(header, "Columns")):
+        return "no image"
+    if "LOCALIZER" in _text(header, "ImageType").upper():
+        return "a localizer"
+    if len(group) == 1 and (_text(header, "NumberOfFrames") or "1") == "1":
+        return "a single slice"
+    return ""
+
+
+def _text(header: Any, name: str) -> str:
+    value = header.get(name, "")
+    if isinstance(value, (list, tuple)) or type(value).__name__ == "MultiValue":
+        return "\\".join(str(one) for one in value)
+    return "" if value is None else str(value).strip()
+
+
+def _plain(text: str) -> str:
+    """Letters and digits alone: DOE^JANE and doe_jane are the same."""
+    return re.sub(r"[\W_]", "", text).casefold()

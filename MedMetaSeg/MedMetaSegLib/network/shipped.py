@@ -1,0 +1,23 @@
+"""Where the shipped weights are, and which they are, without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import WeightsError
+
+MODELS = Path(__file__).resolve().parents[2] / "Resources" / "Models"
+SHIPPED = MODELS / "medmetaseg.safetensors"
+
+
+def shipped_sha256() -> str:
+    """The checksum that the shipped weights give themselves. Raises WeightsError when they cannot be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(SHIPPED, framework="np") as file:
+            return str((file.metadata() or {})["sha256"])
+    except (SafetensorError, OSError, KeyError) as error:
+        raise WeightsError(
+            f"The network's weights {SHIPPED} cannot be read. Reinstall MedMetaSeg."
+        ) from error

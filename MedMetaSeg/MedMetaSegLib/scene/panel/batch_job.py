@@ -1,0 +1,64 @@
+"""A task applied to many files, in the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...worker.client import Finished, ItemState, WorkerClient
+
+REPORT = "report.csv"
+
+
+@dataclass(frozen=True)
+class BatchOrder:
+    """What is asked for. pattern: of file names, "" for all images in `images` and its folders."""
+
+    task: Path
+    images: Path
+    pattern: str
+    out: Path
+    ending: str
+    overwrite: bool
+    device: str
+
+    def request(self) -> dict[str, Any]:
+        """The fields of a batch.BatchRequest, paths as text."""
+        given = str(self.images / "**" / self.pattern) if self.pattern else str(self.images)
+        return {
+            "task": str(self.task),
+            "inputs": [given],
+            "out": str(self.out),
+            "report": str(self.out / REPORT),
+            "format": self.ending.removeprefix("."),
+            "resume": not self.overwrite,
+            "overwrite": self.overwrite,
+        }
+
+
+class BatchJob:
+    """onItem(state): told when an image begins and ends; onDone(report): in the end."""
+
+    def __init__(
+        self,
+        order: BatchOrder,
+        onItem: Callable[[ItemState], None],
+        onDone: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self._order, self._onItem, self._onDone = order, onItem, onDone
+
+    @property
+    def nodes(self) -> Sequence[Any]:
+        return ()
+
+    def send(self, client: WorkerClient) -> None:
+        client.batch(self._order.request(), self._order.device)
+
+    def hear(self, said: Any) -> None:
+        if isinstance(said, ItemState):
+            self._onItem(said)
+
+    def finish(self, finished: Finished, seconds: float) -> None:
+        self._onDone(finished.report)

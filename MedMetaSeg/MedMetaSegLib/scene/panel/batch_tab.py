@@ -1,0 +1,209 @@
+"""The Batch tab: a task applied to a folder of images, image by image, and the results opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import qt
+import slicer
+import slicer.util
+from slicer.i18n import tr as _
+
+from ...errors import InputError
+from .host import Host
+from .parameters import BatchExisting
+from .tasks_tab import TasksTab
+
+if TYPE_CHECKING:
+    from ...worker.client import ItemState
+    from .worker_run import Job
+
+_DONE = ("done", "there already")
+
+
+class BatchTab:
+    """Controls the widgets of the tab. tasks: whose folder holds the tasks to choose from."""
+
+    def __init__(self, host: Host, tasks: TasksTab) -> None:
+        self._host, self.ui, self._tasks = host, host.ui, tasks
+        self._paths: list[Path] = []
+        self._rows: list[ItemState] = []
+        # Where the images and results of the rows are, whatever is chosen by now.
+        self._images, self._out = Path(), Path()
+        table = self.ui.batchTable
+        table.setColumnCount(2)
+        table.setHorizontalHeaderLabels([_("Image"), _("State")])
+        table.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
+        table.connect("itemSelectionChanged()", self.showIdle)
+        for button, slot in (
+            (self.ui.batchInputButton, self.onChooseInput),
+            (self.ui.batchOutputButton, self.onChooseOutput),
+            (self.ui.batchButton, self.onBatch),
+            (self.ui.openResultButton, self.onOpen),
+        ):
+            button.connect("clicked()", slot)
+        for edit in (self.ui.batchInputEdit, self.ui.batchOutputEdit):
+            edit.connect("textChanged(QString)", self._onTextChanged)
+
+    # ------------------------------------------------------------ what the panel tells
+
+    def show(self) -> None:
+        """The user looks at the tab."""
+        before = self._task()
+        self._tasks.showTasks()
+        entries = [one for one in self._tasks.entries() if not one.problem]
+        self._paths = [one.path for one in entries]
+        self.ui.batchTaskCombo.clear()
+        self.ui.batchTaskCombo.addItems([one.name for one in entries])
+        if before in self._paths:
+            self.ui.batchTaskCombo.setCurrentIndex(self._paths.index(before))
+        self.showIdle()
+
+    def forget(self) -> None:
+        """The scene closes: the batch has its own files, what it did stays shown."""
+
+    # ------------------------------------------------------------ buttons
+
+    def onChooseInput(self) -> None:
+        """Ask for the folder with the images."""
+        self._choose(self.ui.batchInputEdit, _("Folder with the images"))
+
+    def onChooseOutput(self) -> None:
+        """Ask for the folder for the results."""
+        self._choose(self.ui.batchOutputEdit, _("Folder for the results"))
+
+    def _choose(self, edit: Any, title: str) -> None:
+        chosen = qt.QFileDialog.getExistingDirectory(None, title, edit.text)
+        if chosen:
+            edit.setText(chosen)
+
+    def onBatch(self) -> None:
+        """Start; the worker says what cannot be right."""
+        self._rows = []
+        self.ui.batchTable.setRowCount(0)
+        self._host.begin(self._job, self._stopped)
+
+    def _job(self) -> Job:
+        from .batch_job import BatchJob, BatchOrder
+
+        parameters, task = self._host.parameters, self._task()
+        if task is None:
+            raise InputError(_("Choose a task."))
+        self._images, self._out = Path(parameters.batchInput), Path(parameters.batchOutput)
+        order = BatchOrder(
+            task,
+            self._images,
+            parameters.batchPattern.strip(),
+            self._out,
+            parameters.batchFormat.value,
+            parameters.batchExisting is BatchExisting.OVERWRITE,
+            parameters.device.value,
+        )
+        return BatchJob(order, self._onItem, self._onDone)
+
+    def _onItem(self, said: ItemState) -> None:
+        names = [one.item for one in self._rows]
+        row = names.index(said.item) if said.item in names else len(names)
+        self._rows[row : row + 1] = [said]
+        self.ui.batchTable.setRowCount(len(self._rows))
+        for column, text in enumerate((said.item, _state(said))):
+            item = qt.QTableWidgetItem(text)
+            item.setToolTip(said.reason or text)
+            self.ui.batchTable.setItem(row, column, item)
+        self._host.showProgress(
+            said.finished / max(1, said.total),
+            _("{finished} of {total} images").format(finished=said.finished, total=said.total),
+        )
+
+    def _onDone(self, report: dict[str, Any]) -> None:
+        total, failed = report["total"], report["failed"]
+        text = _("{done} of {total} images are done in {seconds:.0f}\N{NO-BREAK SPACE}s.").format(
+            done=total - failed, total=total, seconds=report["seconds"]
+        )
+        reports = [_("Report: {path}").format(path=path) for path in report["reports"][:1]]
+        if report["stopped"]:
+            raise InputError(f"{text} {report['stopped']}")
+        self._host.say(result="\n".join([text, *reports]))
+
+    def _stopped(self) -> str:
+        done = sum(one.state in _DONE for one in self._rows)
+        return _("Cancelled: {done} of {total} images are done; run the batch again to go on.").format(
+            done=done, total=max((one.total for one in self._rows), default=0)
+        )
+
+    def onOpen(self) -> None:
+        """Load the chosen result, and its image where it is found."""
+        chosen = self._chosen()
+        if chosen is None:
+            return
+        try:
+            slicer.util.loadSegmentation(str(self._out / chosen.output))
+            images = list(self._images.rglob(chosen.image)) if chosen.image else []
+            if len(images) == 1 and images[0].is_file():
+                slicer.util.loadVolume(str(images[0]))
+        except RuntimeError as error:
+            self._host.say(error=str(error).splitlines()[0])
+
+    # ------------------------------------------------------------ showing
+
+    def _task(self) -> Path | None:
+        index = self.ui.batchTaskCombo.currentIndex
+        return self._paths[index] if 0 <= index < len(self._paths) else None
+
+    def _chosen(self) -> ItemState | None:
+        """The selected image, if it has a result."""
+        row = self.ui.batchTable.currentRow()
+        if not 0 <= row < len(self._rows) or self._rows[row].state not in _DONE:
+            return None
+        return self._rows[row]
+
+    def _onTextChanged(self, text: str) -> None:
+        self.showIdle()
+
+    def showBusy(self, busy: bool) -> None:
+        """Disable what must not change while something runs."""
+        ui = self.ui
+        for widget in (
+            ui.batchTaskCombo,
+            ui.batchInputEdit,
+            ui.batchInputButton,
+            ui.batchPatternEdit,
+            ui.batchOutputEdit,
+            ui.batchOutputButton,
+            ui.batchFormatCombo,
+            ui.batchExistingCombo,
+            ui.batchButton,
+        ):
+            widget.setEnabled(not busy)
+
+    def showIdle(self) -> None:
+        """Enable what can be pressed, and say what to do next."""
+        self.ui.openResultButton.setEnabled(self._chosen() is not None)
+        if self._host.isBusy:
+            return
+        folder, out = self.ui.batchInputEdit.text.strip(), self.ui.batchOutputEdit.text.strip()
+        hint = ""
+        if self._task() is None:
+            hint = _("Learn or import a task in the Tasks tab first.")
+        elif not folder or not out:
+            hint = _("Choose the folder with the images and the folder for the results.")
+        self.ui.batchButton.setEnabled(not hint)
+        self.ui.batchHintLabel.setText(hint)
+        self.ui.batchHintLabel.setVisible(bool(hint))
+
+
+def _state(said: ItemState) -> str:
+    """The state of an image in words."""
+    words = {
+        "waiting": _("waiting"),
+        "reading": _("reading ..."),
+        "segmenting": _("segmenting ..."),
+        "skipped": _("left out: {reason}"),
+        "failed": _("failed: {reason}"),
+        "there already": _("was there"),
+        "done": _("done"),
+    }
+    text = words.get(said.state, said.state).format(reason=said.reason)
+    found = [f"{name} {volume:.1f}\N{NO-BREAK SPACE}ml" for name, volume in said.found]
+    return ": ".join([text, ", ".join(found)]) if found else text

@@ -1,0 +1,43 @@
+"""What a tab needs of the panel around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from .installation import Installation
+    from .worker_run import Job
+
+
+class Host(Protocol):
+    """The panel: its widgets, what the user chose, and the one job that can run at a time."""
+
+    ui: Any
+    installation: Installation
+
+    @property
+    def parameters(self) -> Any:
+        """The wrapped parameter node; None while the panel is not open."""
+
+    @property
+    def isBusy(self) -> bool:
+        """True while a job runs."""
+
+    def begin(self, makeJob: Callable[[], Job], stopped: Callable[[], str]) -> None:
+        """Start a job after seeing that everything is installed; what goes wrong is said in the error line.
+
+        makeJob may raise InputError. stopped: what to say when it was cancelled.
+        """
+
+    def showProgress(self, share: float, what: str) -> None:
+        """Say how far a job is that does so by itself."""
+
+    def say(self, result: str = "", error: str = "") -> None:
+        """Show a result or an error below the tabs."""
+
+    def chooseParameterSet(self, node: Any) -> None:
+        """Show another of the scene's parameter nodes."""
+
+    def showIdle(self) -> None:
+        """Enable what can be pressed, in every tab."""

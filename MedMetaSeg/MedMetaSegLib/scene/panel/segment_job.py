@@ -1,0 +1,83 @@
+"""One press of Segment: nodes read here, segmented in the worker, the result written here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+from ...worker.client import Finished, WorkerClient
+from ..reader import isBent, readSupport, readVolume
+from ..results import ResultSegments
+from ..space import CLOSED_SURFACE
+from ..writer import checkOutput
+
+
+class SegmentJob:
+    """Segments the chosen painted segments of a node.
+
+    outputNode: None for a new segmentation. segmentIds: all that the support holds; soughtIds: those of them
+    to be segmented, the others keep what was painted of them. backgroundIds: what is no structure, for
+    scribbles. onResult(node, report, seconds): told when the result is in the scene.
+    """
+
+    def __init__(
+        self,
+        volumeNode: Any,
+        segmentationNode: Any,
+        outputNode: Any,
+        *,
+        segmentIds: Sequence[str],
+        soughtIds: Sequence[str],
+        backgroundIds: Sequence[str],
+        annotation: str,
+        device: str,
+        memory: str,
+        results: ResultSegments,
+        onResult: Callable[[Any, dict[str, Any], float], None],
+    ) -> None:
+        self._volumeNode, self._segmentationNode, self._outputNode = volumeNode, segmentationNode, outputNode
+        self._segmentIds, self._soughtIds, self._backgroundIds = segmentIds, soughtIds, backgroundIds
+        self._annotation, self._device, self._memory = annotation, device, memory
+        self._results, self._onResult = results, onResult
+        self._bent = False
+
+    @property
+    def nodes(self) -> Sequence[Any]:
+        return self._volumeNode, self._segmentationNode, self._outputNode
+
+    def send(self, client: WorkerClient) -> None:
+        if self._outputNode is not None:
+            checkOutput(self._outputNode)
+        volume = readVolume(self._volumeNode)
+        support = readSupport(
+            self._segmentationNode,
+            self._volumeNode,
+            annotation=self._annotation,  # type: ignore[arg-type]
+            segmentIds=self._segmentIds,
+            backgroundIds=self._backgroundIds,
+        )
+        self._bent = isBent(self._segmentationNode, self._volumeNode)
+        names = [
+            one.structure.name for one in support.structures if one.structure.segment_id in self._soughtIds
+        ]
+        key = volumeKey(self._volumeNode, volume.geometry.affine)
+        client.segment(volume, support, self._device, key, structures=names, memory=self._memory)
+
+    def hear(self, said: Any) -> None:
+        """Nothing more is said."""
+
+    def finish(self, finished: Finished, seconds: float) -> None:
+        withSurface = self._segmentationNode.GetSegmentation().ContainsRepresentation(CLOSED_SURFACE)
+        node = self._results.write(
+            finished.structures, self._volumeNode, self._outputNode, withSurface=withSurface
+        )
+        report = dict(finished.report)
+        if self._bent:
+            note = "The drawn slices were resampled through a transform that is not linear."
+            report["notes"] = [*report.get("notes", []), note]
+        self._onResult(node, report, seconds)
+
+
+def volumeKey(volumeNode: Any, affine: Any) -> Hashable:
+    """The same as long as neither voxels nor place have changed."""
+    return volumeNode.GetID(), volumeNode.GetImageData().GetMTime(), affine.tobytes()

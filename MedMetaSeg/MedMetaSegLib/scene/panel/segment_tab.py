@@ -1,0 +1,333 @@
+"""The Segment tab: from what is painted to whole structures, and into the user's own segmentation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import qt
+import slicer
+import slicer.util
+import vtk
+from slicer.i18n import tr as _
+
+from ...errors import InputError
+from .host import Host
+from .painted_segments import Painting, describePainting, supportIds
+from .parameters import Role
+from .segment_editor import EmbeddedEditor, openSegmentEditor
+from .segment_table import SegmentTable
+
+if TYPE_CHECKING:
+    from ..accept import Acceptance
+    from ..results import ResultSegments
+    from .worker_run import Job
+
+_DESCRIBE_AFTER_MS = 300
+"""Strokes follow each other: the table is filled when the user pauses."""
+
+
+class SegmentTab(slicer.util.VTKObservationMixin):
+    """Controls the widgets of the tab; the panel tells it when parameters come, change and go."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__()
+        self._host, self.ui = host, host.ui
+        self._shown: tuple[Any, Any] = (None, None)
+        self._painting = Painting()
+        self._results: ResultSegments | None = None
+        self._acceptance: Acceptance | None = None
+        self._editor = EmbeddedEditor(self.ui.editorPlace)
+        self.ui.paintHereCheck.setVisible(EmbeddedEditor.isThere())
+        self._table = SegmentTable(self.ui.segmentTable, self._onTicked, self._onRole)
+        self.describeTimer = qt.QTimer()
+        self.describeTimer.setSingleShot(True)
+        self.describeTimer.setInterval(_DESCRIBE_AFTER_MS)
+        self.describeTimer.connect("timeout()", self.describe)
+        self.ui.paintButton.connect("clicked()", self.onPaint)
+        self.ui.paintHereCheck.connect("toggled(bool)", self.onPaintHere)
+        self.ui.segmentButton.connect("clicked()", self.onSegment)
+        self.ui.acceptButton.connect("clicked()", self.onAccept)
+        self.ui.undoButton.connect("clicked()", self.onUndo)
+
+    # ------------------------------------------------------------ what the panel tells
+
+    def connectParameters(self) -> None:
+        """Parameters are there: show them."""
+        parameters = self._host.parameters
+        for name, className in (
+            ("volume", "vtkMRMLScalarVolumeNode"),
+            ("segmentation", "vtkMRMLSegmentationNode"),
+        ):
+            if getattr(parameters, name) is None:
+                setattr(parameters, name, _firstNode(className))
+        self._shown = (parameters.volume, parameters.segmentation)
+        self._observeSegmentation(parameters.segmentation)
+
+    def disconnectParameters(self) -> None:
+        """Parameters go: let go of all nodes, so that those that left the scene are not kept alive."""
+        self.describeTimer.stop()
+        self._observeSegmentation(None)
+        self._shown = (None, None)
+        self.ui.paintHereCheck.setChecked(False)
+
+    def forget(self) -> None:
+        """The scene closes."""
+        self._editor.forget()
+        if self._acceptance is not None:
+            self._acceptance.forget()
+        self._painting = Painting()
+        self._table.show((), ())
+
+    def onParametersModified(self) -> None:
+        """Something was chosen, or chosen nodes left the scene."""
+        parameters = self._host.parameters
+        volume, segmentation = self._shown
+        self._shown = (parameters.volume, parameters.segmentation)
+        if segmentation is not parameters.segmentation:
+            self._observeSegmentation(parameters.segmentation)
+            parameters.untickedSegmentIds = []
+            parameters.backgroundSegmentIds = []
+            parameters.ignoredSegmentIds = []
+            if self._acceptance is not None:
+                self._acceptance.forget()
+            self.ui.paintHereCheck.setChecked(False)
+        if volume is not None and volume is not parameters.volume:
+            # A result of the last volume is no place for one of this.
+            parameters.output = None
+            self._host.say()
+        self.describe()
+
+    def show(self) -> None:
+        """The user looks at the tab: it is always filled."""
+
+    def onNodeRemoved(self) -> None:
+        """Nodes left the scene."""
+        parameters = self._host.parameters
+        if parameters is not None and self._shown != (parameters.volume, parameters.segmentation):
+            self.onParametersModified()
+
+    # ------------------------------------------------------------ what is painted
+
+    def _observeSegmentation(self, node: Any) -> None:
+        self.removeObservers(self._onSegmentationModified)
+        if node is not None:
+            segmentation = node.GetSegmentation()
+            for event in (
+                segmentation.SegmentAdded,
+                segmentation.SegmentRemoved,
+                segmentation.SegmentModified,
+                segmentation.SourceRepresentationModified,
+            ):
+                self.addObserver(segmentation, event, self._onSegmentationModified)
+
+    def _onSegmentationModified(self, caller: vtk.vtkObject, event: str) -> None:
+        if not self._host.isBusy:
+            self.describeTimer.start()
+
+    def describe(self) -> None:
+        """Fill the table with what is painted now."""
+        self.describeTimer.stop()
+        parameters = self._host.parameters
+        if parameters is None:
+            return
+        if parameters.volume is None or parameters.segmentation is None:
+            self._painting = Painting()
+        else:
+            self._painting = describePainting(
+                parameters.segmentation, parameters.volume, parameters.annotation.value, self._roles()
+            )
+        self._table.show(self._painting.segments, parameters.untickedSegmentIds)
+        self._host.showIdle()
+
+    def _roles(self) -> dict[str, Role]:
+        parameters = self._host.parameters
+        roles = dict.fromkeys(parameters.backgroundSegmentIds, Role.BACKGROUND)
+        return roles | dict.fromkeys(parameters.ignoredSegmentIds, Role.IGNORE)
+
+    def _onTicked(self) -> None:
+        self._host.parameters.untickedSegmentIds = self._table.untickedIds()
+
+    def _onRole(self, segmentId: str, role: Role) -> None:
+        parameters = self._host.parameters
+        ignored = [one for one in parameters.ignoredSegmentIds if one != segmentId]
+        background = [one for one in parameters.backgroundSegmentIds if one != segmentId]
+        parameters.ignoredSegmentIds = ignored + ([segmentId] if role is Role.IGNORE else [])
+        # One segment says what is not: the last one chosen.
+        parameters.backgroundSegmentIds = [segmentId] if role is Role.BACKGROUND else background
+
+    def _soughtIds(self) -> list[str]:
+        """Ticked segments that can be segmented."""
+        unticked = self._host.parameters.untickedSegmentIds
+        return [
+            one.segmentId for one in self._painting.segments if one.usable and one.segmentId not in unticked
+        ]
+
+    # ------------------------------------------------------------ buttons
+
+    def onPaint(self) -> None:
+        """Open the Segment Editor with the volume to paint on; makes a segmentation if none is chosen."""
+        self._readyToPaint()
+        openSegmentEditor(self._host.parameters.segmentation, self._host.parameters.volume)
+
+    def onPaintHere(self, checked: bool) -> None:
+        """Show the Segment Editor in the panel, or hide it."""
+        if not checked:
+            self._editor.hide()
+            return
+        self._readyToPaint()
+        self._editor.show(self._host.parameters.segmentation, self._host.parameters.volume)
+
+    def _readyToPaint(self) -> None:
+        parameters = self._host.parameters
+        volume, segmentation = parameters.volume, parameters.segmentation
+        if segmentation is None:
+            name = slicer.mrmlScene.GenerateUniqueName(_("{volume} painted").format(volume=volume.GetName()))
+            segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+            segmentation.CreateDefaultDisplayNodes()
+            parameters.segmentation = segmentation
+        if segmentation.GetSegmentation().GetNumberOfSegments() == 0:
+            segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+
+    def onSegment(self) -> None:
+        """Start; says in the error line why not."""
+        if self.describeTimer.isActive():
+            self.describe()
+        if self._host.parameters is None or self._advice() or self._host.isBusy:
+            return
+        self._host.begin(self._job, lambda: _("Cancelled: nothing was changed."))
+
+    def _job(self) -> Job:
+        from ..results import ResultSegments
+        from .segment_job import SegmentJob
+
+        parameters, roles = self._host.parameters, self._roles()
+        if self._results is None:
+            self._results = ResultSegments()
+        scribbles = parameters.annotation.value == "scribbles"
+        there = [one.segmentId for one in self._painting.segments if one.usable or scribbles]
+        return SegmentJob(
+            parameters.volume,
+            parameters.segmentation,
+            parameters.output,
+            segmentIds=supportIds(there, parameters.annotation.value, roles),
+            soughtIds=self._soughtIds(),
+            backgroundIds=parameters.backgroundSegmentIds,
+            annotation=parameters.annotation.value,
+            device=parameters.device.value,
+            memory=parameters.memory.value,
+            results=self._results,
+            onResult=self._onResult,
+        )
+
+    def _onResult(self, node: Any, report: dict[str, Any], seconds: float) -> None:
+        if self._host.parameters is not None:
+            self._host.parameters.output = node
+        self._host.say(result=summary(report, seconds))
+
+    def onAccept(self) -> None:
+        """Copy the ticked results over what was painted, as one step to undo."""
+        from ..accept import Acceptance, resultsFor
+
+        if self._acceptance is None:
+            self._acceptance = Acceptance(self._editor.editorOf)
+        parameters = self._host.parameters
+        pairs = resultsFor(parameters.output, self._soughtIds())
+        try:
+            self._acceptance.accept(parameters.output, parameters.segmentation, parameters.volume, pairs)
+        except InputError as error:
+            self._host.say(error=str(error))
+        else:
+            self._host.say(result=_("Accepted: {count} segments are yours now.").format(count=len(pairs)))
+        self.describe()
+
+    def onUndo(self) -> None:
+        """Take the last Accept back."""
+        if self._acceptance is not None:
+            self._acceptance.undo()
+        self._host.say(result=_("Undone: your segments are as you painted them."))
+        self.describe()
+
+    # ------------------------------------------------------------ showing
+
+    def showBusy(self, busy: bool) -> None:
+        """Disable what must not change while something runs."""
+        ui = self.ui
+        for widget in (
+            ui.volumeSelector,
+            ui.segmentationSelector,
+            ui.paintButton,
+            ui.paintHereCheck,
+            ui.segmentTable,
+            ui.annotationCombo,
+            ui.outputSelector,
+            ui.segmentButton,
+            ui.acceptButton,
+            ui.undoButton,
+        ):
+            widget.setEnabled(not busy)
+        if busy:
+            ui.hintLabel.setVisible(False)
+
+    def showIdle(self) -> None:
+        """Enable what can be pressed, and say what to do next."""
+        parameters, advice = self._host.parameters, self._advice()
+        there = parameters is not None and parameters.volume is not None
+        self.ui.segmentButton.setEnabled(not advice)
+        self.ui.paintButton.setEnabled(there)
+        self.ui.paintHereCheck.setEnabled(there)
+        has_result = there and self._hasResult()
+        self.ui.segmentButton.setText(_("Update") if has_result else _("Segment"))
+        self.ui.acceptButton.setEnabled(has_result)
+        self.ui.undoButton.setEnabled(self._acceptance is not None and self._acceptance.canUndo)
+        missing = self._host.installation.missing() if not advice else []
+        if missing:
+            advice = _("The first press asks to install {packages}.").format(packages=", ".join(missing))
+        self.ui.hintLabel.setText(advice)
+        self.ui.hintLabel.setVisible(bool(advice))
+
+    def _hasResult(self) -> bool:
+        """True when the output holds a result of a segment that is painted here."""
+        output = self._host.parameters.output
+        if output is None or not self._painting.segments:
+            return False
+        from ..accept import resultsFor
+
+        return bool(resultsFor(output, [one.segmentId for one in self._painting.segments]))
+
+    def _advice(self) -> str:
+        """What to do before Segment can be pressed; "" when it can."""
+        parameters = self._host.parameters
+        if parameters is None or parameters.volume is None:
+            return _("Load a CT or MR volume and choose it above.")
+        if parameters.segmentation is None:
+            return _("Press Paint and paint each structure on a few slices.")
+        if self._painting.problem:
+            return self._painting.problem
+        if not self._soughtIds():
+            return _("Tick a segment that is painted.")
+        return ""
+
+
+def _firstNode(className: str) -> Any:
+    """The first node of exactly this class: a label map is a scalar volume too, and nothing to segment."""
+    scene = slicer.mrmlScene
+    everyNode = (
+        scene.GetNthNodeByClass(n, className) for n in range(scene.GetNumberOfNodesByClass(className))
+    )
+    return next((node for node in everyNode if node.GetClassName() == className), None)
+
+
+def summary(report: dict[str, Any], seconds: float) -> str:
+    """Structures with their volume, the time it took, and what the user should know."""
+    structures = ", ".join(
+        _("{name} {volume:.1f}\N{NO-BREAK SPACE}ml").format(name=one["name"], volume=one["millilitres"])
+        for one in report["structures"]
+    )
+    lines = [
+        _("{structures} in {seconds:.1f}\N{NO-BREAK SPACE}s").format(structures=structures, seconds=seconds)
+    ]
+    lines += [
+        _("{name} was left out: {reason}.").format(name=one["name"], reason=one["reason"])
+        for one in report.get("skipped", [])
+    ]
+    return "\n".join([*lines, *report.get("notes", [])])

@@ -1,0 +1,126 @@
+"""Learning a task from nodes of the scene, and applying one to volumes, in the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from slicer.i18n import tr as _
+
+from ...errors import InputError
+from ...support import Support
+from ...task_folder import TaskFolder
+from ...worker.client import Finished, WorkerClient
+from ..reader import readSupport, readVolume
+from ..writer import writeSegments
+from .segment_job import volumeKey
+
+_FILLED = 0.6
+"""Share of the slices of a finished structure that hold some of it, at least."""
+
+
+class LearnJob:
+    """Learns from (volume, segmentation) pairs and puts the task into the folder.
+
+    confirm: asked, with a question, whether segmentations that look like a few painted slices are finished.
+    onLearned(path, seconds): told when the file is there.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[tuple[Any, Any]],
+        name: str,
+        folder: TaskFolder,
+        *,
+        annotation: str,
+        device: str,
+        memory: str,
+        confirm: Callable[[str], bool],
+        onLearned: Callable[[Path, float], None],
+    ) -> None:
+        self._pairs, self._name, self._folder = pairs, name, folder
+        self._annotation, self._device, self._memory = annotation, device, memory
+        self._confirm, self._onLearned = confirm, onLearned
+
+    @property
+    def nodes(self) -> Sequence[Any]:
+        return [node for pair in self._pairs for node in pair]
+
+    def send(self, client: WorkerClient) -> None:
+        self._folder.place_for(self._name)
+        annotation: Any = self._annotation
+        read = [
+            (readVolume(volume), readSupport(segmentation, volume, annotation=annotation))
+            for volume, segmentation in self._pairs
+        ]
+        if annotation == "complete":
+            self._check_finished([support for _volume, support in read])
+        client.learn(read, self._device, self._memory)
+
+    def _check_finished(self, supports: Sequence[Support]) -> None:
+        """Ask when a segmentation that is to be taken for finished looks like a few painted slices."""
+        names = [
+            one.structure.name for support in supports for one in support.structures if _has_gaps(one.mask)
+        ]
+        question = _("Only some slices of {names} seem to be painted. Learn as if that were all of it?")
+        if names and not self._confirm(question.format(names=", ".join(names))):
+            raise InputError(_("Nothing was learned: choose painted slices under Learn from."))
+
+    def hear(self, said: Any) -> None:
+        """Nothing more is said."""
+
+    def finish(self, finished: Finished, seconds: float) -> None:
+        self._onLearned(self._folder.add(self._name, finished.task), seconds)
+
+
+def _has_gaps(mask: np.ndarray) -> bool:
+    """True when along some axis many slices of a mask (k, j, i), between the first and last, are empty."""
+    for axis in range(3):
+        filled = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+        if filled.size and filled.size < _FILLED * (filled[-1] - filled[0] + 1):
+            return True
+    return False
+
+
+class ApplyJob:
+    """Applies a task to volumes, one after the other; each result is a new segmentation beside its volume.
+
+    onApplied(volume node, segmentation node or None, report): told for each; None when nothing was found.
+    """
+
+    def __init__(
+        self,
+        task: Path,
+        volumeNodes: Sequence[Any],
+        *,
+        device: str,
+        memory: str,
+        onApplied: Callable[[Any, Any, dict[str, Any]], None],
+    ) -> None:
+        self._task, self._volumeNodes = task, list(volumeNodes)
+        self._device, self._memory, self._onApplied = device, memory, onApplied
+
+    @property
+    def nodes(self) -> Sequence[Any]:
+        return self._volumeNodes
+
+    def send(self, client: WorkerClient) -> None:
+        volume = readVolume(self._volumeNodes[0])
+        key = volumeKey(self._volumeNodes[0], volume.geometry.affine)
+        client.apply(self._task, volume, self._device, key, self._memory)
+
+    def hear(self, said: Any) -> None:
+        """Nothing more is said."""
+
+    def finish(self, finished: Finished, seconds: float) -> ApplyJob | None:
+        first, *others = self._volumeNodes
+        found = [one for one in finished.structures if one.mask.any()]
+        node = writeSegments(found, first) if found else None
+        self._onApplied(first, node, finished.report)
+        if not others:
+            return None
+        return ApplyJob(
+            self._task, others, device=self._device, memory=self._memory, onApplied=self._onApplied
+        )

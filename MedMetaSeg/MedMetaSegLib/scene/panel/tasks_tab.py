@@ -1,0 +1,266 @@
+"""The Tasks tab: learn tasks from the scene, keep them in a folder, apply them to volumes of the scene."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import qt
+import slicer
+import slicer.util
+from slicer.i18n import tr as _
+
+from ...errors import InputError
+from .host import Host
+from .pair_table import PairTable
+from .task_table import TaskTable
+
+if TYPE_CHECKING:
+    from ...task_folder import TaskEntry, TaskFolder
+    from .worker_run import Job
+
+_FOLDER_KEY = "MedMetaSeg/TaskFolder"
+_SCENE_SETTLES_MS = 200
+_FILTER = "MedMetaSeg (*.medmetaseg)"
+
+
+class TasksTab:
+    """Controls the widgets of the tab. The folder is the user's, not the scene's: it is in the settings."""
+
+    def __init__(self, host: Host) -> None:
+        self._host, self.ui = host, host.ui
+        self._folder: TaskFolder | None = None
+        self._entries: list[TaskEntry] = []
+        self._applied: list[str] = []
+        self._tasks = TaskTable(self.ui.taskTable, self._onRenamed, self.showIdle)
+        self._pairs = PairTable(self.ui.pairTable, self.showIdle)
+        self._sceneTimer = qt.QTimer()
+        self._sceneTimer.setSingleShot(True)
+        self._sceneTimer.setInterval(_SCENE_SETTLES_MS)
+        self._sceneTimer.connect("timeout()", self._showPairs)
+        for button, slot in (
+            (self.ui.taskFolderButton, self.onChooseFolder),
+            (self.ui.renameTaskButton, self._tasks.edit),
+            (self.ui.deleteTaskButton, self.onDelete),
+            (self.ui.exportTaskButton, self.onExport),
+            (self.ui.importTaskButton, self.onImport),
+            (self.ui.learnButton, self.onLearn),
+            (self.ui.applyButton, self.onApply),
+        ):
+            button.connect("clicked()", slot)
+        self.ui.taskNameEdit.connect("textChanged(QString)", self._onNameChanged)
+
+    # ------------------------------------------------------------ what the panel tells
+
+    def show(self) -> None:
+        """The user looks at the tab."""
+        self.showTasks()
+        self._showPairs()
+
+    def forget(self) -> None:
+        """The scene closes."""
+        self._sceneTimer.stop()
+        self._pairs.forget()
+
+    def onSceneChanged(self) -> None:
+        """Nodes came or went."""
+        if self._host.parameters is not None and self.ui.tabs.currentWidget() == self.ui.tasksTab:
+            self._sceneTimer.start()
+
+    # ------------------------------------------------------------ the folder
+
+    @property
+    def folder(self) -> TaskFolder:
+        """The folder of tasks: the one the user chose, or one beside the user's documents."""
+        from ...task_folder import TaskFolder
+
+        if self._folder is None:
+            chosen = qt.QSettings().value(_FOLDER_KEY)
+            self._folder = TaskFolder(
+                Path(chosen) if chosen else Path.home() / "Documents" / "MedMetaSeg tasks"
+            )
+        return self._folder
+
+    def entries(self) -> list[TaskEntry]:
+        """The tasks in the folder, as last shown."""
+        return self._entries
+
+    def showTasks(self, chosen: Path | None = None) -> None:
+        """Read the folder and fill the table; what cannot be read is said."""
+        before = self._tasks.chosen()
+        self.ui.taskFolderEdit.setText(str(self.folder.path))
+        try:
+            self._entries = [] if self._host.installation.missing() else self.folder.entries()
+        except InputError as error:
+            self._entries = []
+            self._host.say(error=str(error))
+        self._tasks.show(self._entries, chosen or (before.path if before is not None else None))
+        self.showIdle()
+
+    def onChooseFolder(self) -> None:
+        """Ask for the folder of tasks."""
+        start = str(self.folder.path if self.folder.path.is_dir() else Path.home())
+        chosen = qt.QFileDialog.getExistingDirectory(None, _("Folder of tasks"), start)
+        if chosen:
+            qt.QSettings().setValue(_FOLDER_KEY, chosen)
+            self._folder = None
+            self.showTasks()
+
+    def _onRenamed(self, path: Path, name: str) -> None:
+        self._do(lambda: self.folder.rename(path, name), _("Renamed: {name}."))
+
+    def onDelete(self) -> None:
+        """Move the chosen task to the trash, after asking."""
+        entry = self._tasks.chosen()
+        if entry is None:
+            return
+        question = _("Move the task '{name}' to the folder named trash beside your tasks?")
+        if slicer.util.confirmOkCancelDisplay(question.format(name=entry.name)):
+            self._do(lambda: self.folder.discard(entry.path), _("Moved to the trash: {path}"))
+
+    def onExport(self) -> None:
+        """Copy the chosen task to where the user says."""
+        entry = self._tasks.chosen()
+        if entry is None:
+            return
+        target = qt.QFileDialog.getSaveFileName(None, _("Export task"), entry.path.name, _FILTER)
+        if target:
+            self._do(lambda: self.folder.copy_out(entry.path, Path(target)), _("Exported: {path}"))
+
+    def onImport(self) -> None:
+        """Copy task files into the folder."""
+        for source in qt.QFileDialog.getOpenFileNames(None, _("Import tasks"), "", _FILTER):
+            self._do(partial(self.folder.take_in, Path(source)), _("Imported: {name}."))
+
+    def _do(self, work: Callable[[], Path], done: str) -> None:
+        """Change something in the folder and say how it went."""
+        try:
+            path = work()
+        except InputError as error:
+            self._host.say(error=str(error))
+            self.showTasks()
+        else:
+            self._host.say(result=done.format(name=path.name.partition(".medmetaseg")[0], path=path))
+            self.showTasks(path)
+
+    # ------------------------------------------------------------ learn and apply
+
+    def onLearn(self) -> None:
+        """Learn from the chosen pairs."""
+        self._host.begin(self._learnJob, lambda: _("Cancelled: nothing was learned."))
+
+    def _learnJob(self) -> Job:
+        from .task_jobs import LearnJob
+
+        parameters = self._host.parameters
+        return LearnJob(
+            self._pairs.pairs(),
+            self.ui.taskNameEdit.text.strip(),
+            self.folder,
+            annotation=parameters.learnAnnotation.value,
+            device=parameters.device.value,
+            memory=parameters.memory.value,
+            confirm=slicer.util.confirmOkCancelDisplay,
+            onLearned=self._onLearned,
+        )
+
+    def _onLearned(self, path: Path, seconds: float) -> None:
+        text = _("Learned in {seconds:.1f}\N{NO-BREAK SPACE}s: {path}").format(seconds=seconds, path=path)
+        self._host.say(result=text)
+        self.ui.taskNameEdit.setText("")
+        self.showTasks(path)
+
+    def onApply(self) -> None:
+        """Apply the chosen task to the ticked volumes, one after the other."""
+        self._applied = []
+        self._host.begin(self._applyJob, self._applyStopped)
+
+    def _applyJob(self) -> Job:
+        from .task_jobs import ApplyJob
+
+        entry, parameters = self._tasks.chosen(), self._host.parameters
+        if entry is None:
+            raise InputError(_("Choose a task."))
+        return ApplyJob(
+            entry.path,
+            self._pairs.ticked(),
+            device=parameters.device.value,
+            memory=parameters.memory.value,
+            onApplied=self._onApplied,
+        )
+
+    def _applyStopped(self) -> str:
+        if not self._applied:
+            return _("Cancelled: nothing was changed.")
+        return "\n".join([_("Cancelled; these volumes were done:"), *self._applied])
+
+    def _onApplied(self, volumeNode: Any, node: Any, report: dict[str, Any]) -> None:
+        found = [one for one in report["structures"] if one["found"]]
+        texts = [
+            _("{name} {volume:.1f}\N{NO-BREAK SPACE}ml").format(name=one["name"], volume=one["millilitres"])
+            for one in found
+        ]
+        texts += [
+            _("{name} not found ({reason})").format(name=one["name"], reason=one["reason"])
+            for one in report["structures"]
+            if not one["found"]
+        ]
+        self._applied.append(f"{volumeNode.GetName()}: {', '.join(texts)}")
+        self._host.say(result="\n".join(self._applied))
+
+    # ------------------------------------------------------------ showing
+
+    def _onNameChanged(self, text: str) -> None:
+        self.showIdle()
+
+    def _showPairs(self) -> None:
+        parameters = self._host.parameters
+        if parameters is not None and not self._host.isBusy:
+            self._pairs.show(parameters.volume)
+            self.showIdle()
+
+    def showBusy(self, busy: bool) -> None:
+        """Disable what must not change while something runs."""
+        ui = self.ui
+        for widget in (
+            ui.taskFolderButton,
+            ui.taskTable,
+            ui.pairTable,
+            ui.taskNameEdit,
+            ui.learnAnnotationCombo,
+            ui.renameTaskButton,
+            ui.deleteTaskButton,
+            ui.exportTaskButton,
+            ui.importTaskButton,
+            ui.learnButton,
+            ui.applyButton,
+        ):
+            widget.setEnabled(not busy)
+
+    def showIdle(self) -> None:
+        """Enable what can be pressed, and say what to do next."""
+        if self._host.isBusy:
+            return
+        entry = self._tasks.chosen()
+        usable = entry is not None and not entry.problem
+        pairs, ticked, name = self._pairs.pairs(), self._pairs.ticked(), self.ui.taskNameEdit.text.strip()
+        for widget in (self.ui.renameTaskButton, self.ui.deleteTaskButton):
+            widget.setEnabled(entry is not None)
+        self.ui.exportTaskButton.setEnabled(usable)
+        missing = self._host.installation.missing()
+        self.ui.importTaskButton.setEnabled(not missing)
+        self.ui.learnButton.setEnabled(bool(pairs and name))
+        self.ui.applyButton.setEnabled(bool(usable and ticked))
+        hint = ""
+        if missing:
+            hint = _("Tasks are shown after {packages} is installed: see Settings.").format(
+                packages=", ".join(missing)
+            )
+        elif not pairs and not self._entries:
+            hint = _("To learn a task, choose the segmentation of a volume in the table above.")
+        elif pairs and not name:
+            hint = _("Give the new task a name.")
+        self.ui.tasksHintLabel.setText(hint)
+        self.ui.tasksHintLabel.setVisible(bool(hint))

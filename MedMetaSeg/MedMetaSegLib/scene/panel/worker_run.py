@@ -1,0 +1,169 @@
+"""One job at a time in the worker, for every tab: sent here, heard from a timer, its end told here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import qt
+from slicer.i18n import tr as _
+
+from ...errors import InputError
+from ...worker.client import DeviceFound, Failed, Finished, Progress, Stopped, WorkerClient
+
+_POLL_MS = 50
+
+
+class Job(Protocol):
+    """What is to be done. `nodes`: when one of them leaves the scene, the job is stopped."""
+
+    @property
+    def nodes(self) -> Sequence[Any]: ...
+
+    def send(self, client: WorkerClient) -> None:
+        """Read what is needed and send it. InputError, or OSError when the disk is full: nothing runs."""
+
+    def hear(self, said: Any) -> None:
+        """What the worker says of this kind of job alone."""
+
+    def finish(self, finished: Finished, seconds: float) -> Job | None:
+        """Put the answer in place; the next job of a series, or None. Raises InputError, RuntimeError."""
+
+
+class RunListener(Protocol):
+    """Who is told how a job goes, on the main thread. Of the last three exactly one is called for a run."""
+
+    def onTick(self, share: float, what: str, seconds: float) -> None: ...
+    def onFinished(self) -> None: ...
+    def onStopped(self) -> None: ...
+    def onFailed(self, sentence: str) -> None: ...
+
+
+@dataclass
+class _Running:
+    """A job that was sent."""
+
+    job: Job
+    begun: float
+    share: float = 0.0
+    what: str = ""
+
+
+class WorkerRun:
+    """Runs one job at a time; the worker lives on between them, with network and features.
+
+        run = WorkerRun(WorkerClient(), onDevice)
+        run.begin(SegmentJob(...), listener)
+
+    All nodes are touched on the main thread, from a timer. keepsWorker: False gives its memory back after
+    every run. onDevice(device, why) is called when the network was loaded.
+    """
+
+    def __init__(self, client: WorkerClient, onDevice: Callable[[str, str], None]) -> None:
+        self.keepsWorker = True
+        self._client, self._onDevice = client, onDevice
+        self._running: _Running | None = None
+        self._listener: RunListener | None = None
+        # Volumes whose voxels the worker may hold.
+        self._held: list[Any] = []
+        self._timer = qt.QTimer()
+        self._timer.setInterval(_POLL_MS)
+        self._timer.connect("timeout()", self._onTimeout)
+
+    @property
+    def isBusy(self) -> bool:
+        """True from `begin` until the listener was told how it ended."""
+        return self._running is not None
+
+    @property
+    def workerPid(self) -> int | None:
+        """Process id of the worker, if it runs and has said it."""
+        return self._client.pid
+
+    def begin(self, job: Job, listener: RunListener) -> None:
+        """Start a job; the listener is told the rest. Raises InputError when it cannot be started."""
+        self._send(job)
+        self._listener = listener
+        self._timer.start()
+
+    def setProgress(self, share: float, what: str) -> None:
+        """What the next tick tells, for a job that says by itself how far it is."""
+        if self._running is not None:
+            self._running.share, self._running.what = share, what
+
+    def cancel(self) -> None:
+        """Ask it to stop; `onStopped` comes within two seconds."""
+        self._client.cancel()
+
+    def onNodeRemoved(self) -> None:
+        """To be called when nodes left the scene: stops when one of them was needed, forgets volumes."""
+        needed = () if self._running is None else self._running.job.nodes
+        if any(node is not None and node.GetScene() is None for node in (*needed, *self._held)):
+            self.close()
+
+    def close(self) -> None:
+        """End the worker and what it is doing, and remove its files; `onStopped` is called if it was busy."""
+        wasBusy = self.isBusy
+        self._timer.stop()
+        self._client.close()
+        self._running, self._held = None, []
+        if wasBusy and self._listener is not None:
+            self._listener.onStopped()
+
+    def _send(self, job: Job) -> None:
+        try:
+            job.send(self._client)
+        except OSError as error:
+            raise InputError(
+                _(
+                    "It could not be started ({reason}): see whether the disk is full, then press the button "
+                    "again."
+                ).format(reason=error.strerror)
+            ) from error
+        self._held = [node for node in job.nodes if node is not None and node.IsA("vtkMRMLVolumeNode")]
+        self._running = _Running(job, time.monotonic())
+
+    def _onTimeout(self) -> None:
+        running, listener = self._running, self._listener
+        if running is None or listener is None:
+            return
+        seconds = time.monotonic() - running.begun
+        for said in self._client.poll():
+            if isinstance(said, DeviceFound):
+                self._onDevice(said.device, said.why)
+            elif isinstance(said, Progress):
+                running.share, running.what = said.share, said.what
+            elif isinstance(said, (Finished, Stopped, Failed)):
+                self._timer.stop()
+                self._running = None
+                self._end(running.job, listener, said, seconds)
+                return
+            else:
+                running.job.hear(said)
+        listener.onTick(running.share, running.what, seconds)
+
+    def _end(
+        self, job: Job, listener: RunListener, said: Finished | Stopped | Failed, seconds: float
+    ) -> None:
+        following = None
+        if isinstance(said, Finished):
+            try:
+                following = job.finish(said, seconds)
+                if following is not None:
+                    self._send(following)
+                    self._timer.start()
+                    return
+            except (InputError, RuntimeError) as error:
+                # The scene is as it was before this answer; what the user needs is the reason.
+                said = Failed(str(error))
+        if not self.keepsWorker:
+            self._client.close()
+            self._held = []
+        if isinstance(said, Stopped):
+            listener.onStopped()
+        elif isinstance(said, Failed):
+            listener.onFailed(said.message)
+        else:
+            listener.onFinished()

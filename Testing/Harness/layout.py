@@ -1,0 +1,34 @@
+"""Whether everything in a window can be read: nothing is cut off at the width it has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PySide6 import QtCore, QtWidgets
+
+_TEXTS = (QtWidgets.QLabel, QtWidgets.QPushButton, QtWidgets.QCheckBox, QtWidgets.QTabBar)
+
+
+def clipped(window: Any) -> list[str]:
+    """Names of the visible widgets that are too small for their text, or that reach out of the window.
+
+    A table counts whose columns are wider than it.
+    """
+    found = []
+    for widget in window.findChildren(QtWidgets.QWidget):
+        if not widget.isVisible() or not widget.objectName:
+            continue
+        corner = widget.mapTo(window, QtCore.QPoint(0, 0))
+        outside = corner.x() < 0 or corner.x() + widget.width > window.width
+        if isinstance(widget, QtWidgets.QTableWidget):
+            outside = outside or widget.horizontalHeader().length() > widget.viewport().width
+        if outside or (isinstance(widget, _TEXTS) and _tooSmall(widget)):
+            found.append(widget.objectName)
+    return found
+
+
+def _tooSmall(widget: Any) -> bool:
+    if isinstance(widget, QtWidgets.QLabel) and widget.wordWrap:
+        return widget.heightForWidth(widget.width) > widget.height
+    needed = widget.minimumSizeHint()
+    return needed.width() > widget.width or needed.height() > widget.height
