@@ -7,7 +7,7 @@ MINUTES ?= 40
 DATA ?= ../shared/data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint benchmark train screenshots clean
+.PHONY: help setup demo test lint benchmark throughput train screenshots clean
 
 help:
 	@printf '%s\n' \
@@ -16,7 +16,8 @@ help:
 	  'make test       run every test (ARGS="-k phantom" for some)' \
 	  'make lint       ruff and mypy' \
 	  'make benchmark  accuracy and time against the baselines (DATA=../shared/data)' \
-	  'make train      meta-train the network anew (MINUTES=40, ARGS="--help")' \
+	  'make throughput  images per minute of a batch (TASK=organs.medmetaseg IMAGES="patients/*.nii.gz")' \
+  'make train      meta-train the network anew (MINUTES=40, ARGS="--help")' \
 	  'make screenshots  pictures of the panel on the test harness, into docs/pictures' \
   'make clean      remove what the other targets wrote; the environment in .venv stays' \
 	  'make setup      the environment alone'
@@ -37,6 +38,11 @@ lint: setup
 
 benchmark: setup
 	@$(VENV)/medmetaseg benchmark --data $(DATA) --out docs $(ARGS)
+
+# Your own: make throughput TASK=organs.medmetaseg IMAGES="patients/*.nii.gz"
+throughput: setup
+	@$(VENV)/python -m MedMetaSegLib.evaluation.throughput $(TASK) $(IMAGES) --out docs \
+	  --workers 1 --workers 2 --one-by-one 5 $(ARGS)
 
 train: setup
 	@$(VENV)/medmetaseg train --minutes $(MINUTES) $(ARGS)
