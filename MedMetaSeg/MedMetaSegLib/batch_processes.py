@@ -69,10 +69,15 @@ class ProcessCrew:
                     return
                 alone = bool(suspects)
                 while (suspects or waiting) and len(running) < (1 if alone else self._workers):
-                    item = (suspects or waiting).popleft()
-                    running[self._submitted(item)] = item
-                    yield item, SEGMENTING
-                finished, _ = wait(running, POLL_S, FIRST_COMPLETED)
+                    queue = suspects or waiting
+                    try:
+                        running[self._submitted(queue[0])] = queue[0]
+                    except BrokenProcessPool:
+                        # It broke this moment: those it was working on tell below, and a new one is made.
+                        self._pool = None
+                        break
+                    yield queue.popleft(), SEGMENTING
+                finished = wait(running, POLL_S, FIRST_COMPLETED).done if running else set()
                 for future in finished:
                     item = running.pop(future, None)
                     if item is None:
