@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -186,6 +187,8 @@ def test_a_dicom_run_says_nothing_of_whom_it_is(
     assert len([path for path in artefacts if path.name.endswith(".seg.nrrd")]) == 3
     told = b"\n".join(artefacts.values()) + (shown.out + shown.err).encode()
     told += b"\n".join(str(path.relative_to(tmp_path)).encode() for path in artefacts)
+    # Pictures hold every short text by chance.
+    told = re.sub(rb"[A-Za-z0-9+/=]{100,}", b"", told)
     texts = [*IDENTIFIERS.values(), "Doe", "Jane", "WELBY", str(tmp_path / "Doe_Jane")]
     assert [text for text in texts if text.lower().encode() in told.lower()] == []
 

@@ -46,9 +46,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, *arguments: str) -> int:
-    return cli.run(
-        ["task", *(str(folder / one) if one.endswith(".medmetaseg") else one for one in arguments)]
-    )
+    given = [str(folder / one) if one.endswith(".medmetaseg") else one for one in arguments]
+    return cli.run(["task", *given, *([] if given[0] == "verify" else ["-o", str(folder / OUT)])])
 
 
 def test_merging_keeps_the_first_task_and_adds_the_supports_of_the_others(
