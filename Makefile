@@ -7,7 +7,7 @@ MINUTES ?=
 DATA ?= ../shared/data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint benchmark train learn2learn screenshots pictures clean
+.PHONY: help setup demo test lint benchmark throughput train learn2learn adaptation screenshots pictures clean
 
 help:
 	@printf '%s\n' \
@@ -16,8 +16,10 @@ help:
 	  'make test       run every test (ARGS="-k phantom" for some)' \
 	  'make lint       ruff and mypy' \
 	  'make benchmark  accuracy and time against the baselines (DATA=../shared/data)' \
+	  'make throughput  images per minute of a batch (TASK=organs.medmetaseg IMAGES="patients/*.nii.gz")' \
 	  'make train      meta-train the network anew (MINUTES=40, ARGS="--config configs/medmetaseg.toml")' \
 	  'make learn2learn  build learn2learn 0.2.0 into .venv, for meta-learning of inner loops' \
+	'make adaptation  learn where the inner loop starts and how large its steps are (MINUTES=20)' \
 	  'make screenshots  pictures of the panel on the test harness, into docs/pictures' \
 	  'make pictures   pictures of the network and of training episodes, into docs/pictures' \
 	  'make clean      remove what the other targets wrote; the environment in .venv stays' \
@@ -40,11 +42,19 @@ lint: setup
 benchmark: setup
 	@$(VENV)/medmetaseg benchmark --data $(DATA) --out docs $(ARGS)
 
+# Your own: make throughput TASK=organs.medmetaseg IMAGES="patients/*.nii.gz"
+throughput: setup
+	@$(VENV)/python -m MedMetaSegLib.evaluation.throughput $(TASK) $(IMAGES) --out docs \
+	  --workers 1 --workers 2 --one-by-one 5 $(ARGS)
+
 train: setup
 	@$(VENV)/medmetaseg train $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
 learn2learn: setup
 	@bash tools/learn2learn.sh
+
+adaptation: learn2learn
+	@$(VENV)/python -m MedMetaSegLib.training.outer_loop $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
 screenshots: setup
 	@PYTHONPATH=Testing $(VENV)/python -m Harness.screenshots docs/pictures

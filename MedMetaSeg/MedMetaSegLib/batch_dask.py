@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from . import __version__
 from .batch_crew import POLL_S, SEGMENTING, Said
 from .batch_item import Outcome, failed, process_item
-from .errors import Cancelled, InputError
+from .errors import BatchStopped, Cancelled, InputError
 
 if TYPE_CHECKING:
     from .batch import BatchRequest
@@ -76,9 +76,9 @@ class DaskCrew:
 
         try:
             self._client.register_plugin(Prepared(), name=_NAME)
-        except BaseException:
+        except Exception as error:
             self._client.close()
-            raise
+            raise InputError(f"The workers of the Dask cluster cannot be prepared: {error}") from error
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -113,6 +113,11 @@ class DaskCrew:
         except KilledWorker:
             reason = "every worker that worked on it ended, perhaps of memory; crop it or use larger workers"
             return failed(item, InputError(reason))
+        except BatchStopped:
+            raise
+        except Exception as error:
+            told = f"{type(error).__name__}: {error}"[:200]
+            raise BatchStopped(f"The Dask cluster could not go on ({told}).") from error
         return replace(outcome, row=replace(outcome.row, image=item.image))
 
 

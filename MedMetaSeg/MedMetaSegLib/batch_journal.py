@@ -68,7 +68,7 @@ class Journal:
                 return None
             reason = "its result is there and was made or edited by someone else; move it, or use --overwrite"
             return BatchRow(item.name, item.image, item.output, FAILED, reason, task=made_by.task)
-        if entry is None or entry["sha256"] != there or entry["made_by"] != made_by.digest:
+        if entry is None or entry.get("sha256") != there or entry.get("made_by") != made_by.digest:
             return None
         try:
             if entry["input"] != checksum(item.files):

@@ -109,8 +109,10 @@ def lock_folder(out: Path) -> Iterator[Path]:
     try:
         yield working
     finally:
+        # While it is still held, so that no other batch can hold a file that is removed then.
+        with suppress(OSError):
+            (working / "lock").unlink()
         lock.release()
-        (working / "lock").unlink(missing_ok=True)
         with suppress(OSError):
             working.rmdir()
             if made:

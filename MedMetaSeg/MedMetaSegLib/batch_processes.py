@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -69,10 +70,15 @@ class ProcessCrew:
                     return
                 alone = bool(suspects)
                 while (suspects or waiting) and len(running) < (1 if alone else self._workers):
-                    item = (suspects or waiting).popleft()
-                    running[self._submitted(item)] = item
-                    yield item, SEGMENTING
-                finished, _ = wait(running, POLL_S, FIRST_COMPLETED)
+                    queue = suspects or waiting
+                    try:
+                        running[self._submitted(queue[0])] = queue[0]
+                    except BrokenProcessPool:
+                        # It broke this moment: those it was working on tell below, and a new one is made.
+                        self._pool = None
+                        break
+                    yield queue.popleft(), SEGMENTING
+                finished = wait(running, POLL_S, FIRST_COMPLETED).done if running else set()
                 for future in finished:
                     item = running.pop(future, None)
                     if item is None:
@@ -113,10 +119,19 @@ def _threads_each(number: int) -> Iterator[None]:
 def _begin(task: str, device: str, stop: Any) -> None:
     """The first thing a process of the crew does; Ctrl-C is for the one that started it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     from .segmenter import Segmenter
     from .task import Task
 
     _process.update(segmenter=Segmenter.load(device=device), task=Task.read(task), stop=stop)
+
+
+def _end_with_parent() -> None:
+    """A pool whose maker was killed would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(item: BatchItem, out: Path, limit: int) -> Outcome:

@@ -1,4 +1,4 @@
-"""Task files that somebody damaged, by chance or on purpose, drawn by hypothesis; and what reading must do."""
+"""Task files that were damaged, by chance or on purpose, drawn by hypothesis; and what reading must do."""
 
 from __future__ import annotations
 
@@ -101,21 +101,21 @@ def resealed_sha256(content: bytes, about: str) -> str:
     return _fingerprint(about, load(content))
 
 
-def is_refused_or_sound(path: Path, content: bytes) -> str:
-    """ "refused" or "read"; AssertionError for a crash, much memory, much time, or a refusal of many lines."""
+def refusal_of(path: Path, content: bytes) -> str:
+    """The refusal, "" when it is read; AssertionError for much memory or time, or many lines."""
     path.write_bytes(content)
     begun = time.process_time()
     tracemalloc.start()
     try:
         Task.read(path).describe()
-        said = "read"
+        said = ""
     except TaskError as error:
-        assert "\n" not in str(error)
-        assert len(str(error)) < 400
-        said = "refused"
+        said = str(error)
     finally:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
+    assert "\n" not in said
+    assert len(said) < 400
     assert peak < MOST_BYTES, peak
     assert time.process_time() - begun < MOST_SECONDS
     return said

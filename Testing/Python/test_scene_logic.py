@@ -12,6 +12,7 @@ import pytest
 
 import scene_fixtures as fx
 import scene_positions as at
+from batch_stand_in import Elsewhere, elsewhere  # noqa: F401
 from MedMetaSegLib.errors import Cancelled, InputError
 from scene_fixtures import core, everyPlacement, scene  # noqa: F401  (fixtures)
 from scene_stand_in import StandInSegmenter
@@ -305,3 +306,30 @@ def test_a_damaged_task_leaves_the_scene_as_it_was(scene, tmp_path):  # noqa: F8
     with pytest.raises(InputError, match="damaged"):
         logic.apply(tmp_path / "bad.medmetaseg", volumeNode)
     assert scene.GetNumberOfNodes() == count
+
+
+def test_with_a_stand_in_segmenter_a_batch_from_the_console_returns_rows_and_keeps_windows_alive(
+    module_on_stand_in_bases,
+    elsewhere: Elsewhere,  # noqa: F811
+    monkeypatch,
+    capsys,
+):
+    import slicer
+
+    lived = []
+    application = types.SimpleNamespace(processEvents=lambda: lived.append(1))
+    monkeypatch.setattr(slicer, "app", application, raising=False)
+    elsewhere.images(2)
+    (elsewhere.folder / "in" / "broken.nii.gz").write_bytes(b"no image")
+    logic = module_on_stand_in_bases.MedMetaSegLogic()
+    task, images, out = (str(elsewhere.folder / name) for name in ("two.medmetaseg", "in", "out"))
+    rows = logic.batch(task, images, out, report=str(elsewhere.folder / "r.csv"))
+    assert [row["status"] for row in rows] == ["failed", "done", "done"]
+    assert rows[1]["structures"][0]["millilitres"] == 0.2
+    assert len(lived) > 3
+    assert "2 of 3: p000, done" in capsys.readouterr().out
+    with pytest.raises(InputError, match="already"):
+        logic.batch(task, images, out)
+    with pytest.raises(Cancelled):
+        logic.batch(task, images, out, overwrite=True, cancelled=lambda: True)
+    assert len(logic.batch(task, images, out, resume=True)) == 3

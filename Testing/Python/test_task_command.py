@@ -13,6 +13,8 @@ from MedMetaSegLib.network.shipped import shipped_sha256
 from MedMetaSegLib.task import Task
 from task_phantom import WEIGHTS, make_task
 
+OUT = "c.medmetaseg"
+
 
 def other_patient() -> Task:
     """A task of the same two structures in the other order, of one other patient."""
@@ -44,15 +46,14 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, *arguments: str) -> int:
-    return cli.run(
-        ["task", *(str(folder / one) if one.endswith(".medmetaseg") else one for one in arguments)]
-    )
+    given = [str(folder / one) if one.endswith(".medmetaseg") else one for one in arguments]
+    return cli.run(["task", *given, *([] if given[0] == "verify" else ["-o", str(folder / OUT)])])
 
 
 def test_merging_keeps_the_first_task_and_adds_the_supports_of_the_others(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ):
-    assert run(folder, "merge", "a.medmetaseg", "b.medmetaseg", "-o", "c.medmetaseg") == 0
+    assert run(folder, "merge", "a.medmetaseg", "b.medmetaseg") == 0
     assert "3 patient(s)" in capsys.readouterr().out
     merged, a, b = (Task.read(folder / f"{name}.medmetaseg") for name in "cab")
     assert merged.structures == a.structures
@@ -68,27 +69,27 @@ def test_merging_keeps_the_first_task_and_adds_the_supports_of_the_others(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["merge", "a.medmetaseg", "-o", "c.medmetaseg"], "nothing to merge"),
-        (["merge", "a.medmetaseg", "a.medmetaseg", "-o", "c.medmetaseg"], "same support"),
-        (["merge", "a.medmetaseg", "mr.medmetaseg", "-o", "c.medmetaseg"], "of CT"),
-        (["merge", "a.medmetaseg", "weights.medmetaseg", "-o", "c.medmetaseg"], "different weights"),
-        (["merge", "a.medmetaseg", "spleen.medmetaseg", "-o", "c.medmetaseg"], "one task and not in another"),
-        (["merge", "a.medmetaseg", "b.medmetaseg", "-o", "a.medmetaseg"], "one of the inputs"),
-        (["merge", "a.medmetaseg", "none.medmetaseg", "-o", "c.medmetaseg"], "There is no task file"),
+        (["merge", "a.medmetaseg"], "nothing to merge"),
+        (["merge", "a.medmetaseg", "a.medmetaseg"], "same support"),
+        (["merge", "a.medmetaseg", "mr.medmetaseg"], "of CT"),
+        (["merge", "a.medmetaseg", "weights.medmetaseg"], "different weights"),
+        (["merge", "a.medmetaseg", "spleen.medmetaseg"], "one task and not in another"),
+        (["merge", "c.medmetaseg", "b.medmetaseg"], "one of the inputs"),
+        (["merge", "a.medmetaseg", "none.medmetaseg"], "There is no task file"),
         (
-            ["rename-structure", "a.medmetaseg", "liver", "x", "-o", "c.medmetaseg"],
+            ["rename-structure", "a.medmetaseg", "liver", "x"],
             "no structure called liver",
         ),
         (
-            ["rename-structure", "a.medmetaseg", "left kidney", "Niere rechts", "-o", "c.medmetaseg"],
+            ["rename-structure", "a.medmetaseg", "left kidney", "Niere rechts"],
             "already",
         ),
         (
-            ["rename-structure", "a.medmetaseg", "left kidney", "a\nb", "-o", "c.medmetaseg"],
+            ["rename-structure", "a.medmetaseg", "left kidney", "a\nb"],
             "cannot be called",
         ),
-        (["rename-structure", "a.medmetaseg", "left kidney", " ", "-o", "c.medmetaseg"], "cannot be called"),
-        (["rename-structure", "a.medmetaseg", "left kidney", "x", "-o", "a.medmetaseg"], "one of the inputs"),
+        (["rename-structure", "a.medmetaseg", "left kidney", " "], "cannot be called"),
+        (["rename-structure", "c.medmetaseg", "left kidney", "x"], "one of the inputs"),
         (["verify", "a.medmetaseg"], "other weights"),
         (["verify", "none.medmetaseg"], "There is no task file"),
     ],
@@ -105,7 +106,7 @@ def test_what_cannot_be_is_one_line_and_writes_nothing(
 
 
 def test_renaming_changes_the_name_alone(folder: Path):
-    arguments = ["a.medmetaseg", "left kidney", "Niere links", "-o", "c.medmetaseg"]
+    arguments = ["a.medmetaseg", "left kidney", "Niere links"]
     assert run(folder, "rename-structure", *arguments) == 0
     renamed, task = Task.read(folder / "c.medmetaseg"), make_task()
     assert [one.name for one in renamed.structures] == ["Niere rechts", "Niere links"]
