@@ -10,13 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy import ndimage
 
 from .atlas import Atlas, close_image, overview
 from .intensity import IntensityRule
 from .pose import Pose, find_starts, refined_poses
 from .reduced_image import ReducedImage, sampled_at
-from .registration import dense_displacement
+from .registration import dense_displacement, self_similarity
 from .volume import Volume
 
 _PART = 0.6
@@ -38,7 +39,8 @@ class Alignment:
     """An atlas laid over a query.
 
     there: (3, k, j, i) float32, millimetres in the atlas of every voxel of the query's close image.
-    resemblance: (k, j, i) float32, local correlation, 0 to 1; 0 where the atlas does not reach.
+    resemblance: (k, j, i) float32, local correlation of self-similarity, 0 to 1; 0 where the atlas does not
+    reach.
     """
 
     atlas: Atlas
@@ -129,7 +131,7 @@ def _within(view: ReducedImage, low: np.ndarray, high: np.ndarray) -> tuple[np.n
 
 
 def _likeness(alignment: Alignment) -> float:
-    """Mean local correlation in and around the structures."""
+    """Mean resemblance in and around the structures."""
     shares = [
         share for n in range(len(alignment.atlas.places)) if (share := alignment.occupancy(n)) is not None
     ]
@@ -165,16 +167,18 @@ def _aligned(close: ReducedImage, pose: Pose, atlas: Atlas, check: Callable[[], 
     index = atlas.close.index(there)
     reached = np.asarray(((index > -0.5) & (index < size - 0.5)).all(0))
     seen = sampled_at(grey, np.clip(index, 0, size - 1), 0.0)
-    return Alignment(atlas, pose, there, _local_correlation(fixed, seen) * reached)
+    return Alignment(atlas, pose, there, _local_resemblance(fixed, seen) * reached)
 
 
-def _local_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    def mean(values: np.ndarray) -> np.ndarray:
-        return ndimage.uniform_filter(values, _WINDOW, mode="nearest")
-
-    mean_a, mean_b = mean(a), mean(b)
-    spread = np.maximum(mean(a * a) - mean_a**2, 1e-4) * np.maximum(mean(b * b) - mean_b**2, 1e-4)
-    return np.clip((mean(a * b) - mean_a * mean_b) / np.sqrt(spread), 0, 1).astype(np.float32)
+def _local_resemblance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(k, j, i) float32, 0 to 1: correlation of what is around each voxel of two images, in a window."""
+    one, two = (self_similarity(torch.from_numpy(image)) for image in (a, b))
+    one, two = one - one.mean(0), two - two.mean(0)
+    both, own, other = (
+        ndimage.uniform_filter((x * y).sum(0).numpy(), _WINDOW, mode="nearest")
+        for x, y in ((one, two), (one, one), (two, two))
+    )
+    return np.clip(both / np.sqrt(np.maximum(own * other, 1e-8)), 0, 1).astype(np.float32)
 
 
 def fused_occupancy(alignments: Sequence[Alignment], number: int) -> np.ndarray:

@@ -18,10 +18,10 @@ from .errors import Cancelled
 from .geometry import AxisMap, Geometry
 from .grid import Bounds, WorkingGrid, sampled_back, sampled_image, working_grid
 from .intensity import IntensityRule, intensity_rule
-from .network.conditions import image_channels
-from .network.inference import Runner
+from .network.conditions import image_channels, volume_distance
+from .network.inference import EncodedImage, Runner
 from .network.prototypes import Prototypes
-from .position_prior import expected_structure, filling, grid_places, prior_condition, prior_on
+from .position_prior import Prior, expected_structure, filling, grid_places, prior_condition, prior_on
 from .reduced_image import ReducedImage, level, sampled_at
 from .segmentation import Segmentation, SegmentedStructure
 from .structure import PaintedStructure, Structure
@@ -31,13 +31,14 @@ from .volume import Volume, check_volume
 
 Progress = Callable[[float, str], None]
 
-_NETWORK_SHARE = (0.2, 0.75)
+_NETWORK_SHARE = (0.5, 0.9)
 """Of the logits, at least and at most; what the atlases say is the rest."""
+_PASSES, _CLOSER = 2, 0.6
 _OFF = 1.5
 """Voxels of the close image by which a boundary is off where the images do not resemble each other at all."""
-_OUTSIDE = 0.05
+_OUTSIDE = 0.01
 """Of its volume: when less of a structure's place is in the image, it is not looked for."""
-_RESEMBLANCE = 0.15
+_RESEMBLANCE = 0.12
 _GREY_BINS = 16
 _GREY_OVERLAP = 0.2
 _NOTHING = np.zeros((0, 0, 0), bool)
@@ -176,10 +177,16 @@ class _Search:
         image = image_channels(sampled_image(self.volume, grid, self.rule))
         alike = evidence.get("resemblance", 0.0)
         prior = prior_on(grid, share, self.close, _OFF - alike)
-        condition = prior_condition(grid, image, prior, self._elsewhere(grid, number))
-        logits, encoded = self.runner.segment(image, condition, None, self.cancelled)
+        elsewhere = self._elsewhere(grid, number)
+        encoded: EncodedImage | None = None
         network = float(np.clip(1 - alike**2, *_NETWORK_SHARE))
-        logits = network * logits + (1 - network) * prior.logits
+        for again in range(_PASSES):
+            condition = prior_condition(grid, image, prior, elsewhere)
+            logits, encoded = self.runner.segment(image, condition, encoded, self.cancelled)
+            logits = network * logits + (1 - network) * prior.logits
+            if again + 1 < _PASSES and (logits > 0).any():
+                prior = Prior(volume_distance(logits > 0, grid.aspect), max(1.0, _CLOSER * prior.band))
+        assert encoded is not None
         learned = self.task.prototypes[number]
         parts = (learned.foreground, learned.background, learned.mean, learned.border)
         vote = self.runner.vote(encoded, Prototypes(*(torch.from_numpy(part) for part in parts)))
@@ -203,9 +210,10 @@ class _Search:
         if core.any():
             near = ndimage.binary_dilation(core, iterations=2)
             evidence["resemblance"] = float(max(one.resemblance[near].mean() for one in self.alignments))
-            evidence["grey_overlap"] = max(
-                _grey_overlap(self.close.grey[core], one.atlas, number) for one in self.alignments
-            )
+            if self.rule.kind == self.task.kind:
+                evidence["grey_overlap"] = max(
+                    _grey_overlap(self.close.grey[core], one.atlas, number) for one in self.alignments
+                )
         return evidence
 
     def _elsewhere(self, grid: WorkingGrid, number: int) -> np.ndarray:

@@ -9,17 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from .geometry import Geometry
 from .grid import WorkingGrid
-from .network.conditions import SHAPE_LIMIT, voxel_condition
+from .network.conditions import place_condition, volume_distance
 from .reduced_image import ReducedImage, sampled_at
 from .structure import PaintedStructure, Structure
 
 _TRACE = 0.05
-_DEEPEST = 0.6
-"""Of the structure's greatest depth: at least that deep is inside, however thin it is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,16 +32,6 @@ class Prior:
     def logits(self) -> np.ndarray:
         """Log odds (k, j, i) of the structure by its place alone."""
         return np.clip(2 * self.distance / self.band, -8, 8)
-
-    @property
-    def inside(self) -> np.ndarray:
-        """Bool (k, j, i): surely the structure, as far as its place says."""
-        return self.distance >= min(self.band, _DEEPEST * float(self.distance.max()))
-
-    @property
-    def outside(self) -> np.ndarray:
-        """Bool (k, j, i): surely something else."""
-        return self.distance <= -self.band
 
 
 def expected_structure(
@@ -85,22 +72,12 @@ def prior_on(grid: WorkingGrid, share: np.ndarray, close: ReducedImage, off: flo
     """
     inside = sampled_at(share, close.index(grid_places(grid)), 0.0) > filling(share)
     band = max(1.0, off * float(np.cbrt(np.prod(close.spacing_mm))) / grid.in_plane_mm)
-    return Prior(_signed_distance(inside, grid.aspect), band)
+    return Prior(volume_distance(inside, grid.aspect), band)
 
 
 def prior_condition(grid: WorkingGrid, image: np.ndarray, prior: Prior, elsewhere: np.ndarray) -> np.ndarray:
-    """The network's condition: the prior's sure voxels known; elsewhere: bool, sure voxels of the others."""
-    inside = prior.inside & ~elsewhere
-    return voxel_condition(image, inside, (prior.outside | elsewhere) & ~inside, grid.aspect)
-
-
-def _signed_distance(inside: np.ndarray, aspect: float) -> np.ndarray:
-    if not inside.any():
-        return np.full(inside.shape, -SHAPE_LIMIT, np.float32)
-    sampling = (aspect, 1.0, 1.0)
-    within = ndimage.distance_transform_edt(np.pad(inside, 1, mode="edge"), sampling)[1:-1, 1:-1, 1:-1]
-    beyond = ndimage.distance_transform_edt(~inside, sampling)
-    return np.where(inside, within - 0.5, 0.5 - beyond).astype(np.float32)
+    """The network's condition for the prior; elsewhere: bool, sure voxels of other structures."""
+    return place_condition(image, prior.distance, prior.band, elsewhere, grid.aspect)
 
 
 def grid_places(grid: WorkingGrid) -> np.ndarray:
