@@ -66,7 +66,7 @@ def browse(chromium: str, folder: Path, *arguments: str) -> str:
     ]
     offline = ["--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=20000"]
     return subprocess.run(
-        [*command, *offline, *arguments], capture_output=True, text=True, timeout=240, check=True
+        [*command, *offline, *arguments], capture_output=True, encoding="utf-8", timeout=240, check=True
     ).stdout
 
 

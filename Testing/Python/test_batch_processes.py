@@ -32,7 +32,7 @@ def start(elsewhere: Elsewhere, *arguments: str, seconds: float = 0.2) -> subpro
         env={**elsewhere.environment, SECONDS: str(seconds)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
 
 
@@ -126,7 +126,7 @@ def test_a_full_disk_stops_the_batch_which_goes_on_later(elsewhere: Elsewhere):
         cwd=elsewhere.folder,
         env=elsewhere.environment,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=PATIENCE_S,
     )
     assert done.returncode == 2
