@@ -13,6 +13,8 @@ from .structure import PaintedStructure, drawn_in_parts, region
 from .support import Support
 
 _DRAWN = 255
+NESTED = 0.8
+"""A structure lies inside another when the other claims more than this share of it."""
 ISLAND_SHARE = 0.1
 """An island is small when it is below this share of the structure's largest part."""
 _NOWHERE = (slice(0, 0), slice(0, 0), slice(0, 0))
@@ -22,7 +24,8 @@ _TOUCHING = np.ones((3, 3, 3), bool)
 class Composition:
     """Who owns each voxel of a grid, as structures come in one by one.
 
-    The most probable structure above one half takes a voxel; what was drawn is taken beforehand and never
+    The most probable structure above one half takes a voxel, but one that lies inside another keeps all of
+    its own; what was drawn is taken beforehand and never
     given up. Holds one uint8 label map and one uint8 probability map, whatever the number of structures;
     where structures may overlap there is no competition and each keeps its own mask.
     """
@@ -50,8 +53,33 @@ class Composition:
             self.masks[number] = (where, inside)
             return
         taken = inside & (probability > self.best[where])
+        owner = self.owner[where]
+        within, around = self._nested(number, owner, inside)
+        if within:
+            taken |= inside & np.isin(owner, within) & (self.best[where] < _DRAWN)
+        if around:
+            taken &= ~np.isin(owner, around)
         self.owner[where][taken] = number + 1
         self.best[where][taken] = probability[taken]
+
+    def _nested(self, number: int, owner: np.ndarray, claim: np.ndarray) -> tuple[list[int], list[int]]:
+        """Owners inside which most of the claim of structure `number` lies, and owners most of which lie
+        inside the claim: of an organ and a lesion in it, each of which takes the lesion for its own, the
+        lesion keeps it.
+        """
+        shared = np.bincount(owner[claim], minlength=len(self.support.structures) + 1)
+        owned = np.bincount(owner.reshape(-1), minlength=len(shared))
+        total = np.count_nonzero(claim)
+        within, around = [], []
+        for one in np.flatnonzero(shared):
+            if one in (0, number + 1):
+                continue
+            inside, holds = shared[one] > NESTED * total, shared[one] > NESTED * owned[one]
+            if inside and not holds:
+                within.append(int(one))
+            elif holds and not inside:
+                around.append(int(one))
+        return within, around
 
     def finished(self, remove_islands: bool) -> list[tuple[tuple[slice, ...], np.ndarray]]:
         """For each structure the block of the grid that holds it, and its mask there."""

@@ -137,3 +137,16 @@ def test_a_drawing_on_a_turned_grid_lands_on_the_image(angle: float) -> None:
     landed = np.zeros(image.shape, bool)
     landed[moved.region] = moved.mask
     assert 2 * (landed & ball).sum() / (landed.sum() + ball.sum()) > 0.97
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_structure_inside_another_keeps_what_the_other_claims_too(order: tuple[int, int]) -> None:
+    answers = {0: logits(5.0, np.s_[4:17, 2:22, 2:26]), 1: logits(1.0, np.s_[8:12, 8:14, 14:22])}
+    composition = Composition(two_drawn())
+    for number in order:
+        composition.add(number, answers[number], WHOLE)
+    a, b = (full(one) for one in composition.finished(remove_islands=False))
+    assert b[[8, 9, 11], 8:14, 14:22].all()
+    assert not (a & b).any()
+    assert a[8, 4, 4]
+    assert a[[5, 15], 4:14, 4:14].all()
