@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _NAME = "medmetaseg"
 _CONNECT_S = 20
+NO_WORKERS_S = 120.0
+"""How long a cluster may be without workers before the batch stops."""
 _PER_WORKER = 2
 """Items that wait at a worker or are worked on there, so that it need not wait for the next."""
 
@@ -88,11 +90,18 @@ class DaskCrew:
         """See `Crew`; at most `_PER_WORKER` items are on their way to each worker."""
         waiting = deque(items)
         running: dict[Any, BatchItem] = {}
+        last_seen = time.monotonic()
         while waiting or running:
             if cancelled():
                 self._client.cancel(list(running), force=True)
                 return
-            room = _PER_WORKER * max(1, len(self._client.scheduler_info(n_workers=-1)["workers"]))
+            workers = len(self._client.scheduler_info(n_workers=-1)["workers"])
+            if workers:
+                last_seen = time.monotonic()
+            elif time.monotonic() - last_seen > NO_WORKERS_S:
+                self._client.cancel(list(running), force=True)
+                raise BatchStopped("The Dask cluster has no workers left: start some, go on with --resume.")
+            room = _PER_WORKER * max(1, workers)
             while waiting and len(running) < room:
                 item = waiting.popleft()
                 future = self._client.submit(_work, _whole(item), self._out, self._limit, pure=False)

@@ -35,6 +35,14 @@ app = typer.Typer(
 AllowNonfinite = Annotated[
     bool, typer.Option("--allow-nonfinite", help="Read NaN and infinite voxels as the image's minimum.")
 ]
+Painting = Annotated[
+    Literal["slices", "complete", "scribbles"],
+    typer.Option(help="What the painting says: whole slices, every voxel, or painted voxels only."),
+]
+Plane = Annotated[
+    Literal["axial", "coronal", "sagittal"] | None,
+    typer.Option(help="The plane that was drawn in, where the drawing leaves a doubt."),
+]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the network runs.")]
 
 
@@ -96,14 +104,8 @@ def segment(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Label map (.nii.gz, .nii, .nrrd, .mha) or .seg.nrrd.")
     ],
-    annotation: Annotated[
-        Literal["slices", "complete", "scribbles"],
-        typer.Option(help="What the painting says: whole slices, every voxel, or painted voxels only."),
-    ] = "slices",
-    plane: Annotated[
-        Literal["axial", "coronal", "sagittal"] | None,
-        typer.Option(help="The plane that was drawn in, where the drawing leaves a doubt."),
-    ] = None,
+    annotation: Painting = "slices",
+    plane: Plane = None,
     structure: Annotated[
         list[str] | None, typer.Option(help="Segment this structure only; may be given several times.")
     ] = None,
@@ -149,14 +151,8 @@ def learn(
         list[Path], typer.Argument(metavar="IMAGE SUPPORT...", help="Images, each with its support.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The task file, NAME.medmetaseg.")],
-    annotation: Annotated[
-        Literal["slices", "complete", "scribbles"],
-        typer.Option(help="What the painting says: whole slices, every voxel, or painted voxels only."),
-    ] = "slices",
-    plane: Annotated[
-        Literal["axial", "coronal", "sagittal"] | None,
-        typer.Option(help="The plane that was drawn in, where the drawing leaves a doubt."),
-    ] = None,
+    annotation: Painting = "slices",
+    plane: Plane = None,
     device: Device = "auto",
     allow_nonfinite: AllowNonfinite = False,
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from scipy import ndimage
@@ -26,6 +27,17 @@ class Structure:
     color: Color
     terminology: str = ""
     segment_id: str = ""
+
+
+class PlacedMask(Protocol):
+    """A structure in a volume: `mask`, bool (k, j, i), starts at `offset` of the volume's grid."""
+
+    @property
+    def structure(self) -> Structure: ...
+    @property
+    def offset(self) -> Index3: ...
+    @property
+    def mask(self) -> np.ndarray: ...
 
 
 @dataclass(frozen=True, eq=False)

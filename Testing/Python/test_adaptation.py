@@ -72,6 +72,18 @@ def test_the_inner_loop_takes_the_steps_of_learn2learn() -> None:
         torch.testing.assert_close(mine, other)
 
 
+def test_a_step_goes_down_the_gradient_by_each_parameters_own_size() -> None:
+    head, held = small_head(), held_out(2)
+    sizes = [torch.rand_like(parameter) * 0.1 for parameter in head.parameters()]
+    gradients = torch.autograd.grad(
+        torch.stack([slice_loss(head(one.x, one.condition), one) for one in held]).mean(),
+        list(head.parameters()),
+    )
+    before, after = inner_loop(head, sizes, held, 1)
+    for old, new, size, gradient in zip(before.values(), after.values(), sizes, gradients, strict=True):
+        torch.testing.assert_close(new, old - size * gradient)
+
+
 def test_steps_are_taken_where_they_help_on_a_slice_that_was_left_out() -> None:
     head = small_head()
     found = adapted(head, sizes_of(head, 0.5), held_out(4))

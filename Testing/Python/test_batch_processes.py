@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from batch_stand_in import SECONDS, Elsewhere, elsewhere, results, rows_of  # noqa: F401
+from MedMetaSegLib import batch_dask
 from MedMetaSegLib.batch import DONE, BatchRequest, run_batch
 from MedMetaSegLib.volume import read_image
 
@@ -174,3 +175,22 @@ def test_a_dask_cluster_that_loses_a_worker_does_every_item_once(elsewhere: Else
     assert whole(out) == [path.name for path in images]
     assert Counter(row.status for row in again.rows) == {"there already": 8, "failed": 1}
     assert len({pid for _, pid in elsewhere.applied}) >= 2
+
+
+def test_a_dask_cluster_without_workers_is_not_waited_for_without_end(
+    elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+):
+    distributed = pytest.importorskip("distributed", reason="needs dask.distributed, the extra 'cluster'")
+    monkeypatch.setattr(batch_dask, "NO_WORKERS_S", 0.5)
+    elsewhere.images(2)
+    with distributed.LocalCluster(n_workers=0, dashboard_address=None) as cluster:
+        request = BatchRequest(
+            elsewhere.folder / "two.medmetaseg",
+            (elsewhere.folder / "in",),
+            elsewhere.folder / "out",
+            scheduler=cluster.scheduler_address,
+        )
+        result = run_batch(request)
+    assert "no workers left" in result.stopped
+    assert not result.rows
+    assert not (elsewhere.folder / "out").exists()

@@ -43,7 +43,7 @@ class Contender:
 
 
 OURS = "medmetaseg"
-OURS_REVISION = 2
+OURS_REVISION = 3
 METHOD_NAMES = (OURS, *(baseline.name for baseline in BASELINES))
 TITLES = {OURS: "MedMetaSeg", **{baseline.name: baseline.title for baseline in BASELINES}}
 

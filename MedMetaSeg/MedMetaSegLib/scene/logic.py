@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import Cancelled, InputError
+from ..structure import PlacedMask
 from ..support import Annotation, Support
 from ..volume import Volume
 from .reader import isBent, readSupport, readVolume
 from .space import CLOSED_SURFACE
-from .writer import SegmentedStructure, checkOutput, writeSegments
+from .writer import checkOutput, writeSegments
 
 if TYPE_CHECKING:
     from ..batch import BatchProgress, BatchResult
@@ -34,7 +35,7 @@ class Result(Protocol):
     """What a segmenter hands back, as far as a scene needs it."""
 
     @property
-    def structures(self) -> Sequence[SegmentedStructure]: ...
+    def structures(self) -> Sequence[PlacedMask]: ...
     @property
     def report(self) -> dict[str, Any]: ...
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..structure import PlacedMask
 from .space import BINARY_LABELMAP
-from .writer import SegmentedStructure, writeSegments
+from .writer import writeSegments
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class ResultSegments:
 
     def write(
         self,
-        structures: Sequence[SegmentedStructure],
+        structures: Sequence[PlacedMask],
         volumeNode: Any,
         outputNode: Any = None,
         *,

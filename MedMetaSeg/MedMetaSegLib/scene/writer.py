@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import slicer
 import slicer.util
 import vtk
 
 from ..errors import InputError
-from ..support import Structure
+from ..structure import PlacedMask
 from .reader import RESULT_TAG
 from .space import (
     BINARY_LABELMAP,
     CLOSED_SURFACE,
-    Index3,
     generalTransform,
     imageFromMask,
     linearTransform,
@@ -24,19 +22,8 @@ from .space import (
 )
 
 
-class SegmentedStructure(Protocol):
-    """What the writer needs of a result: `mask` starts at `offset` of the volume's grid, both (k, j, i)."""
-
-    @property
-    def structure(self) -> Structure: ...
-    @property
-    def offset(self) -> Index3: ...
-    @property
-    def mask(self) -> np.ndarray: ...
-
-
 def writeSegments(
-    segmented: Sequence[SegmentedStructure],
+    segmented: Sequence[PlacedMask],
     volumeNode: Any,
     outputNode: Any = None,
     *,
@@ -109,7 +96,7 @@ def _placeBeside(node: Any, volumeNode: Any) -> None:
         hierarchy.CreateItem(parent, node)
 
 
-def _addSegment(node: Any, volumeNode: Any, one: SegmentedStructure) -> str:
+def _addSegment(node: Any, volumeNode: Any, one: PlacedMask) -> str:
     """One new segment with a labelmap of its own; returns its id.
 
     `slicer.util.updateSegmentBinaryLabelmapFromArray` is not used: it applies the parent transforms twice
@@ -133,7 +120,7 @@ def _addSegment(node: Any, volumeNode: Any, one: SegmentedStructure) -> str:
     return str(segmentId)
 
 
-def _imageFor(node: Any, volumeNode: Any, one: SegmentedStructure) -> Any:
+def _imageFor(node: Any, volumeNode: Any, one: PlacedMask) -> Any:
     """The mask as an image in the node's space: moved with its grid, or resampled on a bent way there."""
     volumeSpace, nodeSpace = volumeNode.GetParentTransformNode(), node.GetParentTransformNode()
     image = imageFromMask(one.mask, one.offset, volumeAffine(volumeNode, volumeSpace))

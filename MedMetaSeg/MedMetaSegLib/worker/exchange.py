@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from ..geometry import Geometry, Index3
-from ..structure import PaintedStructure, Structure
+from ..structure import PaintedStructure, PlacedMask, Structure
 from ..support import Support
 from ..volume import Volume
 
@@ -19,20 +19,9 @@ Description = dict[str, Any]
 PIECE_BYTES = 32 * 2**20
 
 
-class Segmented(Protocol):
-    """What is sent of a result: `mask`, bool (k, j, i), starts at `offset` of the volume's grid."""
-
-    @property
-    def structure(self) -> Structure: ...
-    @property
-    def offset(self) -> Index3: ...
-    @property
-    def mask(self) -> np.ndarray: ...
-
-
 @dataclass(frozen=True, eq=False)
 class ReceivedStructure:
-    """A structure of a result that came from the worker; see `Segmented`."""
+    """A structure of a result that came from the worker; see `PlacedMask`."""
 
     structure: Structure
     offset: Index3
@@ -110,7 +99,7 @@ def load_support(description: Description) -> Support:
     )
 
 
-def save_structures(folder: Path, structures: Sequence[Segmented]) -> list[Description]:
+def save_structures(folder: Path, structures: Sequence[PlacedMask]) -> list[Description]:
     """Write the mask of each structure of a result into `folder` and describe the rest."""
     return [
         _save_mask(folder / f"found-{number}.npy", one.structure, one.offset, one.mask)
