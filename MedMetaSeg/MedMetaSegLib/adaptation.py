@@ -22,7 +22,7 @@ from torch.func import functional_call
 
 from .errors import Cancelled
 from .network.decoder import Head
-from .network.inference import EncodedImage, Runner
+from .network.inference import EncodedImage, Runner, is_out_of_memory
 
 STEPS = 4
 REACH = 2
@@ -147,13 +147,31 @@ def adapted_to_slices(
     encoded: EncodedImage,
     cancelled: Callable[[], bool],
 ) -> Adaptation | None:
-    """The head adapted to one structure; None with a single slice, or where the image needs several windows.
+    """The head adapted to one structure; None with a single slice, or where the image needs several windows
+    or memory runs out (noted).
 
     image: (IMAGE_CHANNELS, k, j, i); without: of every drawn slice its plane, the condition
     (CONDITION_CHANNELS, k, j, i) of the others, and bool (j, i) where it was drawn. Raises Cancelled.
     """
     if len(without) < 2 or len(encoded.windows) > 1:
         return None
+    try:
+        held = _held_out(runner, image, without, encoded, cancelled)
+        return adapted(runner.network.decoder.head, list(runner.network.step_sizes), held)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        runner.notes.append("Memory ran out while adapting: the network was used as it came.")
+        return None
+
+
+def _held_out(
+    runner: Runner,
+    image: np.ndarray,
+    without: Sequence[tuple[int, np.ndarray, np.ndarray]],
+    encoded: EncodedImage,
+    cancelled: Callable[[], bool],
+) -> list[HeldOut]:
     held = []
     for plane, condition, drawn in without:
         if cancelled():
@@ -170,4 +188,4 @@ def adapted_to_slices(
                 torch.ones_like(target),
             )
         )
-    return adapted(runner.network.decoder.head, list(runner.network.step_sizes), held)
+    return held

@@ -34,6 +34,7 @@ Progress = Callable[[float, str], None]
 _NETWORK_SHARE = (0.5, 0.9)
 """Of the logits, at least and at most; what the atlases say is the rest."""
 _PASSES, _CLOSER = 2, 0.6
+"""The network sees its own answer as the place again, with that share of the doubt."""
 _OFF = 1.5
 """Voxels of the close image by which a boundary is off where the images do not resemble each other at all."""
 _OUTSIDE = 0.01

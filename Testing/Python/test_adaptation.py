@@ -8,7 +8,15 @@ import torch
 from torch import nn
 
 from MedMetaSegLib import Cancelled, Segmenter, Support
-from MedMetaSegLib.adaptation import HeldOut, adapted, around, inner_loop, slice_loss, support_loss
+from MedMetaSegLib.adaptation import (
+    HeldOut,
+    adapted,
+    adapted_to_slices,
+    around,
+    inner_loop,
+    slice_loss,
+    support_loss,
+)
 from MedMetaSegLib.demo.phantom import LABEL, make_patient
 from MedMetaSegLib.errors import InputError
 from MedMetaSegLib.network.decoder import Head
@@ -17,7 +25,7 @@ from MedMetaSegLib.training.episodes import Episode, episodes
 from MedMetaSegLib.training.learn2learn_light import load_learn2learn
 from MedMetaSegLib.training.outer_loop import OuterLoop
 from MedMetaSegLib.training.synthesis import random_anatomy
-from network_phantom import tiny_network
+from network_phantom import annotated, tiny_network
 
 CHANNELS, CONDITIONS = 3, 4
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -194,6 +202,24 @@ def test_a_segmenter_adapts_when_asked_and_keeps_what_was_drawn() -> None:
     assert "adaptation" not in plain.report["structures"][0]
     again = segmenter.segment(patient.volume, support)
     np.testing.assert_array_equal(plain.mask("liver"), again.mask("liver"))
+
+
+def test_when_memory_runs_out_the_network_is_used_as_it_came_and_that_is_noted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runner = Runner(tiny_network(), torch.device("cpu"))
+
+    def full(*rest: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(runner, "trunk", full)
+    shape = (16, 24, 24)
+    image, condition = annotated(shape)
+    _, encoded = runner.segment(image, condition, None, lambda: False)
+    drawn = np.ones(shape[1:], bool)
+    without = [(2, condition, drawn), (5, condition, drawn)]
+    assert adapted_to_slices(runner, image, without, encoded, lambda: False) is None
+    assert runner.notes == ["Memory ran out while adapting: the network was used as it came."]
 
 
 def test_adapting_is_cancelled_like_anything_else() -> None:
