@@ -18,10 +18,10 @@ from .errors import Cancelled
 from .geometry import AxisMap, Geometry
 from .grid import Bounds, WorkingGrid, sampled_back, sampled_image, working_grid
 from .intensity import IntensityRule, intensity_rule
-from .network.conditions import image_channels, volume_distance
-from .network.inference import EncodedImage, Runner
+from .network.conditions import image_channels
+from .network.inference import Runner
 from .network.prototypes import Prototypes
-from .position_prior import Prior, expected_structure, filling, grid_places, prior_condition, prior_on
+from .position_prior import expected_structure, filling, grid_places, prior_condition, prior_on
 from .reduced_image import ReducedImage, level, sampled_at
 from .segmentation import Segmentation, SegmentedStructure
 from .structure import PaintedStructure, Structure
@@ -33,8 +33,6 @@ Progress = Callable[[float, str], None]
 
 _NETWORK_SHARE = (0.5, 0.9)
 """Of the logits, at least and at most; what the atlases say is the rest."""
-_PASSES, _CLOSER = 2, 0.6
-"""The network sees its own answer as the place again, with that share of the doubt."""
 _OFF = 1.5
 """Voxels of the close image by which a boundary is off where the images do not resemble each other at all."""
 _OUTSIDE = 0.01
@@ -178,16 +176,10 @@ class _Search:
         image = image_channels(sampled_image(self.volume, grid, self.rule))
         alike = evidence.get("resemblance", 0.0)
         prior = prior_on(grid, share, self.close, _OFF - alike)
-        elsewhere = self._elsewhere(grid, number)
-        encoded: EncodedImage | None = None
+        condition = prior_condition(grid, image, prior, self._elsewhere(grid, number))
+        logits, encoded = self.runner.segment(image, condition, None, self.cancelled)
         network = float(np.clip(1 - alike**2, *_NETWORK_SHARE))
-        for again in range(_PASSES):
-            condition = prior_condition(grid, image, prior, elsewhere)
-            logits, encoded = self.runner.segment(image, condition, encoded, self.cancelled)
-            logits = network * logits + (1 - network) * prior.logits
-            if again + 1 < _PASSES and (logits > 0).any():
-                prior = Prior(volume_distance(logits > 0, grid.aspect), max(1.0, _CLOSER * prior.band))
-        assert encoded is not None
+        logits = network * logits + (1 - network) * prior.logits
         learned = self.task.prototypes[number]
         parts = (learned.foreground, learned.background, learned.mean, learned.border)
         vote = self.runner.vote(encoded, Prototypes(*(torch.from_numpy(part) for part in parts)))
