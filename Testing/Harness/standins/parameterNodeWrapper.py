@@ -1,7 +1,7 @@
 """Stands in for slicer.parameterNodeWrapper: nodes, enums, texts, lists of text, and switches, with widgets.
 
-As in Slicer a field is kept in the wrapped node under its own name, and `connectGui` binds each widget whose
-dynamic property SlicerParameterName names a field, both ways.
+As in Slicer a field is kept in the wrapped node under its own name, and `connectParametersToGui` binds
+widgets to fields, both ways.
 """
 
 from __future__ import annotations
@@ -163,12 +163,9 @@ class _Wrapper:
         self._bindings: dict[int, list[tuple[Any, Any]]] = {}
         self._showing = False
 
-    def connectGui(self, gui: Any) -> int:
+    def connectParametersToGui(self, mapping: dict[str, Any]) -> int:
         bindings = []
-        for widget in vars(gui).values():
-            name = widget.property("SlicerParameterName")
-            if not name:
-                continue
+        for name, widget in mapping.items():
             connector = _CONNECTORS[type(self._fields[name])](widget, self._fields[name])
             connector.write(getattr(self, name))
             slot = self._slot(name, connector)

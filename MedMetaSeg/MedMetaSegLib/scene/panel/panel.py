@@ -15,7 +15,7 @@ from ...errors import InputError
 from .batch_tab import BatchTab
 from .footer import Footer
 from .installation import Installation
-from .parameters import PanelParameters
+from .parameters import PanelParameters, connectWidgets
 from .segment_tab import SegmentTab
 from .settings_tab import SettingsTab
 from .tasks_tab import TasksTab
@@ -108,7 +108,7 @@ class Panel(slicer.util.VTKObservationMixin):
             node = self._chosenSet = self._logic.getParameterNode()
         self.parameters = PanelParameters(node)  # type: ignore[call-arg]
         self.segmentTab.connectParameters()
-        self._guiTag = self.parameters.connectGui(self.ui)
+        self._guiTag = connectWidgets(self.parameters, self.ui)
         self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
         self.settingsTab.showSets(node)
         self._onTabChanged(self.ui.tabs.currentIndex)

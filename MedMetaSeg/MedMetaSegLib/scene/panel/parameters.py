@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
@@ -118,3 +119,16 @@ class PanelParameters:
     device: Device = Device.AUTO
     memory: Memory = Memory.AS_NEEDED
     keepFeatures: bool = True
+
+
+def connectWidgets(parameters: Any, ui: Any) -> int:
+    """Bind each widget of `ui` to the parameter it names; returns the tag that `disconnectGui` needs.
+
+    Slicer's `connectGui` finds the same widgets but gives no tag (Slicer issue 7547), so they stay bound.
+    """
+    widgets = {}
+    for widget in vars(ui).values():
+        name = widget.property("SlicerParameterName")
+        if name:
+            widgets[name] = widget
+    return parameters.connectParametersToGui(widgets)
