@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import os
 import sys
 import tempfile
 import types
 from dataclasses import dataclass, field
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from MedMetaSegLib.demo.slicer_core import boot
 from . import ctk_widgets, pythonqt, qmrml_widgets
 
 _STAND_INS = Path(__file__).parent / "standins"
+_SOURCES = ("i18n", "parameterNodeWrapper", "ScriptedLoadableModule")
 
 
 class Application(QtWidgets.QApplication):
@@ -181,6 +182,19 @@ class ScriptedModule:
             self.widget = self._representation = None
 
 
+def _importFrom(folder: Path, name: str) -> None:
+    """Make a module or package of `folder` slicer.`name`; what else lies there is not taken."""
+    import slicer
+
+    full = f"slicer.{name}"
+    specification = PathFinder.find_spec(full, [str(folder)])
+    if specification is None or specification.loader is None:
+        raise RuntimeError(f"SLICER_PYTHON_SOURCES names {folder}, in which there is no {name}.")
+    sys.modules[full] = importlib.util.module_from_spec(specification)
+    setattr(slicer, name, sys.modules[full])
+    specification.loader.exec_module(sys.modules[full])
+
+
 def start() -> Application:
     """The application; made the first time."""
     import slicer
@@ -197,9 +211,8 @@ def start() -> Application:
     sys.modules["qt"], sys.modules["ctk"] = pythonqt, ctk_widgets
     for name, widget in qmrml_widgets.WIDGETS.items():
         setattr(slicer, name, widget)
-    # Slicer's folder of Python sources is part of the package `slicer`; here another folder is.
-    slicer.__path__.append(os.environ.get("SLICER_PYTHON_SOURCES", str(_STAND_INS)))
-    for name in ("i18n", "parameterNodeWrapper", "ScriptedLoadableModule"):
-        importlib.import_module(f"slicer.{name}")
+    folder = Path(os.environ.get("SLICER_PYTHON_SOURCES") or _STAND_INS)
+    for name in _SOURCES:
+        _importFrom(folder, name)
     slicer.moduleNames = types.SimpleNamespace()
     return application
