@@ -15,7 +15,7 @@ help:
 	  'make demo IMAGE=ct.nii.gz SUPPORT=painted.nii.gz    the same on your own files' \
 	  'make test       run every test (ARGS="-k phantom" for some)' \
 	  'make lint       ruff and mypy' \
-	  'make benchmark  accuracy and time against the baselines (DATA=../shared/data)' \
+	  'make benchmark  accuracy and time against the baselines, then batches (DATA=../shared/data)' \
 	  'make throughput  images per minute of a batch (TASK=organs.medmetaseg IMAGES="patients/*.nii.gz")' \
 	  'make train      meta-train the network anew (MINUTES=40, ARGS="--config configs/medmetaseg.toml")' \
 	  'make learn2learn  build learn2learn 0.2.0 into .venv, for meta-learning of inner loops' \
@@ -41,11 +41,11 @@ lint: setup
 
 benchmark: setup
 	@$(VENV)/medmetaseg benchmark --data $(DATA) --out docs $(ARGS)
+	@$(VENV)/python -m MedMetaSegLib.evaluation.throughput $(DATA) --out docs --repeat 200
 
 # Your own: make throughput TASK=organs.medmetaseg IMAGES="patients/*.nii.gz"
 throughput: setup
-	@$(VENV)/python -m MedMetaSegLib.evaluation.throughput $(TASK) $(IMAGES) --out docs \
-	  --workers 1 --workers 2 --one-by-one 5 $(ARGS)
+	@$(VENV)/python -m MedMetaSegLib.evaluation.throughput $(TASK) $(IMAGES) --out docs $(ARGS)
 
 train: setup
 	@$(VENV)/medmetaseg train $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)

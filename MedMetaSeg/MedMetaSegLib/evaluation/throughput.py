@@ -1,6 +1,10 @@
 """Images per minute of a batch, with one worker and several, against a command per image; memory as it goes.
 
-    python -m MedMetaSegLib.evaluation.throughput TASK IMAGE... --out docs --workers 1 --workers 2
+    python -m MedMetaSegLib.evaluation.throughput TASK IMAGE... --out docs
+
+or, with the folder of data sets in place of a task, over 40 hippocampus volumes and 8 sarcoma CT:
+
+    python -m MedMetaSegLib.evaluation.throughput DATA --out docs
 
 writes batch_throughput.csv, and with --repeat the memory of one process over that many images as
 batch_memory.csv and pictures/batch_memory.png. CPU seconds are of all processes: on a machine that does other
@@ -12,11 +16,12 @@ from __future__ import annotations
 import csv
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated
@@ -28,10 +33,24 @@ from ..batch import DONE, BatchProgress, BatchRequest, run_batch
 _COMMAND = "from MedMetaSegLib.cli import main; main()"
 
 
+_WHOLE_SETS = (("hippocampus", 40), ("sts_ct", 8))
+"""Data sets and how many images of each; the first complete patient besides them is the support."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """Images that a task is applied to, and what to call them."""
+
+    name: str
+    task: Path
+    images: Sequence[Path]
+
+
 @dataclass(frozen=True)
 class ThroughputRow:
     """One way to segment some images: how long it took by the clock and on the CPUs, loading included."""
 
+    name: str
     way: str
     images: int
     seconds: float
@@ -39,27 +58,46 @@ class ThroughputRow:
     images_per_minute: float
 
 
-def throughput_row(way: str, task: Path, images: Sequence[Path], arguments: Sequence[str]) -> ThroughputRow:
+def series_of(data: Path, folder: Path) -> list[Series]:
+    """The data sets under data, each with a task learned from its first patient and written to the folder."""
+    from ..segmenter import Segmenter
+    from ..support import Support
+    from .cases import read_case, read_cases
+
+    segmenter, found, cases = Segmenter.load(), [], read_cases(data)
+    for name, count in _WHOLE_SETS:
+        support, *others = [case for case in cases if case.dataset == name][: count + 1]
+        volume, labels = read_case(support)
+        drawn = Support.from_labels(labels, volume.geometry, support.names, annotation="complete")
+        path = folder / f"{name}.medmetaseg"
+        segmenter.learn([(volume, drawn)]).write(path)
+        found.append(Series(name, path, [case.image for case in others]))
+    return found
+
+
+def throughput_row(series: Series, way: str, arguments: Sequence[str]) -> ThroughputRow:
     """`medmetaseg apply` with these arguments on all images in one call."""
     with tempfile.TemporaryDirectory(prefix="medmetaseg-") as folder:
-        return _timed(way, len(images), [[*map(str, (task, *images)), "-o", folder, *arguments]])
+        call = [*map(str, (series.task, *series.images)), "-o", folder, *arguments]
+        return _timed(series.name, way, len(series.images), [call])
 
 
-def one_by_one_row(task: Path, images: Sequence[Path], arguments: Sequence[str]) -> ThroughputRow:
-    """`medmetaseg apply` called anew for every image."""
+def one_by_one_row(series: Series, number: int, arguments: Sequence[str]) -> ThroughputRow:
+    """`medmetaseg apply` called anew for each of the first `number` images."""
+    images = series.images[:number]
     with tempfile.TemporaryDirectory(prefix="medmetaseg-") as folder:
-        calls = [[str(task), str(image), "-o", f"{folder}/{image.name}", *arguments] for image in images]
-        return _timed("a command per image", len(images), calls)
+        calls = [[str(series.task), str(one), "-o", f"{folder}/{one.name}", *arguments] for one in images]
+        return _timed(series.name, "a command per image", len(images), calls)
 
 
-def _timed(way: str, images: int, calls: Sequence[Sequence[str]]) -> ThroughputRow:
+def _timed(name: str, way: str, images: int, calls: Sequence[Sequence[str]]) -> ThroughputRow:
     begun, before = time.perf_counter(), _cpu_seconds()
     for call in calls:
         command = [sys.executable, "-c", _COMMAND, "apply", *call]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     seconds = time.perf_counter() - begun
     cpu = _cpu_seconds() - before
-    return ThroughputRow(way, images, round(seconds, 1), round(cpu, 1), round(60 * images / seconds, 2))
+    return ThroughputRow(name, way, images, round(seconds, 1), round(cpu, 1), round(60 * images / seconds, 2))
 
 
 def _cpu_seconds() -> float:
@@ -78,12 +116,12 @@ def memory_mb(task: Path, images: Sequence[Path], device: str = "auto") -> list[
             taken.append(int(Path("/proc/self/statm").read_text().split()[1]) * page >> 20)
 
     with tempfile.TemporaryDirectory(prefix="medmetaseg-") as folder:
-        # Links under names of their own: the same image may be given again and again.
-        links = [Path(folder) / f"{number:04d}_{image.name}" for number, image in enumerate(images)]
-        for link, image in zip(links, images, strict=True):
-            link.symlink_to(image.resolve())
+        # Copies: a batch takes the same image once, by whatever name.
+        copies = [Path(folder) / f"{number:04d}_{image.name}" for number, image in enumerate(images)]
+        for copy, image in zip(copies, images, strict=True):
+            shutil.copyfile(image, copy)
         table = Path(folder) / "images.csv"
-        lines = [f"{link.name},{number:04d}" for number, link in enumerate(links)]
+        lines = [f"{copy.name},{number:04d}" for number, copy in enumerate(copies)]
         table.write_text("\n".join(["image,name", *lines]), encoding="utf-8")
         run_batch(BatchRequest(task, (table,), Path(folder) / "out", device=device), note)
     return taken
@@ -106,30 +144,43 @@ def draw_memory(taken: Sequence[int], path: Path) -> None:
 
 
 def main(
-    task: Annotated[Path, typer.Argument(help="A task file.")],
-    images: Annotated[list[Path], typer.Argument(help="Images to apply it to.")],
+    task: Annotated[Path, typer.Argument(help="A task file, or the folder of data sets.")],
     out: Annotated[Path, typer.Option(help="Folder of tables and picture.")],
-    workers: Annotated[list[int] | None, typer.Option(help="May be given several times.")] = None,
-    one_by_one: Annotated[int, typer.Option(help="So many images with a command each.")] = 0,
-    repeat: Annotated[int, typer.Option(help="Memory over so many images, given again and again.")] = 0,
+    images: Annotated[list[Path] | None, typer.Argument(help="Images to apply a task to.")] = None,
+    workers: Annotated[list[int], typer.Option(help="May be given several times.")] = [1, 2],  # noqa: B006
+    one_by_one: Annotated[int, typer.Option(help="So many images with a command each.")] = 4,
+    repeat: Annotated[int, typer.Option(help="Memory over so many small images, again and again.")] = 0,
     device: Annotated[str, typer.Option(help="Where the network runs.")] = "auto",
 ) -> None:
     """Measure, and write the tables as rows come."""
-    rows = []
     out.mkdir(parents=True, exist_ok=True)
-    ways = [(f"{number} worker{'s' if number > 1 else ''}", number) for number in workers or ()]
-    given = ["--device", device]
+    rows: list[ThroughputRow] = []
+    with tempfile.TemporaryDirectory(prefix="medmetaseg-") as folder:
+        if task.is_dir():
+            series = series_of(task, Path(folder))
+        else:
+            series = [Series(task.stem, task, images or [])]
+        for one in series:
+            for row in _rows(one, workers, one_by_one, ["--device", device]):
+                rows.append(row)
+                _write(out / "batch_throughput.csv", rows)
+        if repeat:
+            small = series[0]
+            given = [small.images[n % len(small.images)] for n in range(repeat)]
+            taken = memory_mb(small.task, given, device)
+            lines = "".join(f"{number},{mb}\n" for number, mb in enumerate(taken, start=1))
+            (out / "batch_memory.csv").write_text("image,resident_mb\n" + lines, encoding="utf-8")
+            draw_memory(taken, out / "pictures" / "batch_memory.png")
+
+
+def _rows(
+    series: Series, workers: Sequence[int], one_by_one: int, arguments: Sequence[str]
+) -> Iterator[ThroughputRow]:
     if one_by_one:
-        rows.append(one_by_one_row(task, images[:one_by_one], given))
-        _write(out / "batch_throughput.csv", rows)
-    for way, number in ways:
-        rows.append(throughput_row(way, task, images, [*given, "--workers", str(number)]))
-        _write(out / "batch_throughput.csv", rows)
-    if repeat:
-        taken = memory_mb(task, [images[n % len(images)] for n in range(repeat)], device)
-        lines = "".join(f"{number},{mb}\n" for number, mb in enumerate(taken, start=1))
-        (out / "batch_memory.csv").write_text("image,resident_mb\n" + lines, encoding="utf-8")
-        draw_memory(taken, out / "pictures" / "batch_memory.png")
+        yield one_by_one_row(series, one_by_one, arguments)
+    for number in workers:
+        way = f"{number} worker{'s' if number > 1 else ''}"
+        yield throughput_row(series, way, [*arguments, "--workers", str(number)])
 
 
 def _write(path: Path, rows: Sequence[ThroughputRow]) -> None:

@@ -1,0 +1,36 @@
+"""The measurement of batches: a row per way, real commands with a stand-in network, memory per image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from batch_stand_in import Elsewhere, StandInSegmenter, elsewhere, rows_of, segmenter, write_noise  # noqa: F401
+from MedMetaSegLib.evaluation.throughput import draw_memory, main, memory_mb
+from task_phantom import make_task
+
+
+def test_rows_of_one_task(elsewhere: Elsewhere, tmp_path: Path) -> None:
+    images = elsewhere.images(3)
+    main(elsewhere.folder / "two.medmetaseg", tmp_path / "out", images, [1, 2], 2, 0, "cpu")
+    rows = rows_of(tmp_path / "out" / "batch_throughput.csv")
+    assert [(row["name"], row["way"], row["images"]) for row in rows] == [
+        ("two", "a command per image", "2"),
+        ("two", "1 worker", "3"),
+        ("two", "2 workers", "3"),
+    ]
+    for row in rows:
+        assert float(row["images_per_minute"]) * float(row["seconds"]) / 60 > 0.95 * float(row["images"])
+    names = [name for name, _ in elsewhere.applied]
+    assert sorted(names) == sorted(["p000", "p001"] + 2 * ["p000", "p001", "p002"])
+    assert len({process for _, process in elsewhere.applied[:2]}) == 2, "a command each"
+    assert not list(elsewhere.folder.glob("*.nii.gz")), "results are thrown away"
+
+
+def test_memory_after_every_image(segmenter: StandInSegmenter, tmp_path: Path) -> None:
+    make_task().write(tmp_path / "two.medmetaseg")
+    write_noise(tmp_path / "noise.nii.gz")
+    taken = memory_mb(tmp_path / "two.medmetaseg", 5 * [tmp_path / "noise.nii.gz"], "cpu")
+    assert len(taken) == len(segmenter.applied) == 5
+    assert all(mb > 10 for mb in taken)
+    draw_memory(taken, tmp_path / "pictures" / "memory.png")
+    assert (tmp_path / "pictures" / "memory.png").stat().st_size > 1000
