@@ -77,7 +77,7 @@ def read_in_pieces(path: Path, out: np.ndarray) -> Iterator[None]:
     for begin in range(0, whole.size, MASK_PIECE_BYTES):
         with path.open("rb") as file:
             file.seek(start + begin)
-            file.readinto(memoryview(whole[begin : begin + MASK_PIECE_BYTES]))
+            file.readinto(whole[begin : begin + MASK_PIECE_BYTES].data)
         yield
 
 
