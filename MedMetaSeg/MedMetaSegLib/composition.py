@@ -87,7 +87,7 @@ class Composition:
         result = []
         for number, painted in enumerate(self.support.structures):
             if self.support.overlapping:
-                where, mask = self._with_drawing(self.masks[number], painted)
+                where, mask = _with_drawing(self.masks[number], painted)
             else:
                 where = boxes[number] if number < len(boxes) and boxes[number] else _NOWHERE
                 mask = self.owner[where] == number + 1
@@ -96,18 +96,35 @@ class Composition:
             result.append((where, mask))
         return result
 
-    def _with_drawing(
-        self, predicted: tuple[tuple[slice, ...], np.ndarray] | None, painted: PaintedStructure
-    ) -> tuple[tuple[slice, ...], np.ndarray]:
-        boxes = [painted.region] if predicted is None else [painted.region, predicted[0]]
-        where = tuple(slice(min(b[a].start for b in boxes), max(b[a].stop for b in boxes)) for a in range(3))
-        mask = _on_block(painted, where)
-        if predicted is not None:
-            inner = tuple(
-                slice(p.start - w.start, p.stop - w.start) for p, w in zip(predicted[0], where, strict=True)
-            )
-            mask[inner] |= predicted[1]
-        return where, mask
+
+def _with_drawing(
+    predicted: tuple[tuple[slice, ...], np.ndarray] | None, painted: PaintedStructure
+) -> tuple[tuple[slice, ...], np.ndarray]:
+    boxes = [painted.region] if predicted is None else [painted.region, predicted[0]]
+    where = tuple(slice(min(b[a].start for b in boxes), max(b[a].stop for b in boxes)) for a in range(3))
+    mask = _on_block(painted, where)
+    if predicted is not None:
+        inner = tuple(
+            slice(p.start - w.start, p.stop - w.start) for p, w in zip(predicted[0], where, strict=True)
+        )
+        mask[inner] |= predicted[1]
+    return where, mask
+
+
+def first_mask(
+    painted: PaintedStructure, logits: np.ndarray, where: tuple[slice, ...]
+) -> tuple[tuple[slice, ...], np.ndarray]:
+    """A structure alone, cropped: logits (k, j, i) on the block `where` of its grid, and what was drawn."""
+    shape = tuple(w.stop for w in where)
+    reach = tuple(max(n, w.stop) for n, w in zip(shape, painted.region, strict=True))
+    inside = (logits > 0) & ~drawn_slices(painted, reach, where)
+    box, mask = _with_drawing((where, inside), painted)
+    held = []
+    for axis in range(3):
+        filled = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+        held.append(slice(int(filled[0]), int(filled[-1]) + 1) if filled.size else slice(0, 1))
+    placed = tuple(slice(b.start + h.start, b.start + h.stop) for b, h in zip(box, held, strict=True))
+    return placed, mask[held[0], held[1], held[2]]
 
 
 def drawn_slices(painted: PaintedStructure, shape: tuple[int, ...], where: tuple[slice, ...]) -> np.ndarray:

@@ -14,10 +14,10 @@ import numpy as np
 
 from . import __version__
 from .adaptation import Adaptation, adapted_to_slices
-from .composition import Composition, drawn_on
+from .composition import Composition, drawn_on, first_mask
 from .errors import Cancelled, InputError
 from .evidence import beyond_penalty, condition_on, held_out_conditions
-from .geometry import AxisMap, Geometry
+from .geometry import AxisMap, Geometry, Index3
 from .grid import Bounds, WorkingGrid, sampled_back, sampled_image, working_grid
 from .intensity import IntensityRule, intensity_rule
 from .learn import learned_task
@@ -27,12 +27,13 @@ from .network.weights import load_network
 from .next_patient import applied_task
 from .segment_report import Clock, segment_report, versions
 from .segmentation import Segmentation, SegmentedStructure
-from .structure import PaintedStructure
+from .structure import PaintedStructure, PlacedMask, Structure
 from .support import Support, check_overlap, check_something_left
 from .task import Task
 from .volume import Volume, check_volume
 
 Progress = Callable[[float, str], None]
+FirstLogits = Callable[[np.ndarray, WorkingGrid], None]
 
 FEATURE_MEMORY = 512 * 2**20
 """Bytes of features that are kept between presses; the oldest go first."""
@@ -52,6 +53,41 @@ class _Answer:
     logits: np.ndarray
     seconds: float
     adaptation: Adaptation | None
+
+
+@dataclass(frozen=True, eq=False)
+class _FirstMask:
+    """What a preview shows of a structure; see `PlacedMask`."""
+
+    structure: Structure
+    offset: Index3
+    mask: np.ndarray
+
+
+@dataclass(eq=False)
+class _Preview:
+    """Hands a structure's first mask to who asked for it, once."""
+
+    tell: Callable[[PlacedMask], None] | None
+    support: Support
+    number: int
+    axis_map: AxisMap
+
+    def first(self, logits: np.ndarray, grid: WorkingGrid) -> None:
+        """Show logits on a working grid."""
+        if self.tell is not None:
+            self.show(*sampled_back(logits, grid, self.support.geometry, -20.0))
+
+    def show(self, logits: np.ndarray, where: tuple[slice, ...]) -> None:
+        """Show logits on a block of the result's grid."""
+        tell, self.tell = self.tell, None
+        if tell is None:
+            return
+        box, mask = first_mask(self.support.structures[self.number], logits, where)
+        start = (box[0].start, box[1].start, box[2].start)
+        offset = self.axis_map.undo_offset(start, (mask.shape[0], mask.shape[1], mask.shape[2]))
+        upright = np.ascontiguousarray(self.axis_map.undo(mask))
+        tell(_FirstMask(self.support.structures[self.number].structure, offset, upright))
 
 
 class Segmenter:
@@ -92,6 +128,7 @@ class Segmenter:
         remove_islands: bool = True,
         structures: Sequence[str] | None = None,
         adapt: bool = False,
+        preview: Callable[[PlacedMask], None] | None = None,
     ) -> Segmentation:
         """The painted structures in the whole volume, on the volume's own grid.
 
@@ -99,6 +136,8 @@ class Segmenter:
         work goes on. cancelled: asked between pieces of work of a second or so. structures: names to segment,
         all if None; those left out still keep their drawn voxels from the others. adapt: let the network's
         head take a few steps on the drawn slices first (`adaptation`), which takes several times as long.
+        preview: called once for each structure with the network's first answer and what was drawn, on the
+        volume's grid: before adaptation, before its region grows, and before structures compete for voxels.
         Raises InputError (see the checks of `Support` and `Volume`) and Cancelled.
         """
         clock = Clock()
@@ -125,9 +164,11 @@ class Segmenter:
             progress(number / len(frame.structures), name)
             answer = None
             if kept[number]:
-                answer = self._answer(upright, frame, painted, rule, adapt, cancelled)
+                shown = _Preview(preview, on_grid, number, axis_map)
+                answer = self._answer(upright, frame, painted, rule, adapt, cancelled, shown.first)
                 clock.lap("network")
                 logits, where = sampled_back(answer.logits, answer.grid, on_grid.geometry, -20.0)
+                shown.show(logits, where)
                 composition.add(number, logits, where)
                 clock.lap("compose")
             answers.append(answer)
@@ -204,8 +245,12 @@ class Segmenter:
         rule: IntensityRule,
         adapt: bool,
         cancelled: Callable[[], bool],
+        first: FirstLogits,
     ) -> _Answer:
-        """Logits of one structure; the region grows while the structure reaches its border in the image."""
+        """Logits of one structure; the region grows while the structure reaches its border in the image.
+
+        first: called with logits that are there while better ones are still to come.
+        """
         key = _painting(painted, frame) + bytes([adapt])
         if key in self._answers:
             return self._answers[key]
@@ -219,6 +264,7 @@ class Segmenter:
             condition = condition_on(grid, image, painted, _others(painted, frame))
             logits, encoded = self.runner.segment(image, condition, self._features.get(grid.key), cancelled)
             if adapt:
+                first(logits, grid)
                 without = held_out_conditions(grid, image, painted)
                 adaptation = adapted_to_slices(self.runner, image, without, encoded, cancelled)
                 if adaptation is not None and adaptation.parameters is not None:
@@ -230,6 +276,7 @@ class Segmenter:
             touched = _touched(logits, painted, grid, bounds)
             if not touched.any() or growth == _MAX_GROWTHS:
                 break
+            first(logits, grid)
             reach = np.where(touched, reach * _GROWTH, reach)
         answer = _Answer(grid, logits.astype(np.float16), time.perf_counter() - begun, adaptation)
         self._answers[key] = answer

@@ -256,3 +256,45 @@ def test_a_dicom_series_and_labels_stored_flipped_land_in_one_place(
     expected = wanted.on(volume.geometry).labels() > 0
     assert dice(found.mask(value), expected) > 0.7
     assert found.report["intensity"]["kind"] == "CT"
+
+
+@pytest.mark.parametrize("affine", [AFFINE, AFFINE @ np.diag([-1.0, -1.0, 1.0, 1.0])])
+def test_a_preview_of_each_structure_comes_once_before_the_next_is_begun(segmenter, affine):
+    volume, support = volume_and_support(affine=affine)
+    heard: list[tuple[str, str]] = []
+    masks = {}
+
+    def preview(one):
+        heard.append(("preview", one.structure.name))
+        whole = np.zeros(volume.array.shape, bool)
+        whole[tuple(slice(o, o + n) for o, n in zip(one.offset, one.mask.shape, strict=True))] = one.mask
+        masks[one.structure.name] = whole
+
+    result = segmenter.segment(
+        volume, support, progress=lambda share, what: heard.append(("begun", what)), preview=preview
+    )
+    assert heard == [
+        ("begun", "left"),
+        ("preview", "left"),
+        ("begun", "right"),
+        ("preview", "right"),
+        ("begun", "done"),
+    ]
+    for name in ("left", "right"):
+        assert dice(masks[name], result.mask(name)) > 0.95
+        drawn = painting() == {"left": 1, "right": 2}[name]
+        assert masks[name][drawn].all()
+    without = segmenter.segment(volume, support)
+    np.testing.assert_array_equal(without.labels, result.labels)
+
+
+def test_with_adaptation_the_preview_comes_before_it(segmenter, monkeypatch):
+    from MedMetaSegLib import segmenter as module
+
+    heard = []
+    monkeypatch.setattr(module, "adapted_to_slices", lambda *_: heard.append("adaptation"))
+    volume, support = volume_and_support()
+    preview = lambda one: heard.append(one.structure.name)  # noqa: E731
+    segmenter.segment(volume, support, adapt=True, structures=["left"], preview=preview)
+    assert heard[:2] == ["left", "adaptation"]
+    assert heard.count("left") == 1

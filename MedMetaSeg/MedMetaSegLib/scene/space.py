@@ -18,6 +18,9 @@ Index3 = tuple[int, int, int]
 BINARY_LABELMAP = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
 CLOSED_SURFACE = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
 
+# A segmentation node with this attribute is a preview: it goes by itself, and is nobody's painting.
+PREVIEW_ATTRIBUTE = "MedMetaSeg.Preview"
+
 
 def linearTransform(source: Any, target: Any) -> np.ndarray | None:
     """4x4 from the space `source` to the space `target`, or None when the way between them is not linear."""

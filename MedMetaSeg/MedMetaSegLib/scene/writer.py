@@ -10,7 +10,7 @@ import slicer.util
 import vtk
 
 from ..errors import InputError
-from ..structure import PlacedMask
+from ..structure import PlacedMask, Structure
 from .reader import RESULT_TAG
 from .space import (
     BINARY_LABELMAP,
@@ -45,7 +45,7 @@ def writeSegments(
     try:
         with slicer.util.NodeModify(node):
             if created:
-                _placeBeside(node, volumeNode)
+                placeBeside(node, volumeNode)
             for one in segmented:
                 added.append(_addSegment(node, volumeNode, one))
             if created:
@@ -54,7 +54,7 @@ def writeSegments(
                 raise RuntimeError(f"The closed surface of '{node.GetName()}' could not be made.")
     except BaseException:
         if created:
-            _removeNode(node)
+            removeNode(node)
         else:
             _takeBack(node, added, hadSurface)
         raise
@@ -80,7 +80,7 @@ def _newNode(volumeNode: Any) -> Any:
     return scene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
 
 
-def _placeBeside(node: Any, volumeNode: Any) -> None:
+def placeBeside(node: Any, volumeNode: Any) -> None:
     """Same parent transform, same grid, same study as the volume."""
     node.CreateDefaultDisplayNodes()
     node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
@@ -102,8 +102,16 @@ def _addSegment(node: Any, volumeNode: Any, one: PlacedMask) -> str:
     `slicer.util.updateSegmentBinaryLabelmapFromArray` is not used: it applies the parent transforms twice
     where those of volume and segmentation differ.
     """
+    image = _imageFor(node, volumeNode, one) if one.mask.any() else None
+    return addSegmentOf(node, one.structure, image)
+
+
+def addSegmentOf(node: Any, structure: Structure, image: Any) -> str:
+    """One new segment with the structure's name, colour and terminology; returns its id.
+
+    image: its labelmap in the node's space, None when it has no voxels.
+    """
     segmentation = node.GetSegmentation()
-    structure = one.structure
     segment = slicer.vtkSegment()
     segment.SetName(_uniqueName(structure.name, _names(segmentation)))
     segment.SetColor(*structure.color)
@@ -112,8 +120,8 @@ def _addSegment(node: Any, volumeNode: Any, one: PlacedMask) -> str:
     if structure.terminology:
         segment.SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), structure.terminology)
     segment.SetTag(RESULT_TAG, structure.segment_id or "1")
-    if one.mask.any():
-        segment.AddRepresentation(BINARY_LABELMAP, _imageFor(node, volumeNode, one))
+    if image is not None:
+        segment.AddRepresentation(BINARY_LABELMAP, image)
     segmentId = segmentation.GenerateUniqueSegmentID(structure.segment_id)
     if not segmentation.AddSegment(segment, segmentId):
         raise RuntimeError(f"Segment '{structure.name}' could not be added to '{node.GetName()}'.")
@@ -158,7 +166,7 @@ def _takeBack(node: Any, segmentIds: Iterable[str], hadSurface: bool) -> None:
             node.RemoveClosedSurfaceRepresentation()
 
 
-def _removeNode(node: Any) -> None:
+def removeNode(node: Any) -> None:
     """The node, its display node and its item in the subject hierarchy."""
     scene = node.GetScene()
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)

@@ -31,9 +31,11 @@ from ..volume import Volume
 from .exchange import (
     Description,
     ReceivedStructure,
+    SentMask,
     describe_volume,
     load_structures,
     save_support,
+    sent_mask,
     written_in_pieces,
 )
 
@@ -62,6 +64,13 @@ class Progress:
 
     share: float
     what: str
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The first mask of a structure; its file is there until the job ends."""
+
+    mask: SentMask
 
 
 @dataclass(frozen=True)
@@ -103,7 +112,7 @@ class Failed:
     message: str
 
 
-Said = DeviceFound | Progress | ItemState | Finished | Stopped | Failed
+Said = DeviceFound | Progress | Preview | ItemState | Finished | Stopped | Failed
 
 
 @dataclass
@@ -157,13 +166,14 @@ class WorkerClient:
         *,
         structures: Sequence[str] | None = None,
         memory: str = "as needed",
+        preview: bool = False,
     ) -> None:
         """Send a job; `poll` tells how it goes. Starts the worker when none is running.
 
         volume_key: the same for two jobs whose volumes are the same to the last voxel, so that they are sent
         once; None to send them anew. structures: names of those to segment, all if None. memory: "as needed"
-        or "little". Raises RuntimeError while a job is running, OSError when the disk is full or the
-        interpreter is not there.
+        or "little". preview: say Preview of each structure. Raises RuntimeError while a job is running,
+        OSError when the disk is full or the interpreter is not there.
         """
 
         def content(process: _Process, folder: Path) -> Description:
@@ -171,6 +181,7 @@ class WorkerClient:
                 "volume": self._sent_volume(process, volume, volume_key),
                 "support": save_support(folder, support),
                 "structures": None if structures is None else list(structures),
+                "preview": preview,
             }
 
         self._begin("segment", device, memory, content)
@@ -352,6 +363,8 @@ class WorkerClient:
             return DeviceFound(message["device"], message["why"])
         if kind == "progress":
             return Progress(message["share"], message["what"])
+        if kind == "preview":
+            return None if self._cancelled_at is not None else Preview(sent_mask(message["mask"]))
         if kind == "item":
             found = tuple((name, volume) for name, volume in message["found"])
             fields = {name: value for name, value in message.items() if name not in ("say", "found")}

@@ -17,6 +17,17 @@ from ..volume import Volume
 Description = dict[str, Any]
 
 PIECE_BYTES = 32 * 2**20
+MASK_PIECE_BYTES = 4 * 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class SentMask:
+    """A structure whose mask lies in a file of the worker's folder; see `read_in_pieces`."""
+
+    structure: Structure
+    offset: Index3
+    shape: Index3
+    path: Path
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +59,26 @@ def written_in_pieces(path: Path, array: np.ndarray) -> Iterator[None]:
         for start in range(0, len(array), slices):
             file.write(np.ascontiguousarray(array[start : start + slices]).data)
             yield
+
+
+def read_in_pieces(path: Path, out: np.ndarray) -> Iterator[None]:
+    """Read a mask that `save_mask` wrote into `out`, uint8 (k, j, i), piece by piece.
+
+    The file is open only while a piece is read. Raises ValueError when it holds anything but a mask of that
+    shape.
+    """
+    with path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
+        start = file.tell()
+    if (shape, fortran_order, dtype) != (out.shape, False, np.dtype(bool)):
+        raise ValueError(f"{path.name} holds no mask of the shape {out.shape}")
+    whole = out.reshape(-1)
+    for begin in range(0, whole.size, MASK_PIECE_BYTES):
+        with path.open("rb") as file:
+            file.seek(start + begin)
+            file.readinto(whole[begin : begin + MASK_PIECE_BYTES].data)
+        yield
 
 
 def describe_volume(path: Path, volume: Volume) -> Description:
@@ -102,7 +133,7 @@ def load_support(description: Description) -> Support:
 def save_structures(folder: Path, structures: Sequence[PlacedMask]) -> list[Description]:
     """Write the mask of each structure of a result into `folder` and describe the rest."""
     return [
-        _save_mask(folder / f"found-{number}.npy", one.structure, one.offset, one.mask)
+        save_mask(folder / f"found-{number}.npy", one.structure, one.offset, one.mask)
         for number, one in enumerate(structures)
     ]
 
@@ -114,8 +145,14 @@ def load_structures(descriptions: Sequence[Description]) -> tuple[ReceivedStruct
     )
 
 
+def sent_mask(description: Description) -> SentMask:
+    """What `save_mask` described, with its "shape" in the description; the voxels stay where they are."""
+    offset, shape = _index3(description["offset"]), _index3(description["shape"])
+    return SentMask(_structure(description), offset, shape, Path(description["file"]))
+
+
 def _save_painted(path: Path, painted: PaintedStructure) -> Description:
-    described = _save_mask(path, painted.structure, painted.offset, painted.mask)
+    described = save_mask(path, painted.structure, painted.offset, painted.mask)
     return {**described, "axis": painted.axis, "slices": list(painted.slices)}
 
 
@@ -129,7 +166,8 @@ def _load_painted(description: Description) -> PaintedStructure:
     )
 
 
-def _save_mask(path: Path, structure: Structure, offset: Index3, mask: np.ndarray) -> Description:
+def save_mask(path: Path, structure: Structure, offset: Index3, mask: np.ndarray) -> Description:
+    """Write the mask of a structure to `path` (.npy) and describe the rest."""
     np.save(path, mask.astype(bool, copy=False), allow_pickle=False)
     return {"file": str(path), "structure": asdict(structure), "offset": [int(start) for start in offset]}
 

@@ -14,6 +14,7 @@ Every job also names "device", "memory" (see WINDOWS) and "folder", a folder of 
     {"say": "ready", "pid": ...}                        once, before torch is imported
     {"say": "device", "device": "cpu", "why": ...}      when the network was loaded
     {"say": "progress", "share": 0.5, "what": "liver"}
+    {"say": "preview", "mask": ...}                     of one structure, where "preview" was true
     {"say": "item", "item": name, "state": "reading", "finished": 2, "total": 9, ...}   of a batch
     {"say": "done", "structures": [...], "report": ..., "task": path or ""}
     {"say": "cancelled"}
@@ -25,6 +26,7 @@ error nobody foresaw ends it too; the client then tells what the log says and st
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import queue
@@ -37,11 +39,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, InputError
 from ..volume import Volume
-from .exchange import load_support, load_volume, save_structures
+from .exchange import load_support, load_volume, save_mask, save_structures
 
 if TYPE_CHECKING:
     from ..batch import BatchProgress
     from ..segmenter import Segmenter
+    from ..structure import PlacedMask
 
 Message = dict[str, Any]
 Say = Callable[[Message], None]
@@ -109,8 +112,20 @@ class Worker:
             progress=self._progress,
             cancelled=cancelled,
             structures=order["structures"],
+            preview=self._preview(Path(order["folder"])) if order.get("preview") else None,
         )
         return _answer(result, order)
+
+    def _preview(self, folder: Path) -> Callable[[PlacedMask], None]:
+        """Sends each structure's first mask, in a file of its own."""
+        numbers = itertools.count()
+
+        def send(one: PlacedMask) -> None:
+            path = folder / f"preview-{next(numbers)}.npy"
+            mask = save_mask(path, one.structure, one.offset, one.mask)
+            self._say({"say": "preview", "mask": {**mask, "shape": list(one.mask.shape)}})
+
+        return send
 
     def _learn(self, segmenter: Any, order: Message, cancelled: Callable[[], bool]) -> Message:
         pairs = [(load_volume(volume), load_support(support)) for volume, support in order["pairs"]]

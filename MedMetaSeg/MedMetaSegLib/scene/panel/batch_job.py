@@ -60,5 +60,11 @@ class BatchJob:
         if isinstance(said, ItemState):
             self._onItem(said)
 
+    def work(self) -> None:
+        """Nothing to do meanwhile."""
+
+    def end(self) -> None:
+        """Nothing to take away."""
+
     def finish(self, finished: Finished, seconds: float) -> None:
         self._onDone(finished.report)

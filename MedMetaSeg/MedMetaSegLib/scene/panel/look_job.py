@@ -24,5 +24,11 @@ class LookJob:
     def hear(self, said: Any) -> None:
         """Nothing more is said."""
 
+    def work(self) -> None:
+        """Nothing to do meanwhile."""
+
+    def end(self) -> None:
+        """Nothing to take away."""
+
     def finish(self, finished: Finished, seconds: float) -> None:
         self._onDevice(*finished.report["device"])

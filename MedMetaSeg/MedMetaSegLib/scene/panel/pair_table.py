@@ -91,10 +91,18 @@ class PairTable:
 
 
 def _nodes(className: str) -> list[Any]:
-    """Nodes of exactly this class that the user is to see."""
+    """Nodes of exactly this class that the user is to see; a preview goes by itself."""
+    from ..space import PREVIEW_ATTRIBUTE
+
     scene = slicer.mrmlScene
     nodes = [scene.GetNthNodeByClass(n, className) for n in range(scene.GetNumberOfNodesByClass(className))]
-    return [node for node in nodes if node.GetClassName() == className and not node.GetHideFromEditors()]
+    return [
+        node
+        for node in nodes
+        if node.GetClassName() == className
+        and not node.GetHideFromEditors()
+        and not node.GetAttribute(PREVIEW_ATTRIBUTE)
+    ]
 
 
 def _present(ids: Any) -> list[Any]:

@@ -110,6 +110,7 @@ class PanelParameters:
     untickedSegmentIds: list[str]
     backgroundSegmentIds: list[str]
     ignoredSegmentIds: list[str]
+    showPreview: bool = True
     learnAnnotation: LearnAnnotation = LearnAnnotation.COMPLETE
     batchInput: str
     batchPattern: str

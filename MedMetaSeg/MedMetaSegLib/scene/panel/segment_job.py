@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
-from ...worker.client import Finished, WorkerClient
+from slicer.i18n import tr as _
+
+from ...worker.client import Finished, Preview, WorkerClient
+from ..preview import ScenePreview
 from ..reader import isBent, readSupport, readVolume
 from ..results import ResultSegments
 from ..space import CLOSED_SURFACE
@@ -17,7 +20,8 @@ class SegmentJob:
 
     outputNode: None for a new segmentation. segmentIds: all that the support holds; soughtIds: those of them
     to be segmented, the others keep what was painted of them. backgroundIds: what is no structure, for
-    scribbles. onResult(node, report, seconds): told when the result is in the scene.
+    scribbles. withPreview: show first answers while it runs. onResult(node, report, seconds): told when the
+    result is in the scene.
     """
 
     def __init__(
@@ -32,6 +36,7 @@ class SegmentJob:
         annotation: str,
         device: str,
         memory: str,
+        withPreview: bool,
         results: ResultSegments,
         onResult: Callable[[Any, dict[str, Any], float], None],
     ) -> None:
@@ -40,6 +45,8 @@ class SegmentJob:
         self._annotation, self._device, self._memory = annotation, device, memory
         self._results, self._onResult = results, onResult
         self._bent = False
+        name = _("{volume} (preview)").format(volume=volumeNode.GetName())
+        self._preview = ScenePreview(volumeNode, name) if withPreview else None
 
     @property
     def nodes(self) -> Sequence[Any]:
@@ -61,10 +68,27 @@ class SegmentJob:
             one.structure.name for one in support.structures if one.structure.segment_id in self._soughtIds
         ]
         key = volumeKey(self._volumeNode, volume.geometry.affine)
-        client.segment(volume, support, self._device, key, structures=names, memory=self._memory)
+        client.segment(
+            volume,
+            support,
+            self._device,
+            key,
+            structures=names,
+            memory=self._memory,
+            preview=self._preview is not None,
+        )
 
     def hear(self, said: Any) -> None:
-        """Nothing more is said."""
+        if isinstance(said, Preview) and self._preview is not None:
+            self._preview.add(said.mask)
+
+    def work(self) -> None:
+        if self._preview is not None:
+            self._preview.work()
+
+    def end(self) -> None:
+        if self._preview is not None:
+            self._preview.remove()
 
     def finish(self, finished: Finished, seconds: float) -> None:
         withSurface = self._segmentationNode.GetSegmentation().ContainsRepresentation(CLOSED_SURFACE)

@@ -215,6 +215,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
             annotation=parameters.annotation.value,
             device=parameters.device.value,
             memory=parameters.memory.value,
+            withPreview=parameters.showPreview,
             results=self._results,
             onResult=self._onResult,
         )
@@ -260,6 +261,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
             ui.segmentTable,
             ui.annotationCombo,
             ui.outputSelector,
+            ui.previewCheck,
             ui.segmentButton,
             ui.acceptButton,
             ui.undoButton,
@@ -309,12 +311,23 @@ class SegmentTab(slicer.util.VTKObservationMixin):
 
 
 def _firstNode(className: str) -> Any:
-    """The first node of exactly this class: a label map is a scalar volume too, and nothing to segment."""
+    """The first node of exactly this class: a label map is a scalar volume too, and nothing to segment. Nor
+    is a preview what was painted.
+    """
+    from ..space import PREVIEW_ATTRIBUTE
+
     scene = slicer.mrmlScene
     everyNode = (
         scene.GetNthNodeByClass(n, className) for n in range(scene.GetNumberOfNodesByClass(className))
     )
-    return next((node for node in everyNode if node.GetClassName() == className), None)
+    return next(
+        (
+            node
+            for node in everyNode
+            if node.GetClassName() == className and not node.GetAttribute(PREVIEW_ATTRIBUTE)
+        ),
+        None,
+    )
 
 
 def summary(report: dict[str, Any], seconds: float) -> str:

@@ -71,6 +71,12 @@ class LearnJob:
     def hear(self, said: Any) -> None:
         """Nothing more is said."""
 
+    def work(self) -> None:
+        """Nothing to do meanwhile."""
+
+    def end(self) -> None:
+        """Nothing to take away."""
+
     def finish(self, finished: Finished, seconds: float) -> None:
         self._onLearned(self._folder.add(self._name, finished.task), seconds)
 
@@ -113,6 +119,12 @@ class ApplyJob:
 
     def hear(self, said: Any) -> None:
         """Nothing more is said."""
+
+    def work(self) -> None:
+        """Nothing to do meanwhile."""
+
+    def end(self) -> None:
+        """Nothing to take away."""
 
     def finish(self, finished: Finished, seconds: float) -> ApplyJob | None:
         first, *others = self._volumeNodes

@@ -28,6 +28,12 @@ class Job(Protocol):
     def hear(self, said: Any) -> None:
         """What the worker says of this kind of job alone."""
 
+    def work(self) -> None:
+        """A moment on the main thread, some milliseconds, at every tick."""
+
+    def end(self) -> None:
+        """It is over, however: take away what was in the scene only while it ran. Comes before `finish`."""
+
     def finish(self, finished: Finished, seconds: float) -> Job | None:
         """Put the answer in place; the next job of a series, or None. Raises InputError, RuntimeError."""
 
@@ -105,11 +111,13 @@ class WorkerRun:
 
     def close(self) -> None:
         """End the worker and what it is doing, and remove its files; `onStopped` is called if it was busy."""
-        wasBusy = self.isBusy
+        running, self._running = self._running, None
         self._timer.stop()
         self._client.close()
-        self._running, self._held = None, []
-        if wasBusy and self._listener is not None:
+        self._held = []
+        if running is not None:
+            running.job.end()
+        if running is not None and self._listener is not None:
             self._listener.onStopped()
 
     def _send(self, job: Job) -> None:
@@ -142,12 +150,14 @@ class WorkerRun:
                 return
             else:
                 running.job.hear(said)
+        running.job.work()
         listener.onTick(running.share, running.what, seconds)
 
     def _end(
         self, job: Job, listener: RunListener, said: Finished | Stopped | Failed, seconds: float
     ) -> None:
         following = None
+        job.end()
         if isinstance(said, Finished):
             try:
                 following = job.finish(said, seconds)
