@@ -37,6 +37,13 @@ class MedMetaSeg(ScriptedLoadableModule):
             "MedMetaSeg segments the whole of it. Not for clinical use."
         )
         parent.acknowledgementText = _("Built on PyTorch and MONAI.")
+        # Later: the Sample Data module may not be loaded yet.
+        slicer.app.connect("startupCompleted()", self._registerSampleData)
+
+    def _registerSampleData(self) -> None:
+        from MedMetaSegLib.scene.sample_data import registerSampleData
+
+        registerSampleData(Path(__file__).parent / "Resources" / "Icons" / "MedMetaSeg.png")
 
 
 class MedMetaSegWidget(ScriptedLoadableModuleWidget):

@@ -28,6 +28,7 @@ class Application(QtWidgets.QApplication):
     """Stands in for qSlicerApplication: one scene, one main window with a module selector."""
 
     majorVersion, minorVersion = 5, 12
+    startupCompleted = QtCore.Signal()
 
     def prepare(self) -> None:
         core = boot()
