@@ -31,9 +31,12 @@ def test_samples_have_an_address_that_is_their_checksum(monkeypatch: pytest.Monk
     for one in registered:
         digest = one["checksums"].removeprefix("SHA256:")
         assert re.fullmatch("[0-9a-f]{64}", digest)
-        assert one["uris"].startswith("https://github.com/Slicer/") and one["uris"].endswith(digest)
-        assert one["category"] == CATEGORY and one["thumbnailFileName"] == str(thumbnail)
-        assert one["fileNames"].endswith(".nrrd") and one["nodeNames"]
+        assert one["uris"].startswith("https://github.com/Slicer/")
+        assert one["uris"].endswith(digest)
+        assert one["category"] == CATEGORY
+        assert one["thumbnailFileName"] == str(thumbnail)
+        assert one["fileNames"].endswith(".nrrd")
+        assert one["nodeNames"]
     assert thumbnail.is_file()
 
 
