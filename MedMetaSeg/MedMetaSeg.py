@@ -100,6 +100,7 @@ class MedMetaSegLogic(ScriptedLoadableModuleLogic):
         segmentIds: Sequence[str] | None = None,
         annotation: str = "slices",
         device: str = "auto",
+        quality: str = "balanced",
         progress: Callable[[float, str], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Any:
@@ -114,6 +115,7 @@ class MedMetaSegLogic(ScriptedLoadableModuleLogic):
             segmentIds=segmentIds,
             annotation=annotation,
             device=device,
+            quality=quality,
             progress=progress,
             cancelled=cancelled,
         )

@@ -117,6 +117,9 @@ def segment(
     keep_islands: Annotated[
         bool, typer.Option("--keep-islands", help="Keep small parts that touch nothing painted.")
     ] = False,
+    quality: Annotated[
+        str, typer.Option(help="fast (coarser grids), balanced, or best (finer ones, and --adapt).")
+    ] = "balanced",
     adapt: Annotated[
         bool, typer.Option("--adapt", help="Let the network take a few steps on the slices first; slower.")
     ] = False,
@@ -140,6 +143,7 @@ def segment(
             allow_nonfinite,
             keep_islands,
             save_task,
+            quality,
             adapt,
         )
     )

@@ -21,22 +21,36 @@ from .roi import STRIDE, margins
 from .structure import PaintedStructure, drawn_in_parts
 from .volume import Volume, to_sitk
 
-MAX_VOXELS = 96**3
-"""Of a working grid; the spacing gets coarser above it."""
-MAX_VOXELS_IN_PARTS = 128**3
-"""Of the working grid of a structure drawn in many small parts."""
-ACROSS = 12.0
-"""Working voxels that the thickest part of a structure should have across."""
-ALONG = 72.0
-"""Working voxels that a structure should at most have from end to end, unless it is thin."""
-ALONG_IN_PARTS = 110.0
-"""The same for a structure drawn in many small parts."""
 SMALL_PART_MM = 15.0
 """Parts up to this thickness are small: lesions and vessels, not loops of bowel, where it is only slow."""
 FINEST = 1 / 1.5
 """Of the drawn voxels: finer grids would only interpolate."""
 _LADDER = 2.0**0.25
 _SNAP = 4
+
+
+@dataclass(frozen=True)
+class Detail:
+    """How fine working grids are.
+
+    across: working voxels that the thickest part of a structure should have across; along: that it should at
+    most have from end to end, unless it is thin; voxels: of a grid, whose spacing gets coarser above it; the
+    other two are the same for a structure drawn in many small parts.
+    """
+
+    across: float
+    along: float
+    voxels: int
+    along_in_parts: float
+    voxels_in_parts: int
+
+
+DETAILS = {
+    "fast": Detail(8.0, 48.0, 64**3, 72.0, 88**3),
+    "balanced": Detail(12.0, 72.0, 96**3, 110.0, 128**3),
+    "best": Detail(16.0, 96.0, 128**3, 110.0, 128**3),
+}
+BALANCED = DETAILS["balanced"]
 
 
 @dataclass(frozen=True)
@@ -110,7 +124,11 @@ class Bounds:
 
 
 def working_grid(
-    painted: PaintedStructure, frame: Geometry, bounds: Bounds, reach: np.ndarray | None = None
+    painted: PaintedStructure,
+    frame: Geometry,
+    bounds: Bounds,
+    reach: np.ndarray | None = None,
+    detail: Detail = BALANCED,
 ) -> WorkingGrid:
     """The grid on which a structure is looked for.
 
@@ -126,7 +144,10 @@ def working_grid(
     reach = np.ones((2, 3)) if reach is None else reach
     thickness = _thickness(painted, spacing, drawing)
     in_parts = thickness <= SMALL_PART_MM and drawn_in_parts(painted.mask)
-    wanted = _wanted_spacing(thickness, spacing, extent, ALONG_IN_PARTS if in_parts else ALONG)
+    along, most = (
+        (detail.along_in_parts, detail.voxels_in_parts) if in_parts else (detail.along, detail.voxels)
+    )
+    wanted = _wanted_spacing(spacing, float((extent * spacing).max()) / along, thickness / detail.across)
     while True:
         step = _steps(wanted, spacing)
         aspect = step[0] * spacing[0] / math.sqrt(step[1] * spacing[1] * step[2] * spacing[2])
@@ -138,7 +159,7 @@ def working_grid(
         first = np.floor(low / step / _SNAP) * _SNAP
         number = np.ceil(high / step) - first + 1
         shape = np.maximum(np.ceil(number / STRIDE) * STRIDE, 16).astype(int)
-        if shape.prod() <= (MAX_VOXELS_IN_PARTS if in_parts else MAX_VOXELS):
+        if shape.prod() <= most:
             break
         wanted *= _LADDER
     start = first * step
@@ -151,11 +172,10 @@ def working_grid(
     )
 
 
-def _wanted_spacing(thickness: float, spacing: np.ndarray, extent: np.ndarray, along: float) -> float:
+def _wanted_spacing(spacing: np.ndarray, whole: float, fine: float) -> float:
     """In-plane spacing on the ladder, mm: coarse enough to see the whole, fine enough for the thickness."""
     pixel = math.sqrt(spacing[1] * spacing[2])
-    fine = thickness / ACROSS
-    wanted = min(float((extent * spacing).max()) / along, fine)
+    wanted = min(whole, fine)
     finest = pixel if fine >= pixel else max(fine, pixel * FINEST)
     if wanted <= finest:
         return finest if finest == pixel else pixel * _LADDER ** round(math.log(finest / pixel, _LADDER))

@@ -43,6 +43,7 @@ class Request:
     allow_nonfinite: bool = False
     keep_islands: bool = False
     save_task: Path | None = None
+    quality: str = "balanced"
     adapt: bool = False
 
 
@@ -64,6 +65,7 @@ def segment_files(request: Request) -> None:
             progress=progress,
             remove_islands=not request.keep_islands,
             structures=request.structures or None,
+            quality=request.quality,
             adapt=request.adapt,
         )
         task = None

@@ -18,7 +18,7 @@ from .composition import Composition, drawn_on, first_mask
 from .errors import Cancelled, InputError
 from .evidence import beyond_penalty, condition_on, held_out_conditions
 from .geometry import AxisMap, Geometry, Index3
-from .grid import Bounds, WorkingGrid, sampled_back, sampled_image, working_grid
+from .grid import DETAILS, Bounds, WorkingGrid, sampled_back, sampled_image, working_grid
 from .intensity import IntensityRule, intensity_rule
 from .learn import learned_task
 from .network.conditions import image_channels
@@ -127,6 +127,7 @@ class Segmenter:
         cancelled: Callable[[], bool] | None = None,
         remove_islands: bool = True,
         structures: Sequence[str] | None = None,
+        quality: str = "balanced",
         adapt: bool = False,
         preview: Callable[[PlacedMask], None] | None = None,
     ) -> Segmentation:
@@ -134,7 +135,8 @@ class Segmenter:
 
         support: "slices" or "scribbles", on any grid over the same space. progress(share, what): called as
         work goes on. cancelled: asked between pieces of work of a second or so. structures: names to segment,
-        all if None; those left out still keep their drawn voxels from the others. adapt: let the network's
+        all if None; those left out still keep their drawn voxels from the others. quality: "fast" (coarser
+        working grids), "balanced" or "best" (finer ones, and adapt). adapt: let the network's
         head take a few steps on the drawn slices first (`adaptation`), which takes several times as long.
         preview: called once for each structure with the network's first answer and what was drawn, on the
         volume's grid: before adaptation, before its region grows, and before structures compete for voxels.
@@ -146,6 +148,8 @@ class Segmenter:
         _check_scribbles(support)
         check_overlap(support, volume.geometry)
         check_something_left(support, volume.geometry)
+        _check_quality(quality)
+        adapt = adapt or quality == "best"
         chosen = _chosen(support, structures)
         upright, axis_map = volume.canonical()
         upright, frame, on_grid = _frames(support, upright)
@@ -165,7 +169,7 @@ class Segmenter:
             answer = None
             if kept[number]:
                 shown = _Preview(preview, on_grid, number, axis_map)
-                answer = self._answer(upright, frame, painted, rule, adapt, cancelled, shown.first)
+                answer = self._answer(upright, frame, painted, rule, quality, adapt, cancelled, shown.first)
                 clock.lap("network")
                 logits, where = sampled_back(answer.logits, answer.grid, on_grid.geometry, -20.0)
                 shown.show(logits, where)
@@ -181,6 +185,7 @@ class Segmenter:
         clock.lap("compose")
         progress(1.0, "done")
         about = {
+            "quality": quality,
             "device": self.runner.device.type,
             "device_reason": self.why_device,
             "seconds": clock.as_dict(),
@@ -243,6 +248,7 @@ class Segmenter:
         frame: Support,
         painted: PaintedStructure,
         rule: IntensityRule,
+        quality: str,
         adapt: bool,
         cancelled: Callable[[], bool],
         first: FirstLogits,
@@ -251,7 +257,7 @@ class Segmenter:
 
         first: called with logits that are there while better ones are still to come.
         """
-        key = _painting(painted, frame) + bytes([adapt])
+        key = _painting(painted, frame) + quality.encode() + bytes([adapt])
         if key in self._answers:
             return self._answers[key]
         begun = time.perf_counter()
@@ -259,7 +265,7 @@ class Segmenter:
         reach = np.ones((2, 3))
         adaptation = None
         for growth in range(_MAX_GROWTHS + 1):
-            grid = working_grid(painted, frame.geometry, bounds, reach)
+            grid = working_grid(painted, frame.geometry, bounds, reach, DETAILS[quality])
             image = image_channels(sampled_image(volume, grid, rule))
             condition = condition_on(grid, image, painted, _others(painted, frame))
             logits, encoded = self.runner.segment(image, condition, self._features.get(grid.key), cancelled)
@@ -300,6 +306,11 @@ def _chosen(support: Support, names: Sequence[str] | None) -> set[str]:
             f"The support has no structure called {', '.join(missing)}; it has {', '.join(there)}."
         )
     return set(there if names is None else names)
+
+
+def _check_quality(quality: str) -> None:
+    if quality not in DETAILS:
+        raise InputError(f"There is no quality '{quality}'; use {', '.join(DETAILS)}.")
 
 
 def _check_scribbles(support: Support) -> None:

@@ -33,11 +33,13 @@ class StandInSegmenter:
 
     volumes: list[Any] = field(default_factory=list)
     supports: list[Any] = field(default_factory=list)
+    qualities: list[str] = field(default_factory=list)
     failure: Exception | None = None
 
     def segment(
-        self, volume: Any, support: Any, *, progress: Any = None, cancelled: Any = None
+        self, volume: Any, support: Any, *, quality: str, progress: Any = None, cancelled: Any = None
     ) -> ResultOfStandIn:
+        self.qualities.append(quality)
         self.volumes.append(volume)
         self.supports.append(support)
         if progress is not None:

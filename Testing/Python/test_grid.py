@@ -10,11 +10,9 @@ import pytest
 from conftest import offset, rotation
 from MedMetaSegLib.geometry import Geometry
 from MedMetaSegLib.grid import (
-    ACROSS,
-    ALONG,
+    BALANCED,
+    DETAILS,
     FINEST,
-    MAX_VOXELS,
-    MAX_VOXELS_IN_PARTS,
     Bounds,
     sampled_back,
     sampled_image,
@@ -55,8 +53,8 @@ def test_a_large_organ_in_fine_voxels_is_seen_coarsely_and_within_the_budget() -
     geometry = level((300, 512, 512), (0.8, 0.7, 0.7))
     painted = drawn((200, 300, 300), (40, 80, 80))
     grid = grid_for(painted, geometry)
-    assert np.prod(grid.shape) <= MAX_VOXELS
-    assert grid.in_plane_mm >= 300 * 0.7 / ALONG * 0.8
+    assert np.prod(grid.shape) <= BALANCED.voxels
+    assert grid.in_plane_mm >= 300 * 0.7 / BALANCED.along * 0.8
 
 
 def test_a_structure_in_many_parts_is_seen_more_finely_than_one_whole_as_large() -> None:
@@ -67,13 +65,13 @@ def test_a_structure_in_many_parts_is_seen_more_finely_than_one_whole_as_large()
     spots[:, 0, 0] = spots[:, -1, -1] = True
     fine, coarse = (grid_for(one, geometry) for one in (replace(whole, mask=spots), whole))
     assert fine.in_plane_mm < 0.9 * coarse.in_plane_mm
-    assert MAX_VOXELS < np.prod(fine.shape) <= MAX_VOXELS_IN_PARTS
+    assert BALANCED.voxels < np.prod(fine.shape) <= BALANCED.voxels_in_parts
 
 
 def test_a_thin_long_structure_is_seen_finely() -> None:
     geometry = level((200, 200, 200), (1.0, 1.0, 1.0))
     grid = grid_for(drawn((180, 20, 20), (10, 90, 90)), geometry)
-    assert grid.in_plane_mm <= 20 / ACROSS * 1.2
+    assert grid.in_plane_mm <= 20 / BALANCED.across * 1.2
 
 
 def test_a_small_structure_is_not_magnified_without_end() -> None:
@@ -146,3 +144,13 @@ def test_a_coarser_grid_averages_noise_away() -> None:
     grid = grid_for(drawn((90, 90, 90), (3, 3, 3)), geometry)
     coarse = replace(grid, start=(0.0, 0.0, 0.0), step=(4.0, 4.0, 4.0), shape=(24, 24, 24))
     assert sampled_image(Volume(noise, geometry), coarse, EVERYTHING)[2:-2, 2:-2, 2:-2].std() < 0.2
+
+
+def test_detail_makes_grids_finer_within_its_voxels() -> None:
+    geometry = level((120, 300, 300), (1.0, 0.7, 0.7))
+    painted, bounds = drawn((90, 200, 200), (10, 40, 40)), Bounds.of(geometry, geometry)
+    grids = {name: working_grid(painted, geometry, bounds, None, detail) for name, detail in DETAILS.items()}
+    assert grids["fast"].in_plane_mm > grids["balanced"].in_plane_mm > grids["best"].in_plane_mm
+    for name, grid in grids.items():
+        assert np.prod(grid.shape) <= DETAILS[name].voxels
+    assert grids["balanced"].key == working_grid(painted, geometry, bounds).key

@@ -148,13 +148,15 @@ def test_settings_reach_the_worker(bench, monkeypatch):
     bench.choose()
     bench.ui.deviceCombo.setCurrentText("CPU")
     bench.ui.memoryCombo.setCurrentText("little")
+    bench.ui.qualityCombo.setCurrentText("fast")
     bench.ui.keepCheck.setChecked(False)
     closed = []
     client = stand_in_worker(bench, monkeypatch)
     monkeypatch.setattr(client, "close", lambda: closed.append(True), raising=False)
     bench.press()
     until(lambda: not running(bench.panel))
-    assert (client.sent[0]["device"], client.sent[0]["memory"]) == ("cpu", "little")
+    sent = client.sent[0]
+    assert (sent["device"], sent["memory"], sent["quality"]) == ("cpu", "little", "fast")
     assert closed == [True]
 
 

@@ -191,12 +191,17 @@ def test_the_module_logic_segments_and_reports(scene, module_on_stand_in_bases):
     assert len(logic.lastReport["structures"]) == 1
 
 
-def test_the_module_says_what_it_is(module_on_stand_in_bases):
-    parent = types.SimpleNamespace()
+def test_the_module_says_what_it_is(module_on_stand_in_bases, monkeypatch):
+    import slicer
+
+    parent, connected = types.SimpleNamespace(), []
+    application = types.SimpleNamespace(connect=lambda signal, slot: connected.append(signal))
+    monkeypatch.setattr(slicer, "app", application, raising=False)
     module_on_stand_in_bases.MedMetaSeg(parent)
     assert parent.title == "MedMetaSeg"
     assert parent.categories == ["Segmentation"]
     assert parent.helpText
+    assert connected == ["startupCompleted()"]
 
 
 def test_the_in_app_test_passes_with_the_real_segmenter_and_the_shipped_weights(module_on_stand_in_bases):

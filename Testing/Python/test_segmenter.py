@@ -12,6 +12,7 @@ import SimpleITK as sitk
 from conftest import offset, rotation
 from MedMetaSegLib.errors import Cancelled, InputError
 from MedMetaSegLib.geometry import Geometry
+from MedMetaSegLib.grid import DETAILS, working_grid
 from MedMetaSegLib.segmenter import Segmenter
 from MedMetaSegLib.structure import Structure
 from MedMetaSegLib.support import Support
@@ -214,6 +215,29 @@ def test_chosen_structures_only_are_segmented_and_the_rest_keep_their_drawing(se
     assert not (found.mask("left") & (painting() == 2)).any()
     with pytest.raises(InputError, match="spleen"):
         segmenter.segment(volume, support, structures=["spleen"])
+
+
+def test_fast_works_on_coarser_grids_and_best_adapts(segmenter: Segmenter, usual, monkeypatch) -> None:
+    from MedMetaSegLib import segmenter as module
+
+    details = []
+    monkeypatch.setattr(
+        module, "working_grid", lambda *given: details.append(given[-1]) or working_grid(*given)
+    )
+    volume, support = volume_and_support()
+    for quality, adapts in (("fast", False), ("best", True)):
+        details.clear()
+        result = segmenter.segment(volume, support, quality=quality)
+        assert set(map(id, details)) == {id(DETAILS[quality])}
+        assert result.report["quality"] == quality
+        assert ["adaptation" in one for one in result.report["structures"]] == [adapts, adapts]
+        for name in ("left", "right"):
+            assert dice(result.mask(name), usual.mask(name)) > 0.8
+
+
+def test_an_unknown_quality_is_refused(segmenter: Segmenter) -> None:
+    with pytest.raises(InputError, match="no quality 'finest'; use fast, balanced, best"):
+        segmenter.segment(*volume_and_support(), quality="finest")
 
 
 def test_cancelling_stops_with_its_own_error(segmenter: Segmenter) -> None:

@@ -130,7 +130,7 @@ class StandInSegmenter:
     def __init__(self, failure=None):
         self.failure = failure
 
-    def segment(self, volume, support, *, progress=None, cancelled=None, structures=None, preview=None):
+    def segment(self, volume, support, *, progress=None, **rest):
         if self.failure is not None:
             raise self.failure
         progress(0.5, "half")

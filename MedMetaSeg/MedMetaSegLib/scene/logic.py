@@ -50,6 +50,7 @@ class SegmentsVolumes(Protocol):
         *,
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
+        quality: str = "balanced",
     ) -> Result: ...
 
     def learn(
@@ -108,6 +109,7 @@ class SceneLogic:
         segmentIds: Sequence[str] | None = None,
         annotation: Annotation = "slices",
         device: str = "auto",
+        quality: str = "balanced",
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Any:
@@ -115,7 +117,8 @@ class SceneLogic:
 
         The painted segments are never changed. The result goes to a new node named after the volume, or is
         added to `outputSegmentationNode` (which may be the painted one) under unique names. `segmentIds`
-        chooses among the painted segments. Afterwards `lastReport` holds the report.
+        chooses among the painted segments. quality: see Segmenter.segment. Afterwards `lastReport` holds the
+        report.
 
         Raises InputError for what cannot be segmented and Cancelled when `cancelled` says so; the scene is
         then as before.
@@ -126,7 +129,9 @@ class SceneLogic:
         support = readSupport(segmentationNode, volumeNode, annotation=annotation, segmentIds=segmentIds)
         withSurface = segmentationNode.GetSegmentation().ContainsRepresentation(CLOSED_SURFACE)
         bent = isBent(segmentationNode, volumeNode)
-        result = self._segmenter(device).segment(volume, support, progress=progress, cancelled=cancelled)
+        result = self._segmenter(device).segment(
+            volume, support, progress=progress, cancelled=cancelled, quality=quality
+        )
         if cancelled is not None and cancelled():
             raise Cancelled("Segmentation was cancelled.")
         for node in (volumeNode, outputSegmentationNode):

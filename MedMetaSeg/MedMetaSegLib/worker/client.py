@@ -166,14 +166,16 @@ class WorkerClient:
         *,
         structures: Sequence[str] | None = None,
         memory: str = "as needed",
+        quality: str = "balanced",
         preview: bool = False,
     ) -> None:
         """Send a job; `poll` tells how it goes. Starts the worker when none is running.
 
         volume_key: the same for two jobs whose volumes are the same to the last voxel, so that they are sent
         once; None to send them anew. structures: names of those to segment, all if None. memory: "as needed"
-        or "little". preview: say Preview of each structure. Raises RuntimeError while a job is running,
-        OSError when the disk is full or the interpreter is not there.
+        or "little". quality: see Segmenter.segment. preview: say Preview of each structure.
+        Raises RuntimeError while a job is running, OSError when the disk is full or the interpreter is not
+        there.
         """
 
         def content(process: _Process, folder: Path) -> Description:
@@ -181,6 +183,7 @@ class WorkerClient:
                 "volume": self._sent_volume(process, volume, volume_key),
                 "support": save_support(folder, support),
                 "structures": None if structures is None else list(structures),
+                "quality": quality,
                 "preview": preview,
             }
 

@@ -112,6 +112,7 @@ class Worker:
             progress=self._progress,
             cancelled=cancelled,
             structures=order["structures"],
+            quality=order.get("quality", "balanced"),
             preview=self._preview(Path(order["folder"])) if order.get("preview") else None,
         )
         return _answer(result, order)

@@ -60,6 +60,18 @@ class Memory(enum.Enum):
         return {"as needed": _("as needed"), "little": _("little")}[self.value]
 
 
+class Quality(enum.Enum):
+    """How fine the network looks; see Segmenter.segment."""
+
+    FAST = "fast"
+    BALANCED = "balanced"
+    BEST = "best"
+
+    def label(self) -> str:
+        """What the user reads."""
+        return {"fast": _("fast"), "balanced": _("balanced"), "best": _("best")}[self.value]
+
+
 class BatchFormat(enum.Enum):
     """How a batch writes its results; the value is the ending of the files."""
 
@@ -118,6 +130,7 @@ class PanelParameters:
     batchFormat: BatchFormat = BatchFormat.NRRD
     batchExisting: BatchExisting = BatchExisting.RESUME
     device: Device = Device.AUTO
+    quality: Quality = Quality.BALANCED
     memory: Memory = Memory.AS_NEEDED
     keepFeatures: bool = True
 

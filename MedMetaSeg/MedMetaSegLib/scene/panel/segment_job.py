@@ -36,13 +36,15 @@ class SegmentJob:
         annotation: str,
         device: str,
         memory: str,
+        quality: str,
         withPreview: bool,
         results: ResultSegments,
         onResult: Callable[[Any, dict[str, Any], float], None],
     ) -> None:
         self._volumeNode, self._segmentationNode, self._outputNode = volumeNode, segmentationNode, outputNode
         self._segmentIds, self._soughtIds, self._backgroundIds = segmentIds, soughtIds, backgroundIds
-        self._annotation, self._device, self._memory = annotation, device, memory
+        self._annotation, self._device = annotation, device
+        self._memory, self._quality = memory, quality
         self._results, self._onResult = results, onResult
         self._bent = False
         name = _("{volume} (preview)").format(volume=volumeNode.GetName())
@@ -75,6 +77,7 @@ class SegmentJob:
             key,
             structures=names,
             memory=self._memory,
+            quality=self._quality,
             preview=self._preview is not None,
         )
 

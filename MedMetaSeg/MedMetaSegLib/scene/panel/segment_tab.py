@@ -215,6 +215,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
             annotation=parameters.annotation.value,
             device=parameters.device.value,
             memory=parameters.memory.value,
+            quality=parameters.quality.value,
             withPreview=parameters.showPreview,
             results=self._results,
             onResult=self._onResult,

@@ -103,6 +103,7 @@ class SettingsTab:
             ui.newSetButton,
             ui.deviceCombo,
             ui.checkDeviceButton,
+            ui.qualityCombo,
             ui.memoryCombo,
             ui.keepCheck,
             ui.installButton,
