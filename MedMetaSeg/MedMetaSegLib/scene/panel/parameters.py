@@ -60,6 +60,17 @@ class Memory(enum.Enum):
         return {"as needed": _("as needed"), "little": _("little")}[self.value]
 
 
+class BatchSource(enum.Enum):
+    """Where the images of a batch come from."""
+
+    FOLDER = "folder"
+    DATABASE = "database"
+
+    def label(self) -> str:
+        """What the user reads."""
+        return {"folder": _("a folder"), "database": _("patients of the DICOM database")}[self.value]
+
+
 class BatchFormat(enum.Enum):
     """How a batch writes its results; the value is the ending of the files."""
 
@@ -112,6 +123,7 @@ class PanelParameters:
     ignoredSegmentIds: list[str]
     showPreview: bool = True
     learnAnnotation: LearnAnnotation = LearnAnnotation.COMPLETE
+    batchSource: BatchSource = BatchSource.FOLDER
     batchInput: str
     batchPattern: str
     batchOutput: str
