@@ -44,7 +44,8 @@ class BatchRequest:
     """What is to be done.
 
     inputs: image files, patterns (`**` goes into subfolders), folders, DICOM folders, or CSV files that list
-    images. out: the folder of the results, made if it is not there. report: a .csv; a page of the same name
+    images. series: DICOM series beside them, each given by all of its files, wherever they are; may stand
+    alone. out: the folder of the results, made if it is not there. report: a .csv; a page of the same name
     that ends in .html is written beside it. format: "nii.gz" or "seg.nrrd"; None for "nii.gz", or "seg.nrrd"
     where the task's structures overlap. resume: leave out what is done. overwrite: replace results that are
     there, whoever made them. workers: images worked on at the same time. memory_limit_mb: for images that are
@@ -65,6 +66,7 @@ class BatchRequest:
     allow_nonfinite: bool = False
     with_identifiers: bool = False
     scheduler: str = ""
+    series: tuple[tuple[str | Path, ...], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,8 @@ def find_items(
     for given in request.inputs:
         for path in _matching(given):
             found += _images(path, request.out, skipped)
+    for files in request.series:
+        found += _known_series(sorted(map(Path, files)), skipped)
     found = _once(found)
     if not found:
         what = f" ({skipped[0][0]}: {skipped[0][1]})" if skipped else ""
@@ -152,6 +154,20 @@ def _in_folder(top: Path, out: Path, skipped: list[tuple[str, str]]) -> Iterator
             yield _Found(folder, name, parent, series.files, series.number, private=series.identifiers)
 
 
+def _known_series(files: list[Path], skipped: list[tuple[str, str]]) -> Iterator[_Found]:
+    """A DICOM series given by its files; neither these nor their folder have a say in its name."""
+    from .dicom_folder import series_of
+
+    if not files:
+        skipped.append(("DICOM object", "its files are not on this computer"))
+        return
+    series = series_of(files)
+    if series.why_not:
+        skipped.append((f"DICOM {series.modality or 'object'}", series.why_not))
+        return
+    yield _Found(files[0].parent, series.checksum_name, "", series.files, "", private=series.identifiers)
+
+
 def _in_table(path: Path) -> Iterator[_Found]:
     """The images that a CSV file lists, relative to its folder; the columns are CSV_COLUMNS."""
     try:
@@ -203,7 +219,7 @@ def _once(found: list[_Found]) -> list[_Found]:
         if one.series:
             counts[one.path] = counts.get(one.path, 0) + 1
     return [
-        replace(one, name=f"{one.name}_series{one.number}") if counts.get(one.path, 0) > 1 else one
+        replace(one, name=f"{one.name}_series{one.number}") if one.number and counts[one.path] > 1 else one
         for one in unique.values()
     ]
 

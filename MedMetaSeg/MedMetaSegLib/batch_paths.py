@@ -25,7 +25,7 @@ def check_request(request: BatchRequest) -> None:
     """Raise InputError for what cannot be right in a request, without reading images or writing anything."""
     if not request.task.is_file():
         raise InputError(f"There is no task file {request.task}; check the path.")
-    if not request.inputs:
+    if not (request.inputs or request.series):
         raise InputError("There is no image to segment; give files, folders, patterns or a CSV file.")
     if request.format not in (None, *FORMATS):
         raise InputError(f"There is no format {request.format}; use {' or '.join(FORMATS)}.")
@@ -41,7 +41,9 @@ def check_request(request: BatchRequest) -> None:
             raise InputError(f"{request.report} is no name for a report; let it end in .csv.")
         if request.report.parent.resolve() != request.out.resolve():
             check_output(request.report)
-        for taken in (*map(Path, request.inputs), request.task):
+        listed = (Path(file) for files in request.series for file in files)
+        alike = [file for file in listed if file.name.casefold() == request.report.name.casefold()]
+        for taken in (*map(Path, request.inputs), *alike, request.task):
             if same_file(request.report, taken):
                 raise InputError(f"{request.report} is an input, which is never overwritten.")
 

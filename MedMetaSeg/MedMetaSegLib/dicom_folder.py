@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["FoundSeries", "may_be_dicom", "series_in"]
+__all__ = ["FoundSeries", "may_be_dicom", "series_in", "series_of"]
 
 _IDENTIFYING = (
     "PatientName",
@@ -53,9 +53,14 @@ class FoundSeries:
         """A name, or when it holds an identifier one made of the series's checksum instead."""
         plain = _plain(name)
         if any(_plain(one) in plain for one in self.identifiers if len(_plain(one)) >= _SHORTEST):
-            uid = "".join(sorted(self.identifiers))
-            return f"series_{hashlib.sha256(uid.encode()).hexdigest()[:10]}"
+            return self.checksum_name
         return name
+
+    @property
+    def checksum_name(self) -> str:
+        """A name made of the series's identifiers, of which it says nothing; of its paths if it has none."""
+        uid = "".join(sorted(self.identifiers or map(str, self.files)))
+        return f"series_{hashlib.sha256(uid.encode()).hexdigest()[:10]}"
 
 
 def may_be_dicom(path: Path) -> bool:
@@ -69,21 +74,32 @@ def may_be_dicom(path: Path) -> bool:
 
 def series_in(files: Iterable[Path]) -> list[FoundSeries]:
     """The series that DICOM files belong to, in the order of their first files."""
-    import pydicom
-    from pydicom.errors import InvalidDicomError
-
     groups: dict[str, list[tuple[Path, Any]]] = {}
     for path in files:
-        try:
-            header: Any = pydicom.dcmread(
-                path, stop_before_pixels=True, specific_tags=[*_IDENTIFYING, *_NEEDED], force=False
-            )
-        except (InvalidDicomError, OSError, ValueError, KeyError, AttributeError, EOFError):
-            # Named by its own: reading it as an image will say what is wrong with it.
-            header = pydicom.Dataset()
+        header = _header(path)
         uid = _text(header, "SeriesInstanceUID") or str(path)
         groups.setdefault(uid, []).append((path, header))
     return [_series(group) for group in groups.values()]
+
+
+def series_of(files: Iterable[Path]) -> FoundSeries:
+    """The series of DICOM files that someone who knows says are one, all of them, readable or not."""
+    group = [(path, _header(path)) for path in files]
+    # One that can be read tells what the series is.
+    return _series(sorted(group, key=lambda one: not one[1]))
+
+
+def _header(path: Path) -> Any:
+    """The tags of a file that matter here; none when it cannot be read, which reading its image will say."""
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
+    try:
+        return pydicom.dcmread(
+            path, stop_before_pixels=True, specific_tags=[*_IDENTIFYING, *_NEEDED], force=False
+        )
+    except (InvalidDicomError, OSError, ValueError, KeyError, AttributeError, EOFError):
+        return pydicom.Dataset()
 
 
 def _series(group: list[tuple[Path, Any]]) -> FoundSeries:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,17 @@ IDENTIFIERS = {
     "InstitutionName": "St. Elsewhere",
     "ReferringPhysicianName": "WELBY^MARCUS",
 }
+OTHER_IDENTIFIERS = {
+    "PatientName": "ROE^RICHARD",
+    "PatientID": "MRN8845532",
+    "PatientBirthDate": "19550311",
+    "StudyDate": "20231102",
+    "AccessionNumber": "ACC6660234",
+    "StudyInstanceUID": "1.2.826.0.1.3680043.2.1125.88",
+    "InstitutionName": "Princeton-Plainsboro",
+    "ReferringPhysicianName": "HOUSE^GREGORY",
+}
+"""Of a second patient."""
 _TAGS = {
     "PatientName": "0010|0010",
     "PatientID": "0010|0020",
@@ -30,7 +42,12 @@ _TAGS = {
 
 
 def write_series(
-    folder: Path, number: int, slices: int, image_type: str = "ORIGINAL\\PRIMARY\\AXIAL", size: int = 24
+    folder: Path,
+    number: int,
+    slices: int,
+    image_type: str = "ORIGINAL\\PRIMARY\\AXIAL",
+    size: int = 24,
+    identifiers: Mapping[str, str] = IDENTIFIERS,
 ) -> None:
     """A CT series of noise with a bright block, one file per slice, 2.5 mm apart."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -42,10 +59,10 @@ def write_series(
         image.SetSpacing((0.8, 0.8, 2.5))
         image.SetOrigin((0.0, 0.0, 2.5 * k))
         for name, tag in _TAGS.items():
-            image.SetMetaData(tag, IDENTIFIERS[name])
+            image.SetMetaData(tag, identifiers[name])
         image.SetMetaData("0008|0060", "CT")
         image.SetMetaData("0008|0008", image_type)
-        image.SetMetaData("0020|000e", f"{IDENTIFIERS['StudyInstanceUID']}.{number}")
+        image.SetMetaData("0020|000e", f"{identifiers['StudyInstanceUID']}.{number}")
         image.SetMetaData("0020|0011", str(number))
         image.SetMetaData("0020|0013", str(k + 1))
         image.SetMetaData("0020|0032", f"0\\0\\{2.5 * k}")

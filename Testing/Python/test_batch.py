@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 import SimpleITK as sitk
 
 from batch_stand_in import GRID, SHAPE, StandInSegmenter, results, rows_of, segmenter, write_noise  # noqa: F401
-from dicom_phantom import IDENTIFIERS, write_series
+from dicom_phantom import IDENTIFIERS, OTHER_IDENTIFIERS, write_series
 from MedMetaSegLib.batch import DONE, FAILED, KEPT, BatchProgress, BatchRequest, run_batch
 from MedMetaSegLib.batch_crew import memory_limit_bytes
 from MedMetaSegLib.errors import InputError
@@ -191,6 +192,39 @@ def test_a_dicom_run_says_nothing_of_whom_it_is(
     told = re.sub(rb"[A-Za-z0-9+/=]{100,}", b"", told)
     texts = [*IDENTIFIERS.values(), "Doe", "Jane", "WELBY", str(tmp_path / "Doe_Jane")]
     assert [text for text in texts if text.lower().encode() in told.lower()] == []
+
+
+def test_series_given_by_their_files_are_done_once_and_say_nothing_of_whom_they_are(
+    tmp_path: Path, segmenter: StandInSegmenter
+):
+    place = tmp_path / "Doe_Jane"
+    write_series(place / "a", number=3, slices=6)
+    write_series(place / "b", number=3, slices=7, identifiers=OTHER_IDENTIFIERS)
+    write_series(place / "c", number=4, slices=5, identifiers=OTHER_IDENTIFIERS)
+    series = tuple(tuple(sorted((place / name).iterdir())) for name in "abc")
+    series[2][1].unlink()
+    make_task().write(tmp_path / "two.medmetaseg")
+    out = tmp_path / "out"
+    request = BatchRequest(
+        tmp_path / "two.medmetaseg", (), out, report=out / "r.csv", format="seg.nrrd", series=series
+    )
+    said: list[BatchProgress] = []
+    result = run_batch(request, said.append)
+    assert [row.status for row in result.rows] == [DONE, DONE, FAILED]
+    assert result.failed[0].reason == f"There is no file {result.failed[0].name}; was it moved?"
+    again = run_batch(resumed(request))
+    assert [row.status for row in again.rows] == [KEPT, KEPT, FAILED]
+
+    files = [path for path in out.rglob("*") if path.is_file()]
+    assert len(files) == 5
+    told = b"\n".join([*(path.read_bytes() for path in files), str(said).encode(), *map(_within(out), files)])
+    told = re.sub(rb"[A-Za-z0-9+/=]{100,}", b"", told)
+    texts = [*IDENTIFIERS.values(), *OTHER_IDENTIFIERS.values(), "Doe", "Jane", "ROE^", "HOUSE", str(place)]
+    assert [text for text in texts if text.lower().encode() in told.lower()] == []
+
+
+def _within(out: Path) -> Callable[[Path], bytes]:
+    return lambda path: str(path.relative_to(out)).encode()
 
 
 def test_dicom_series_beside_each_other_are_read_apart(tmp_path: Path, segmenter: StandInSegmenter):

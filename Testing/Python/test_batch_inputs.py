@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from batch_stand_in import write_noise
-from dicom_phantom import write_report_object, write_series
+from dicom_phantom import OTHER_IDENTIFIERS, write_report_object, write_series
 from MedMetaSegLib.batch import BatchRequest
 from MedMetaSegLib.batch_inputs import BatchItem, find_items
 from MedMetaSegLib.batch_paths import result_names
@@ -124,6 +125,59 @@ def test_a_folder_named_after_its_patient_gives_a_neutral_name(tmp_path: Path):
     assert item.public(f"{item.path}/1.dcm of DOE^JANE is odd") == f"{name}/1.dcm of ... is odd"
     ((_, known),) = found(tmp_path, "doe_jane", with_identifiers=True)[0].items()
     assert known.image == str(tmp_path / "doe_jane")
+
+
+def given_series(
+    tmp_path: Path, *series: list[Path]
+) -> tuple[tuple[BatchItem, ...], tuple[tuple[str, str], ...]]:
+    request = BatchRequest(tmp_path / "t", (), tmp_path / "out", series=tuple(map(tuple, series)))
+    return find_items(request, ".nii.gz")
+
+
+def test_series_given_by_their_files_are_items_with_neutral_names_wherever_they_lie(tmp_path: Path):
+    write_series(tmp_path / "a", number=3, slices=4)
+    write_series(tmp_path / "a", number=5, slices=3)
+    write_series(tmp_path / "b", number=3, slices=5, identifiers=OTHER_IDENTIFIERS)
+    first, second = (sorted((tmp_path / "a").glob(f"s{n}_*")) for n in (3, 5))
+    third = sorted((tmp_path / "b").iterdir())
+    items, skipped = given_series(tmp_path, first[::-1], second, third, first)
+    assert skipped == ()
+    assert [item.files for item in items] == [tuple(first), tuple(second), tuple(third)]
+    names = [item.name for item in items]
+    assert all(re.fullmatch(r"series_[0-9a-f]{10}", name) for name in names)
+    assert len(set(names)) == 3
+    assert [item.image for item in items] == names
+    assert all(item.series for item in items)
+    # Of their headers, not of their place or company, so that results are found again.
+    (tmp_path / "a").rename(tmp_path / "c")
+    moved = sorted((tmp_path / "c").glob("s5_*"))
+    assert [item.name for item in given_series(tmp_path, moved)[0]] == names[1:2]
+
+
+def test_what_is_no_image_among_series_given_by_their_files_is_listed(tmp_path: Path):
+    write_series(tmp_path, number=1, slices=1)
+    write_series(tmp_path, number=3, slices=3)
+    write_report_object(tmp_path / "report.dcm")
+    volume = sorted(tmp_path.glob("s3_*"))
+    items, skipped = given_series(tmp_path, [tmp_path / "report.dcm"], [tmp_path / "s1_0.dcm"], [], volume)
+    assert len(items) == 1
+    assert skipped == (
+        ("DICOM SR", "no image"),
+        ("DICOM CT", "a single slice"),
+        ("DICOM object", "its files are not on this computer"),
+    )
+    with pytest.raises(InputError, match=r"There is no image in what was given \(DICOM SR: no image\)"):
+        given_series(tmp_path, [tmp_path / "report.dcm"])
+
+
+def test_a_series_whose_files_are_gone_is_one_item(tmp_path: Path):
+    write_series(tmp_path / "a", number=3, slices=4)
+    files = sorted((tmp_path / "a").iterdir())
+    files[0].unlink()
+    gone = [tmp_path / "b" / str(n) for n in range(3)]
+    items, _ = given_series(tmp_path, files, gone)
+    assert [sorted(item.files) for item in items] == [files, gone]
+    assert len({item.name for item in items}) == 2
 
 
 def test_names_of_results_never_meet():

@@ -13,6 +13,7 @@ import pytest
 import scene_fixtures as fx
 import scene_positions as at
 from batch_stand_in import Elsewhere, elsewhere  # noqa: F401
+from dicom_phantom import write_series
 from MedMetaSegLib.errors import Cancelled, InputError
 from scene_fixtures import core, everyPlacement, scene  # noqa: F401  (fixtures)
 from scene_stand_in import StandInSegmenter
@@ -338,3 +339,7 @@ def test_with_a_stand_in_segmenter_a_batch_from_the_console_returns_rows_and_kee
     with pytest.raises(Cancelled):
         logic.batch(task, images, out, overwrite=True, cancelled=lambda: True)
     assert len(logic.batch(task, images, out, resume=True)) == 3
+    write_series(elsewhere.folder / "dicom", number=3, slices=6)
+    series = [sorted((elsewhere.folder / "dicom").iterdir())]
+    (row,) = logic.batch(task, (), out, series=series)
+    assert (row["status"], row["image"][:7]) == ("done", "series_")

@@ -153,12 +153,15 @@ def main(folder: str) -> None:
 def _request_told(request: BatchRequest) -> dict[str, Any]:
     told = asdict(request)
     paths = {name: os.path.abspath(told[name]) for name in ("task", "out", "report") if told[name]}
-    return {**told, **paths, "inputs": [os.path.abspath(one) for one in request.inputs]}
+    inputs = [os.path.abspath(one) for one in request.inputs]
+    series = [[os.path.abspath(file) for file in files] for files in request.series]
+    return {**told, **paths, "inputs": inputs, "series": series}
 
 
 def _request(told: dict[str, Any]) -> BatchRequest:
     paths = {name: Path(told[name]) for name in ("task", "out", "report") if told[name]}
-    return BatchRequest(**{**told, **paths, "inputs": tuple(told["inputs"])})
+    series = tuple(map(tuple, told["series"]))
+    return BatchRequest(**{**told, **paths, "inputs": tuple(told["inputs"]), "series": series})
 
 
 def _progress_told(progress: BatchProgress) -> dict[str, Any]:

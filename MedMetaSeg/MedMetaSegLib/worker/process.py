@@ -151,7 +151,8 @@ class Worker:
         self._segmenter = self._volume = None
         given = order["request"]
         paths = {name: Path(given[name]) for name in ("task", "out", "report")}
-        request = BatchRequest(**{**given, **paths, "inputs": tuple(given["inputs"])})
+        series = tuple(map(tuple, given.get("series", ())))
+        request = BatchRequest(**{**given, **paths, "inputs": tuple(given["inputs"]), "series": series})
         result = run_batch(request, progress=self._item, cancelled=cancelled)
         if result.cancelled:
             raise Cancelled("Cancelled.")

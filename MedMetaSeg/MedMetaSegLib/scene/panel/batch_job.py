@@ -14,22 +14,28 @@ REPORT = "report.csv"
 
 @dataclass(frozen=True)
 class BatchOrder:
-    """What is asked for. pattern: of file names, "" for all images in `images` and its folders."""
+    """What is asked for. images: a folder, None for `series` alone. pattern: of file names, "" for all images
+    in `images` and its folders. series: the files of DICOM series.
+    """
 
     task: Path
-    images: Path
+    images: Path | None
     pattern: str
     out: Path
     ending: str
     overwrite: bool
     device: str
+    series: tuple[tuple[str, ...], ...] = ()
 
     def request(self) -> dict[str, Any]:
         """The fields of a batch.BatchRequest, paths as text."""
-        given = str(self.images / "**" / self.pattern) if self.pattern else str(self.images)
+        inputs = []
+        if self.images is not None:
+            inputs = [str(self.images / "**" / self.pattern) if self.pattern else str(self.images)]
         return {
             "task": str(self.task),
-            "inputs": [given],
+            "inputs": inputs,
+            "series": self.series,
             "out": str(self.out),
             "report": str(self.out / REPORT),
             "format": self.ending.removeprefix("."),

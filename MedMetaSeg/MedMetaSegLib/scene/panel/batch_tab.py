@@ -1,4 +1,4 @@
-"""The Batch tab: a task applied to a folder of images, image by image, and the results opened."""
+"""The Batch tab: a task applied to a folder of images or to patients, image by image, and results opened."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from ...errors import InputError
+from ..dicom_database import seriesFiles
 from .host import Host
-from .parameters import BatchExisting
+from .parameters import BatchExisting, BatchSource
+from .patient_table import PatientTable
 from .tasks_tab import TasksTab
 
 if TYPE_CHECKING:
@@ -30,7 +32,9 @@ class BatchTab:
         self._paths: list[Path] = []
         self._rows: list[ItemState] = []
         # Where the images and results of the rows are, whatever is chosen by now.
-        self._images, self._out = Path(), Path()
+        self._images: Path | None = None
+        self._out = Path()
+        self._patients = PatientTable(self.ui.batchPatientTable, self.showIdle)
         table = self.ui.batchTable
         table.setColumnCount(2)
         table.setHorizontalHeaderLabels([_("Image"), _("State")])
@@ -43,6 +47,7 @@ class BatchTab:
             (self.ui.openResultButton, self.onOpen),
         ):
             button.connect("clicked()", slot)
+        self.ui.batchSourceCombo.connect("currentIndexChanged(int)", self._onSourceChanged)
         for edit in (self.ui.batchInputEdit, self.ui.batchOutputEdit):
             edit.connect("textChanged(QString)", self._onTextChanged)
 
@@ -58,7 +63,7 @@ class BatchTab:
         self.ui.batchTaskCombo.addItems([one.name for one in entries])
         if before in self._paths:
             self.ui.batchTaskCombo.setCurrentIndex(self._paths.index(before))
-        self.showIdle()
+        self._onSourceChanged(self.ui.batchSourceCombo.currentIndex)
 
     def forget(self) -> None:
         """The scene closes: the batch has its own files, what it did stays shown."""
@@ -90,7 +95,12 @@ class BatchTab:
         parameters, task = self._host.parameters, self._task()
         if task is None:
             raise InputError(_("Choose a task."))
-        self._images, self._out = Path(parameters.batchInput), Path(parameters.batchOutput)
+        series: tuple[tuple[str, ...], ...] = ()
+        self._images, self._out = None, Path(parameters.batchOutput)
+        if self._source() is BatchSource.DATABASE:
+            series = seriesFiles(self._patients.ticked())
+        else:
+            self._images = Path(parameters.batchInput)
         order = BatchOrder(
             task,
             self._images,
@@ -99,6 +109,7 @@ class BatchTab:
             parameters.batchFormat.value,
             parameters.batchExisting is BatchExisting.OVERWRITE,
             parameters.device.value,
+            series,
         )
         return BatchJob(order, self._onItem, self._onDone)
 
@@ -139,7 +150,7 @@ class BatchTab:
             return
         try:
             slicer.util.loadSegmentation(str(self._out / chosen.output))
-            images = list(self._images.rglob(chosen.image)) if chosen.image else []
+            images = list(self._images.rglob(chosen.image)) if self._images and chosen.image else []
             if len(images) == 1 and images[0].is_file():
                 slicer.util.loadVolume(str(images[0]))
         except RuntimeError as error:
@@ -151,12 +162,31 @@ class BatchTab:
         index = self.ui.batchTaskCombo.currentIndex
         return self._paths[index] if 0 <= index < len(self._paths) else None
 
+    def _source(self) -> BatchSource:
+        """What the combo box shows, which signals before the parameter follows."""
+        return list(BatchSource)[max(0, self.ui.batchSourceCombo.currentIndex)]
+
     def _chosen(self) -> ItemState | None:
         """The selected image, if it has a result."""
         row = self.ui.batchTable.currentRow()
         if not 0 <= row < len(self._rows) or self._rows[row].state not in _DONE:
             return None
         return self._rows[row]
+
+    def _onSourceChanged(self, index: int) -> None:
+        ui, isDatabase = self.ui, self._source() is BatchSource.DATABASE
+        if isDatabase:
+            self._patients.show()
+        ui.batchPatientTable.setVisible(isDatabase)
+        for widget in (
+            ui.batchInputLabel,
+            ui.batchInputEdit,
+            ui.batchInputButton,
+            ui.batchPatternLabel,
+            ui.batchPatternEdit,
+        ):
+            widget.setVisible(not isDatabase)
+        self.showIdle()
 
     def _onTextChanged(self, text: str) -> None:
         self.showIdle()
@@ -166,6 +196,8 @@ class BatchTab:
         ui = self.ui
         for widget in (
             ui.batchTaskCombo,
+            ui.batchSourceCombo,
+            ui.batchPatientTable,
             ui.batchInputEdit,
             ui.batchInputButton,
             ui.batchPatternEdit,
@@ -183,10 +215,15 @@ class BatchTab:
         if self._host.isBusy:
             return
         folder, out = self.ui.batchInputEdit.text.strip(), self.ui.batchOutputEdit.text.strip()
+        isDatabase = self._source() is BatchSource.DATABASE
         hint = ""
         if self._task() is None:
             hint = _("Learn or import a task in the Tasks tab first.")
-        elif not folder or not out:
+        elif isDatabase and self._patients.problem:
+            hint = self._patients.problem
+        elif isDatabase and not (out and self._patients.ticked()):
+            hint = _("Tick the patients and choose the folder for the results.")
+        elif not out or not (folder or isDatabase):
             hint = _("Choose the folder with the images and the folder for the results.")
         self.ui.batchButton.setEnabled(not hint)
         self.ui.batchHintLabel.setText(hint)

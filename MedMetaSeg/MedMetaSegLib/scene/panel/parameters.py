@@ -72,6 +72,17 @@ class Quality(enum.Enum):
         return {"fast": _("fast"), "balanced": _("balanced"), "best": _("best")}[self.value]
 
 
+class BatchSource(enum.Enum):
+    """Where the images of a batch come from."""
+
+    FOLDER = "folder"
+    DATABASE = "database"
+
+    def label(self) -> str:
+        """What the user reads."""
+        return {"folder": _("a folder"), "database": _("patients of the DICOM database")}[self.value]
+
+
 class BatchFormat(enum.Enum):
     """How a batch writes its results; the value is the ending of the files."""
 
@@ -124,6 +135,7 @@ class PanelParameters:
     ignoredSegmentIds: list[str]
     showPreview: bool = True
     learnAnnotation: LearnAnnotation = LearnAnnotation.COMPLETE
+    batchSource: BatchSource = BatchSource.FOLDER
     batchInput: str
     batchPattern: str
     batchOutput: str
