@@ -128,6 +128,10 @@ class MedMetaSegLogic(ScriptedLoadableModuleLogic):
         """Segment a task's structures in a volume without painting; see SceneLogic.apply."""
         return self._scene.apply(path, volumeNode, outputSegmentationNode, **options)
 
+    def applyToSequence(self, path: str, volumeNode: Any, **options: Any) -> Any:
+        """Segment a task's structures in every item of a sequence; see SceneLogic.applyToSequence."""
+        return self._scene.applyToSequence(path, volumeNode, **options)
+
     def batch(self, path: str, inputs: Any, outputFolder: str, **options: Any) -> list[dict[str, Any]]:
         """Apply a task to many image files; returns a row per image; see SceneLogic.batch."""
         return self._scene.batch(path, inputs, outputFolder, **options)

@@ -20,6 +20,7 @@ from ..structure import PlacedMask
 from ..support import Annotation, Support
 from ..volume import Volume
 from .reader import isBent, readSupport, readVolume
+from .sequence import sequenceOf, writeSequence
 from .space import CLOSED_SURFACE
 from .writer import checkOutput, writeSegments
 
@@ -197,6 +198,42 @@ class SceneLogic:
         self.lastReport = dict(result.report)
         return node
 
+    def applyToSequence(
+        self,
+        path: str | Path,
+        volumeNode: Any,
+        *,
+        device: str = "auto",
+        progress: Progress | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Any:
+        """Segment a task's structures in every item of the sequence that `volumeNode` shows.
+
+        The results are a sequence in the same browser: the returned segmentation node shows the item that
+        is selected. None when nothing was found in any item. `lastReport["items"]` holds a report for each.
+        Raises InputError, also when the volume is of no sequence, and Cancelled; the scene is then as before.
+        """
+        from ..task import Task
+
+        sequence = sequenceOf(volumeNode)
+        if sequence is None:
+            raise InputError("Choose a volume that shows an item of a sequence.")
+        task, segmenter, total = Task.read(path), self._segmenter(device), len(sequence)
+        results: list[Sequence[PlacedMask]] = []
+        items: list[dict[str, Any]] = []
+        for number, index in enumerate(sequence.indexValues):
+            if cancelled is not None and cancelled():
+                raise Cancelled(f"Cancelled at item {number + 1} of {total}.")
+            told = None if progress is None else _ofItem(progress, number, total)
+            result = segmenter.apply(task, sequence.read(number), progress=told, cancelled=cancelled)
+            results.append([one for one in result.structures if one.mask.any()])
+            items.append({"index": index, **result.report})
+        if cancelled is not None and cancelled():
+            raise Cancelled("Cancelled: nothing was written.")
+        node = writeSequence(sequence, results)
+        self.lastReport = {"items": items}
+        return node
+
     def batch(
         self,
         path: str | Path,
@@ -245,6 +282,15 @@ class SceneLogic:
         if device not in self._segmenters:
             self._segmenters[device] = self._load(device)
         return self._segmenters[device]
+
+
+def _ofItem(progress: Progress, number: int, total: int) -> Progress:
+    """Progress of one item, told as progress of the whole sequence."""
+
+    def told(share: float, what: str) -> None:
+        progress((number + share) / total, f"{what}, item {number + 1} of {total}")
+
+    return told
 
 
 def _plainRows(result: BatchResult) -> list[dict[str, Any]]:

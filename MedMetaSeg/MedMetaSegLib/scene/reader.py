@@ -28,6 +28,8 @@ from .space import (
     imageAffine,
     linearTransform,
     maskFromImage,
+    ownAffine,
+    parentAffine,
     volumeAffine,
 )
 
@@ -36,14 +38,16 @@ RESULT_TAG = "MedMetaSeg.Result"
 _TERMINOLOGY = slicer.vtkSegment.GetTerminologyEntryTagName()
 
 
-def readVolume(volumeNode: Any) -> Volume:
+def readVolume(volumeNode: Any, itemNode: Any = None) -> Volume:
     """The volume with its affine in the common space; its array is a read-only view of the node's voxels.
 
-    Raises InputError when the node is no scalar volume or holds no voxels.
+    itemNode: an item of the sequence that the volume shows, outside the scene; its voxels are read instead,
+    where the volume would show them. Raises InputError when a node is no scalar volume or holds no voxels.
     """
     if volumeNode is None or not volumeNode.IsA("vtkMRMLScalarVolumeNode"):
         raise InputError("Choose a scalar volume (CT or MR) to segment.")
-    image = volumeNode.GetImageData()
+    source = volumeNode if itemNode is None else itemNode
+    image = source.GetImageData()
     if image is None or image.GetNumberOfPoints() == 0:
         raise InputError(f"Volume '{volumeNode.GetName()}' holds no voxels: load it again or choose another.")
     if image.GetNumberOfScalarComponents() != 1:
@@ -52,9 +56,9 @@ def readVolume(volumeNode: Any) -> Volume:
             f"Volume '{volumeNode.GetName()}' has {count} values in each voxel: "
             "choose a scalar volume (Vector to Scalar Volume makes one)."
         )
-    array = slicer.util.arrayFromVolume(volumeNode)
+    array = slicer.util.arrayFromVolume(source)
     array.setflags(write=False)
-    affine = volumeAffine(volumeNode, commonSpace(volumeNode))
+    affine = parentAffine(volumeNode, commonSpace(volumeNode)) @ ownAffine(source)
     return Volume(
         array, Geometry(array.shape, affine), name=volumeNode.GetName(), modality=_modality(volumeNode)
     )

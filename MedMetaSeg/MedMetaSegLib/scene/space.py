@@ -45,10 +45,14 @@ def commonSpace(volumeNode: Any) -> Any:
 
 def volumeAffine(volumeNode: Any, space: Any) -> np.ndarray:
     """4x4 from the volume's voxel index (i, j, k, 1) to `space`; the way between them has to be linear."""
+    return parentAffine(volumeNode, space) @ ownAffine(volumeNode)
+
+
+def ownAffine(volumeNode: Any) -> np.ndarray:
+    """4x4 from the volume's voxel index (i, j, k, 1) to its own space, before its transforms."""
     matrix = vtk.vtkMatrix4x4()
     volumeNode.GetIJKToRASMatrix(matrix)
-    ijkToRas = slicer.util.arrayFromVTKMatrix(matrix)
-    return _linear(volumeNode, space) @ ijkToRas
+    return slicer.util.arrayFromVTKMatrix(matrix)
 
 
 def imageAffine(image: Any) -> np.ndarray:
@@ -96,7 +100,8 @@ def maskFromImage(image: Any) -> tuple[np.ndarray, Index3]:
     return voxels[box[0], box[1], box[2]] != 0, offset
 
 
-def _linear(node: Any, space: Any) -> np.ndarray:
+def parentAffine(node: Any, space: Any) -> np.ndarray:
+    """4x4 from a node's own space to `space`; the way has to be linear."""
     matrix = linearTransform(node.GetParentTransformNode(), space)
     if matrix is None:
         raise ValueError(f"The transform of '{node.GetName()}' is not linear.")

@@ -106,10 +106,10 @@ def _addSegment(node: Any, volumeNode: Any, one: PlacedMask) -> str:
     return addSegmentOf(node, one.structure, image)
 
 
-def addSegmentOf(node: Any, structure: Structure, image: Any) -> str:
+def addSegmentOf(node: Any, structure: Structure, image: Any, wantedId: str = "") -> str:
     """One new segment with the structure's name, colour and terminology; returns its id.
 
-    image: its labelmap in the node's space, None when it has no voxels.
+    image: its labelmap in the node's space, None without voxels. wantedId: its id unless that is taken.
     """
     segmentation = node.GetSegmentation()
     segment = slicer.vtkSegment()
@@ -122,7 +122,7 @@ def addSegmentOf(node: Any, structure: Structure, image: Any) -> str:
     segment.SetTag(RESULT_TAG, structure.segment_id or "1")
     if image is not None:
         segment.AddRepresentation(BINARY_LABELMAP, image)
-    segmentId = segmentation.GenerateUniqueSegmentID(structure.segment_id)
+    segmentId = segmentation.GenerateUniqueSegmentID(wantedId or structure.segment_id)
     if not segmentation.AddSegment(segment, segmentId):
         raise RuntimeError(f"Segment '{structure.name}' could not be added to '{node.GetName()}'.")
     return str(segmentId)

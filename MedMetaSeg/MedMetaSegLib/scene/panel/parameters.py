@@ -37,6 +37,17 @@ class LearnAnnotation(enum.Enum):
         }[self.value]
 
 
+class SequenceItems(enum.Enum):
+    """Which items of a sequence a task is applied to."""
+
+    CURRENT = "current"
+    ALL = "all"
+
+    def label(self) -> str:
+        """What the user reads."""
+        return {"current": _("the item that is shown"), "all": _("all items")}[self.value]
+
+
 class Device(enum.Enum):
     """Where the network runs."""
 
@@ -136,6 +147,7 @@ class PanelParameters:
     showPreview: bool = True
     learnAnnotation: LearnAnnotation = LearnAnnotation.COMPLETE
     batchSource: BatchSource = BatchSource.FOLDER
+    sequenceItems: SequenceItems = SequenceItems.CURRENT
     batchInput: str
     batchPattern: str
     batchOutput: str

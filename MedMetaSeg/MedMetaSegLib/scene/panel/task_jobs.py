@@ -1,4 +1,4 @@
-"""Learning a task from nodes of the scene, and applying one to volumes, in the worker."""
+"""Learning a task from nodes of the scene, in the worker."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from ...support import Support
 from ...task_folder import TaskFolder
 from ...worker.client import Finished, WorkerClient
 from ..reader import readSupport, readVolume
-from ..writer import writeSegments
-from .segment_job import volumeKey
 
 _FILLED = 0.6
 """Share of the slices of a finished structure that hold some of it, at least."""
@@ -88,51 +86,3 @@ def _has_gaps(mask: np.ndarray) -> bool:
         if filled.size and filled.size < _FILLED * (filled[-1] - filled[0] + 1):
             return True
     return False
-
-
-class ApplyJob:
-    """Applies a task to volumes, one after the other; each result is a new segmentation beside its volume.
-
-    onApplied(volume node, segmentation node or None, report): told for each; None when nothing was found.
-    """
-
-    def __init__(
-        self,
-        task: Path,
-        volumeNodes: Sequence[Any],
-        *,
-        device: str,
-        memory: str,
-        onApplied: Callable[[Any, Any, dict[str, Any]], None],
-    ) -> None:
-        self._task, self._volumeNodes = task, list(volumeNodes)
-        self._device, self._memory, self._onApplied = device, memory, onApplied
-
-    @property
-    def nodes(self) -> Sequence[Any]:
-        return self._volumeNodes
-
-    def send(self, client: WorkerClient) -> None:
-        volume = readVolume(self._volumeNodes[0])
-        key = volumeKey(self._volumeNodes[0], volume.geometry.affine)
-        client.apply(self._task, volume, self._device, key, self._memory)
-
-    def hear(self, said: Any) -> None:
-        """Nothing more is said."""
-
-    def work(self) -> None:
-        """Nothing to do meanwhile."""
-
-    def end(self) -> None:
-        """Nothing to take away."""
-
-    def finish(self, finished: Finished, seconds: float) -> ApplyJob | None:
-        first, *others = self._volumeNodes
-        found = [one for one in finished.structures if one.mask.any()]
-        node = writeSegments(found, first) if found else None
-        self._onApplied(first, node, finished.report)
-        if not others:
-            return None
-        return ApplyJob(
-            self._task, others, device=self._device, memory=self._memory, onApplied=self._onApplied
-        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from slicer.i18n import tr as _
 from ...errors import InputError
 from .host import Host
 from .pair_table import PairTable
+from .parameters import SequenceItems
 from .task_table import TaskTable
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class TasksTab:
         self._entries: list[TaskEntry] = []
         self._applied: list[str] = []
         self._tasks = TaskTable(self.ui.taskTable, self._onRenamed, self.showIdle)
-        self._pairs = PairTable(self.ui.pairTable, self.showIdle)
+        self._pairs = PairTable(self.ui.pairTable, self._onPairsChanged)
         self._sceneTimer = qt.QTimer()
         self._sceneTimer.setSingleShot(True)
         self._sceneTimer.setInterval(_SCENE_SETTLES_MS)
@@ -51,6 +52,7 @@ class TasksTab:
         ):
             button.connect("clicked()", slot)
         self.ui.taskNameEdit.connect("textChanged(QString)", self._onNameChanged)
+        self._showSequenceChoice(False)
 
     # ------------------------------------------------------------ what the panel tells
 
@@ -63,6 +65,7 @@ class TasksTab:
         """The scene closes."""
         self._sceneTimer.stop()
         self._pairs.forget()
+        self._showSequenceChoice(False)
 
     def onSceneChanged(self) -> None:
         """Nodes came or went."""
@@ -178,35 +181,31 @@ class TasksTab:
         self._host.begin(self._applyJob, self._applyStopped)
 
     def _applyJob(self) -> Job:
-        from .task_jobs import ApplyJob
+        from .apply_jobs import Applying, applyJob
 
         entry, parameters = self._tasks.chosen(), self._host.parameters
         if entry is None:
             raise InputError(_("Choose a task."))
-        return ApplyJob(
+        applying = Applying(
             entry.path,
-            self._pairs.ticked(),
             device=parameters.device.value,
             memory=parameters.memory.value,
+            allItems=parameters.sequenceItems == SequenceItems.ALL,
             onApplied=self._onApplied,
+            showProgress=self._host.showProgress,
         )
+        job = applyJob(applying, self._pairs.ticked())
+        if job is None:
+            raise InputError(_("Tick a volume."))
+        return job
 
     def _applyStopped(self) -> str:
         if not self._applied:
             return _("Cancelled: nothing was changed.")
         return "\n".join([_("Cancelled; these volumes were done:"), *self._applied])
 
-    def _onApplied(self, volumeNode: Any, node: Any, report: dict[str, Any]) -> None:
-        found = [one for one in report["structures"] if one["found"]]
-        texts = [
-            _("{name} {volume:.1f}\N{NO-BREAK SPACE}ml").format(name=one["name"], volume=one["millilitres"])
-            for one in found
-        ]
-        texts += [
-            _("{name} not found ({reason})").format(name=one["name"], reason=one["reason"])
-            for one in report["structures"]
-            if not one["found"]
-        ]
+    def _onApplied(self, volumeNode: Any, node: Any, reports: Sequence[dict[str, Any]]) -> None:
+        texts = _itemText(reports[0]) if len(reports) == 1 else _sequenceText(reports)
         self._applied.append(f"{volumeNode.GetName()}: {', '.join(texts)}")
         self._host.say(result="\n".join(self._applied))
 
@@ -219,7 +218,16 @@ class TasksTab:
         parameters = self._host.parameters
         if parameters is not None and not self._host.isBusy:
             self._pairs.show(parameters.volume)
-            self.showIdle()
+            self._onPairsChanged()
+
+    def _onPairsChanged(self) -> None:
+        """Not for `showIdle`: a browser asked while a node is being removed makes Slicer crash."""
+        self._showSequenceChoice(_anyOfSequence(self._pairs.ticked()))
+        self.showIdle()
+
+    def _showSequenceChoice(self, visible: bool) -> None:
+        for widget in (self.ui.sequenceItemsLabel, self.ui.sequenceItemsCombo):
+            widget.setVisible(visible)
 
     def showBusy(self, busy: bool) -> None:
         """Disable what must not change while something runs."""
@@ -230,6 +238,7 @@ class TasksTab:
             ui.pairTable,
             ui.taskNameEdit,
             ui.learnAnnotationCombo,
+            ui.sequenceItemsCombo,
             ui.renameTaskButton,
             ui.deleteTaskButton,
             ui.exportTaskButton,
@@ -264,3 +273,47 @@ class TasksTab:
             hint = _("Give the new task a name.")
         self.ui.tasksHintLabel.setText(hint)
         self.ui.tasksHintLabel.setVisible(bool(hint))
+
+
+def _anyOfSequence(volumeNodes: Sequence[Any]) -> bool:
+    """True when one of the volumes shows an item of a sequence with several."""
+    if not volumeNodes:
+        return False
+    from ..sequence import sequenceOf
+
+    sequences = [sequenceOf(one) for one in volumeNodes]
+    return any(one is not None and len(one) > 1 for one in sequences)
+
+
+def _itemText(report: dict[str, Any]) -> list[str]:
+    """What was found in one volume, and what was not."""
+    found = [one for one in report["structures"] if one["found"]]
+    texts = [
+        _("{name} {volume:.1f}\N{NO-BREAK SPACE}ml").format(name=one["name"], volume=one["millilitres"])
+        for one in found
+    ]
+    texts += [
+        _("{name} not found ({reason})").format(name=one["name"], reason=one["reason"])
+        for one in report["structures"]
+        if not one["found"]
+    ]
+    return texts
+
+
+def _sequenceText(reports: Sequence[dict[str, Any]]) -> list[str]:
+    """What was found in the items of a sequence: in how many, and between which volumes."""
+    texts = []
+    for name in [one["name"] for one in reports[0]["structures"]]:
+        found = [
+            one["millilitres"]
+            for report in reports
+            for one in report["structures"]
+            if one["name"] == name and one["found"]
+        ]
+        if found:
+            text = _("{name} in {count} of {total} items, {least:.1f} to {most:.1f}\N{NO-BREAK SPACE}ml")
+            least, most = min(found), max(found)
+            texts.append(text.format(name=name, count=len(found), total=len(reports), least=least, most=most))
+        else:
+            texts.append(_("{name} in none of {total} items").format(name=name, total=len(reports)))
+    return texts

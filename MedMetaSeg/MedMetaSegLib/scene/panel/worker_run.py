@@ -26,7 +26,7 @@ class Job(Protocol):
         """Read what is needed and send it. InputError, or OSError when the disk is full: nothing runs."""
 
     def hear(self, said: Any) -> None:
-        """What the worker says of this kind of job alone."""
+        """Progress, and what the worker says of this kind of job alone."""
 
     def work(self) -> None:
         """A moment on the main thread, some milliseconds, at every tick."""
@@ -35,7 +35,10 @@ class Job(Protocol):
         """It is over, however: take away what was in the scene only while it ran. Comes before `finish`."""
 
     def finish(self, finished: Finished, seconds: float) -> Job | None:
-        """Put the answer in place; the next job of a series, or None. Raises InputError, RuntimeError."""
+        """Put the answer in place; the next job of a series, or None. Raises InputError, RuntimeError.
+
+        A job of several steps gives itself until its last one; its time goes on.
+        """
 
 
 class RunListener(Protocol):
@@ -120,7 +123,7 @@ class WorkerRun:
         if running is not None and self._listener is not None:
             self._listener.onStopped()
 
-    def _send(self, job: Job) -> None:
+    def _send(self, job: Job, seconds: float = 0.0) -> None:
         try:
             job.send(self._client)
         except OSError as error:
@@ -131,7 +134,7 @@ class WorkerRun:
                 ).format(reason=error.strerror)
             ) from error
         self._held = [node for node in job.nodes if node is not None and node.IsA("vtkMRMLVolumeNode")]
-        self._running = _Running(job, time.monotonic())
+        self._running = _Running(job, time.monotonic() - seconds)
 
     def _onTimeout(self) -> None:
         running, listener = self._running, self._listener
@@ -143,6 +146,7 @@ class WorkerRun:
                 self._onDevice(said.device, said.why)
             elif isinstance(said, Progress):
                 running.share, running.what = said.share, said.what
+                running.job.hear(said)
             elif isinstance(said, (Finished, Stopped, Failed)):
                 self._timer.stop()
                 self._running = None
@@ -162,7 +166,7 @@ class WorkerRun:
             try:
                 following = job.finish(said, seconds)
                 if following is not None:
-                    self._send(following)
+                    self._send(following, seconds if following is job else 0.0)
                     self._timer.start()
                     return
             except (InputError, RuntimeError) as error:

@@ -1,0 +1,134 @@
+"""Applying a task to volumes of the scene, and to all items of their sequences, in the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from ...errors import InputError
+from ...structure import PlacedMask
+from ...worker.client import Finished, Progress, WorkerClient
+from ..reader import readVolume
+from ..sequence import VolumeSequence, sequenceOf, writeSequence
+from ..writer import writeSegments
+from .segment_job import volumeKey
+from .worker_run import Job
+
+Report = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Applying:
+    """A press of Apply: what is applied and how, and who is told.
+
+    allItems: of volumes that show a sequence. onApplied(volume node, segmentation node or None, reports):
+    told for each volume, with a report for each item; None when nothing was found.
+    """
+
+    task: Path
+    device: str
+    memory: str
+    allItems: bool
+    onApplied: Callable[[Any, Any, Sequence[Report]], None]
+    showProgress: Callable[[float, str], None]
+
+
+def applyJob(applying: Applying, volumeNodes: Sequence[Any]) -> Job | None:
+    """The job for the first of the volumes, which goes on with the others; None when there is none."""
+    if not volumeNodes:
+        return None
+    sequence = sequenceOf(volumeNodes[0]) if applying.allItems else None
+    if sequence is None or len(sequence) < 2:
+        return ApplyJob(applying, volumeNodes)
+    return ApplyToSequenceJob(applying, sequence, volumeNodes)
+
+
+class ApplyJob:
+    """Applies a task to the first of the volumes; the result is a new segmentation beside it."""
+
+    def __init__(self, applying: Applying, volumeNodes: Sequence[Any]) -> None:
+        self._applying, self._volumeNodes = applying, list(volumeNodes)
+
+    @property
+    def nodes(self) -> Sequence[Any]:
+        return self._volumeNodes
+
+    def send(self, client: WorkerClient) -> None:
+        volume = readVolume(self._volumeNodes[0])
+        key = volumeKey(self._volumeNodes[0], volume.geometry.affine)
+        client.apply(self._applying.task, volume, self._applying.device, key, self._applying.memory)
+
+    def hear(self, said: Any) -> None:
+        """Nothing more is said."""
+
+    def work(self) -> None:
+        """Nothing to do meanwhile."""
+
+    def end(self) -> None:
+        """Nothing to take away."""
+
+    def finish(self, finished: Finished, seconds: float) -> Job | None:
+        first, *others = self._volumeNodes
+        found = [one for one in finished.structures if one.mask.any()]
+        node = writeSegments(found, first) if found else None
+        self._applying.onApplied(first, node, [finished.report])
+        return applyJob(self._applying, others)
+
+
+class ApplyToSequenceJob:
+    """Applies a task to every item of the sequence that the first of the volumes shows, one after the other.
+
+    Nothing is in the scene until all are done; the result is a sequence in the same browser.
+    """
+
+    def __init__(self, applying: Applying, sequence: VolumeSequence, volumeNodes: Sequence[Any]) -> None:
+        self._applying, self._sequence, self._volumeNodes = applying, sequence, list(volumeNodes)
+        self._results: list[Sequence[PlacedMask]] = []
+        self._reports: list[Report] = []
+        # How far the item is that is being worked on.
+        self._share, self._doing = 0.0, ""
+
+    @property
+    def nodes(self) -> Sequence[Any]:
+        return [*self._volumeNodes, *self._sequence.nodes]
+
+    def send(self, client: WorkerClient) -> None:
+        for node in self._sequence.nodes:
+            if node.GetScene() is None:
+                raise InputError(_("'{name}' was removed from the scene.").format(name=node.GetName()))
+        number = len(self._results)
+        volume = self._sequence.read(number)
+        place = volumeKey(self._sequence.item(number), volume.geometry.affine)
+        key = (self._sequence.sequenceNode.GetID(), place)
+        client.apply(self._applying.task, volume, self._applying.device, key, self._applying.memory)
+
+    def hear(self, said: Any) -> None:
+        if isinstance(said, Progress):
+            self._share, self._doing = said.share, said.what
+
+    def work(self) -> None:
+        if not self._doing:
+            return
+        number, total = len(self._results), len(self._sequence)
+        text = _("Item {number} of {total}: {doing}").format(
+            number=number + 1, total=total, doing=self._doing
+        )
+        self._applying.showProgress((number + self._share) / total, text)
+
+    def end(self) -> None:
+        """Nothing to take away."""
+
+    def finish(self, finished: Finished, seconds: float) -> Job | None:
+        self._results.append([one for one in finished.structures if one.mask.any()])
+        self._reports.append(finished.report)
+        self._share = 0.0
+        if len(self._results) < len(self._sequence):
+            return self
+        node = writeSequence(self._sequence, self._results)
+        first, *others = self._volumeNodes
+        self._applying.onApplied(first, node, self._reports)
+        return applyJob(self._applying, others)
