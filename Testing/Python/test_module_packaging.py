@@ -24,7 +24,7 @@ def run_time_files():
 
 
 def listed(variable):
-    text = (MODULE / "CMakeLists.txt").read_text()
+    text = (MODULE / "CMakeLists.txt").read_text(encoding="utf-8")
     block = re.search(rf"set\({variable}\s+(.*?)\)", text, re.DOTALL)
     assert block is not None
     return [line.strip() for line in block[1].splitlines() if line.strip()]
@@ -48,7 +48,7 @@ def test_the_shipped_weights_are_packaged():
 
 
 def test_the_extension_names_the_module_and_pytorch():
-    text = (ROOT / "CMakeLists.txt").read_text()
+    text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
     assert "add_subdirectory(MedMetaSeg)" in text
     assert re.search(r'EXTENSION_DEPENDS "PyTorch"', text)
     assert re.search(r'EXTENSION_CATEGORY "Segmentation"', text)
@@ -57,8 +57,8 @@ def test_the_extension_names_the_module_and_pytorch():
 
 
 def test_the_index_description_agrees_with_the_extension():
-    told = json.loads((ROOT / "MedMetaSeg.json").read_text())
-    text = (ROOT / "CMakeLists.txt").read_text()
+    told = json.loads((ROOT / "MedMetaSeg.json").read_text(encoding="utf-8"))
+    text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
     assert set(told) == {
         "$schema",
         "build_dependencies",
@@ -76,12 +76,12 @@ def test_the_index_description_agrees_with_the_extension():
 @pytest.mark.parametrize("name", ["README.md", "docs/user-guide.md", "docs/extension-index.md"])
 def test_the_pictures_and_pages_a_page_shows_exist(name):
     page = ROOT / name
-    for link in re.findall(r'(?:src="|\]\()(?!http)([^")#]+)', page.read_text()):
+    for link in re.findall(r'(?:src="|\]\()(?!http)([^")#]+)', page.read_text(encoding="utf-8")):
         assert (page.parent / link).exists(), link
 
 
 def test_the_pictures_the_extension_shows_exist():
-    text = (ROOT / "CMakeLists.txt").read_text()
+    text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
     for path in re.findall(r"https://raw\.githubusercontent\.com/[^/]+/[^/]+/main/([^\s\"]+)", text):
         assert (ROOT / path).is_file(), path
 
@@ -94,11 +94,11 @@ def test_the_icon_is_a_128_pixel_png():
 
 @pytest.mark.parametrize("name", sorted(run_time_files()))
 def test_files_parse_with_the_grammar_of_python_3_10(name):
-    ast.parse((MODULE / name).read_text(), filename=name, feature_version=(3, 10))
+    ast.parse((MODULE / name).read_text(encoding="utf-8"), filename=name, feature_version=(3, 10))
 
 
 def test_pytorch_comes_from_its_extension():
-    lines = (MODULE / "Resources/requirements.txt").read_text().splitlines()
+    lines = (MODULE / "Resources/requirements.txt").read_text(encoding="utf-8").splitlines()
     names = {re.split(r"[<>=!~ ]", line)[0] for line in lines if line and not line.startswith("#")}
     assert names == {"monai", "safetensors"}
 
@@ -106,7 +106,7 @@ def test_pytorch_comes_from_its_extension():
 def imported_at_file_scope(path):
     """Top-level names a file imports when it is imported itself; not what functions import."""
     found = set()
-    pending = list(ast.parse(path.read_text()).body)
+    pending = list(ast.parse(path.read_text(encoding="utf-8")).body)
     while pending:
         node = pending.pop()
         if isinstance(node, ast.Import):
