@@ -118,7 +118,8 @@ def segment(
         bool, typer.Option("--keep-islands", help="Keep small parts that touch nothing painted.")
     ] = False,
     quality: Annotated[
-        str, typer.Option(help="fast (coarser grids), balanced, or best (finer ones, and --adapt).")
+        Literal["fast", "balanced", "best"],
+        typer.Option(help="Coarser working grids, in half the time, or finer ones and --adapt."),
     ] = "balanced",
     adapt: Annotated[
         bool, typer.Option("--adapt", help="Let the network take a few steps on the slices first; slower.")

@@ -14,10 +14,10 @@ import numpy as np
 
 from . import __version__
 from .adaptation import Adaptation, adapted_to_slices
-from .composition import Composition, drawn_on, first_mask
+from .composition import Composition, drawn_on
 from .errors import Cancelled, InputError
 from .evidence import beyond_penalty, condition_on, held_out_conditions
-from .geometry import AxisMap, Geometry, Index3
+from .geometry import AxisMap, Geometry
 from .grid import DETAILS, Bounds, WorkingGrid, sampled_back, sampled_image, working_grid
 from .intensity import IntensityRule, intensity_rule
 from .learn import learned_task
@@ -25,9 +25,10 @@ from .network.conditions import image_channels
 from .network.inference import EncodedImage, Runner, chosen_device
 from .network.weights import load_network
 from .next_patient import applied_task
+from .segment_preview import SegmentPreview
 from .segment_report import Clock, segment_report, versions
 from .segmentation import Segmentation, SegmentedStructure
-from .structure import PaintedStructure, PlacedMask, Structure
+from .structure import PaintedStructure, PlacedMask
 from .support import Support, check_overlap, check_something_left
 from .task import Task
 from .volume import Volume, check_volume
@@ -53,41 +54,6 @@ class _Answer:
     logits: np.ndarray
     seconds: float
     adaptation: Adaptation | None
-
-
-@dataclass(frozen=True, eq=False)
-class _FirstMask:
-    """What a preview shows of a structure; see `PlacedMask`."""
-
-    structure: Structure
-    offset: Index3
-    mask: np.ndarray
-
-
-@dataclass(eq=False)
-class _Preview:
-    """Hands a structure's first mask to who asked for it, once."""
-
-    tell: Callable[[PlacedMask], None] | None
-    support: Support
-    number: int
-    axis_map: AxisMap
-
-    def first(self, logits: np.ndarray, grid: WorkingGrid) -> None:
-        """Show logits on a working grid."""
-        if self.tell is not None:
-            self.show(*sampled_back(logits, grid, self.support.geometry, -20.0))
-
-    def show(self, logits: np.ndarray, where: tuple[slice, ...]) -> None:
-        """Show logits on a block of the result's grid."""
-        tell, self.tell = self.tell, None
-        if tell is None:
-            return
-        box, mask = first_mask(self.support.structures[self.number], logits, where)
-        start = (box[0].start, box[1].start, box[2].start)
-        offset = self.axis_map.undo_offset(start, (mask.shape[0], mask.shape[1], mask.shape[2]))
-        upright = np.ascontiguousarray(self.axis_map.undo(mask))
-        tell(_FirstMask(self.support.structures[self.number].structure, offset, upright))
 
 
 class Segmenter:
@@ -168,7 +134,7 @@ class Segmenter:
             progress(number / len(frame.structures), name)
             answer = None
             if kept[number]:
-                shown = _Preview(preview, on_grid, number, axis_map)
+                shown = SegmentPreview(preview, on_grid, number, axis_map)
                 answer = self._answer(upright, frame, painted, rule, quality, adapt, cancelled, shown.first)
                 clock.lap("network")
                 logits, where = sampled_back(answer.logits, answer.grid, on_grid.geometry, -20.0)

@@ -13,8 +13,8 @@ from Harness import start
 import scene_fixtures as fx
 import scene_positions as at
 from MedMetaSegLib.demo.phantom import LABEL, make_patient, painted_slices
-from MedMetaSegLib.worker.client import Finished
 from MedMetaSegLib.worker.exchange import ReceivedStructure
+from MedMetaSegLib.worker.said import Finished
 
 ROOT = Path(__file__).parents[2]
 MODULE = ROOT / "MedMetaSeg" / "MedMetaSeg.py"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+import typer
+
 from batch_stand_in import Elsewhere, StandInSegmenter, elsewhere, rows_of, segmenter, write_noise  # noqa: F401
 from MedMetaSegLib.evaluation.throughput import draw_memory, main, memory_mb
 from task_phantom import make_task
@@ -23,7 +26,6 @@ def test_rows_of_one_task(elsewhere: Elsewhere, tmp_path: Path) -> None:
     names = [name for name, _ in elsewhere.applied]
     assert sorted(names) == sorted(["p000", "p001"] + 2 * ["p000", "p001", "p002"])
     assert len({process for _, process in elsewhere.applied[:2]}) == 2, "a command each"
-    assert not list(elsewhere.folder.glob("*.nii.gz")), "results are thrown away"
 
 
 def test_memory_after_every_image(segmenter: StandInSegmenter, tmp_path: Path) -> None:
@@ -34,3 +36,9 @@ def test_memory_after_every_image(segmenter: StandInSegmenter, tmp_path: Path) -
     assert all(mb > 10 for mb in taken)
     draw_memory(taken, tmp_path / "pictures" / "memory.png")
     assert (tmp_path / "pictures" / "memory.png").stat().st_size > 1000
+
+
+def test_a_task_without_images_is_refused(elsewhere: Elsewhere, tmp_path: Path) -> None:
+    with pytest.raises(typer.BadParameter, match="give the images"):
+        main(elsewhere.folder / "two.medmetaseg", tmp_path / "out", None, [1], 1, 0, "cpu")
+    assert not (tmp_path / "out").exists()

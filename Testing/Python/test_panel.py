@@ -233,7 +233,7 @@ def test_a_worker_that_cannot_start_is_one_sentence_in_the_error_line(bench, mon
 
 def test_an_answer_that_cannot_be_written_is_said_and_the_panel_is_free_again(bench, monkeypatch):
     from MedMetaSegLib.scene.panel.worker_run import WorkerRun
-    from MedMetaSegLib.worker.client import Finished
+    from MedMetaSegLib.worker.said import Finished
 
     class StandInClient:
         """Answers at once."""

@@ -9,8 +9,8 @@ import pytest
 
 import scene_fixtures as fx
 from MedMetaSegLib.demo.phantom import LABEL
-from MedMetaSegLib.worker.client import Failed, Preview
 from MedMetaSegLib.worker.exchange import read_in_pieces, save_mask, sent_mask
+from MedMetaSegLib.worker.said import Failed, Preview
 from panel_bench import (  # noqa: F401  (fixtures among them)
     StandInClient,
     application,

@@ -8,8 +8,8 @@ import pytest
 import scene_fixtures as fx
 import scene_positions as at
 from MedMetaSegLib.demo.phantom import LABEL, make_patient
-from MedMetaSegLib.worker.client import Failed, Finished, Progress, Stopped
 from MedMetaSegLib.worker.exchange import ReceivedStructure
+from MedMetaSegLib.worker.said import Failed, Finished, Progress, Stopped
 from panel_bench import (  # noqa: F401  (fixtures among them)
     StandInClient,
     application,

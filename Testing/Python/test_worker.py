@@ -19,8 +19,9 @@ from MedMetaSegLib.demo.phantom import LABEL, STRUCTURES, make_patient, painted
 from MedMetaSegLib.errors import Cancelled, InputError
 from MedMetaSegLib.support import Support
 from MedMetaSegLib.worker import exchange
-from MedMetaSegLib.worker.client import DeviceFound, Failed, Finished, Progress, Stopped, WorkerClient
+from MedMetaSegLib.worker.client import WorkerClient
 from MedMetaSegLib.worker.process import Orders, Worker
+from MedMetaSegLib.worker.said import DeviceFound, Failed, Finished, Progress, Stopped
 from processes import cpu_seconds, is_alive
 
 MODULE = Path(__file__).parents[2] / "MedMetaSeg"

@@ -11,8 +11,9 @@ from MedMetaSegLib.demo.phantom import LABEL, make_patient
 from MedMetaSegLib.support import Support
 from MedMetaSegLib.task import Task
 from MedMetaSegLib.worker import exchange
-from MedMetaSegLib.worker.client import Finished, ItemState, WorkerClient
+from MedMetaSegLib.worker.client import WorkerClient
 from MedMetaSegLib.worker.process import WINDOWS, Worker
+from MedMetaSegLib.worker.said import Finished, ItemState
 from scene_stand_in import StandInSegmenter
 from task_phantom import make_task
 

@@ -29,12 +29,13 @@ from typing import Annotated
 import typer
 
 from ..batch import DONE, BatchProgress, BatchRequest, run_batch
+from ..errors import InputError
 
 _COMMAND = "from MedMetaSegLib.cli import main; main()"
 
 
 _WHOLE_SETS = (("hippocampus", 40), ("sts_ct", 8))
-"""Data sets and how many images of each; the first complete patient besides them is the support."""
+"""Data sets and how many images of each, besides the first one, which is the support."""
 
 
 @dataclass(frozen=True)
@@ -58,19 +59,24 @@ class ThroughputRow:
     images_per_minute: float
 
 
-def series_of(data: Path, folder: Path) -> list[Series]:
-    """The data sets under data, each with a task learned from its first patient and written to the folder."""
+def series_under(data: Path, folder: Path) -> list[Series]:
+    """The data sets under data, each with a task learned from its first patient and written to the folder.
+
+    Raises InputError when there are too few images.
+    """
     from ..segmenter import Segmenter
-    from ..support import Support
     from .cases import read_case, read_cases
+    from .next_patient import support_of
 
     segmenter, found, cases = Segmenter.load(), [], read_cases(data)
     for name, count in _WHOLE_SETS:
-        support, *others = [case for case in cases if case.dataset == name][: count + 1]
+        chosen = [case for case in cases if case.dataset == name][: count + 1]
+        if len(chosen) <= count:
+            raise InputError(f"{data} has {len(chosen)} images of {name}; {count + 1} are needed.")
+        support, *others = chosen
         volume, labels = read_case(support)
-        drawn = Support.from_labels(labels, volume.geometry, support.names, annotation="complete")
         path = folder / f"{name}.medmetaseg"
-        segmenter.learn([(volume, drawn)]).write(path)
+        segmenter.learn([(volume, support_of(labels, volume.geometry, support.names, 0))]).write(path)
         found.append(Series(name, path, [case.image for case in others]))
     return found
 
@@ -153,11 +159,13 @@ def main(
     device: Annotated[str, typer.Option(help="Where the network runs.")] = "auto",
 ) -> None:
     """Measure, and write the tables as rows come."""
+    if not task.is_dir() and not images:
+        raise typer.BadParameter("give the images that the task is applied to")
     out.mkdir(parents=True, exist_ok=True)
     rows: list[ThroughputRow] = []
     with tempfile.TemporaryDirectory(prefix="medmetaseg-") as folder:
         if task.is_dir():
-            series = series_of(task, Path(folder))
+            series = series_under(task, Path(folder))
         else:
             series = [Series(task.stem, task, images or [])]
         for one in series:

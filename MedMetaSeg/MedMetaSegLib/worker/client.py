@@ -30,14 +30,13 @@ from ..support import Support
 from ..volume import Volume
 from .exchange import (
     Description,
-    ReceivedStructure,
-    SentMask,
     describe_volume,
     load_structures,
     save_support,
     sent_mask,
     written_in_pieces,
 )
+from .said import DeviceFound, Failed, Finished, ItemState, Preview, Progress, Said, Stopped
 
 CANCEL_PATIENCE_S = 1.2
 """A cancelled job that has not stopped by then is stopped by ending the worker."""
@@ -48,71 +47,6 @@ _CODE = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
     "from MedMetaSegLib.worker.process import main; main(sys.argv[2])"
 )
-
-
-@dataclass(frozen=True)
-class DeviceFound:
-    """The network is loaded: on "cpu" or "cuda", and in words why."""
-
-    device: str
-    why: str
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Share of the work that is done, 0 to 1, and what is being worked on."""
-
-    share: float
-    what: str
-
-
-@dataclass(frozen=True)
-class Preview:
-    """The first mask of a structure; its file is there until the job ends."""
-
-    mask: SentMask
-
-
-@dataclass(frozen=True)
-class ItemState:
-    """The state of one image of a batch has changed; see batch.BatchProgress.
-
-    image, output: file names, "" while there is no row. found: name and millilitres of each structure.
-    """
-
-    item: str
-    state: str
-    finished: int
-    total: int
-    reason: str = ""
-    image: str = ""
-    output: str = ""
-    found: tuple[tuple[str, float], ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Finished:
-    """The job is done."""
-
-    structures: tuple[ReceivedStructure, ...]
-    report: dict[str, Any]
-    task: bytes = b""
-    """The content of the task file, of a job that learned."""
-
-
-@dataclass(frozen=True)
-class Stopped:
-    """The job was cancelled; nothing is left of it."""
-
-
-@dataclass(frozen=True)
-class Failed:
-    """The job cannot be done; `message` is a sentence for the user. The next job works all the same."""
-
-    message: str
-
-
-Said = DeviceFound | Progress | Preview | ItemState | Finished | Stopped | Failed
 
 
 @dataclass

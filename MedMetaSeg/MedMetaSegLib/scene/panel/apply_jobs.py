@@ -11,7 +11,8 @@ from slicer.i18n import tr as _
 
 from ...errors import InputError
 from ...structure import PlacedMask
-from ...worker.client import Finished, Progress, WorkerClient
+from ...worker.client import WorkerClient
+from ...worker.said import Finished, Progress
 from ..reader import readVolume
 from ..sequence import VolumeSequence, sequenceOf, writeSequence
 from ..writer import writeSegments

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...worker.client import Finished, ItemState, WorkerClient
+from ...worker.client import WorkerClient
+from ...worker.said import Finished, ItemState
 
 REPORT = "report.csv"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ...worker.client import Finished, WorkerClient
+from ...worker.client import WorkerClient
+from ...worker.said import Finished
 
 
 class LookJob:

@@ -7,7 +7,8 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from ...worker.client import Finished, Preview, WorkerClient
+from ...worker.client import WorkerClient
+from ...worker.said import Finished, Preview
 from ..preview import ScenePreview
 from ..reader import isBent, readSupport, readVolume
 from ..results import ResultSegments

@@ -12,7 +12,8 @@ from slicer.i18n import tr as _
 from ...errors import InputError
 from ...support import Support
 from ...task_folder import TaskFolder
-from ...worker.client import Finished, WorkerClient
+from ...worker.client import WorkerClient
+from ...worker.said import Finished
 from ..reader import readSupport, readVolume
 
 _FILLED = 0.6

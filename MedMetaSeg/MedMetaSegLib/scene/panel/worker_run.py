@@ -11,7 +11,8 @@ import qt
 from slicer.i18n import tr as _
 
 from ...errors import InputError
-from ...worker.client import DeviceFound, Failed, Finished, Progress, Stopped, WorkerClient
+from ...worker.client import WorkerClient
+from ...worker.said import DeviceFound, Failed, Finished, Progress, Stopped
 
 _POLL_MS = 50
 
