@@ -16,15 +16,18 @@ from scipy import ndimage
 from .atlas import Atlas, close_image, overview
 from .intensity import IntensityRule
 from .pose import Pose, find_starts, refined_poses
-from .reduced_image import ReducedImage, sampled_at
+from .reduced_image import ReducedImage, sampled_at, slice_axis
 from .registration import dense_displacement, self_similarity
+from .turns import angle_between, likely_turns, possible_turns, turned
 from .volume import Volume
 
 _PART = 0.6
 """Of the field of view: below that, the part with the structures is looked for by itself too."""
 _SAME_PLACE = 0.1
 """Of the atlas's smallest extent."""
-_CANDIDATES = 3
+_SAME_TURN = 20.0
+"""Degrees."""
+_CANDIDATES = 4
 _RIVAL = 0.8
 """Of the best similarity: what deserves to be bent on trial beside it."""
 _TRIAL_VOXELS = 60_000
@@ -60,15 +63,20 @@ class Alignment:
 def align(
     volume: Volume,
     rule: IntensityRule,
+    axes: np.ndarray,
     atlases: Sequence[Atlas],
     check: Callable[[], None] = lambda: None,
 ) -> tuple[ReducedImage | None, tuple[Alignment, ...]]:
     """A level query's close image, where the structures can be, and every atlas laid over it.
 
-    None and no alignment when all of that lies outside the query. check: called in between, may raise.
+    axes: (3, 3), where the query's k, j and i point in RAS. None and no alignment when the structures lie
+    outside the query. check: called in between, may raise.
     """
     view = overview(volume, rule)
-    poses = [_pose(volume, rule, view, atlas, check) for atlas in atlases]
+    across = slice_axis(np.array(volume.geometry.spacing_mm))
+    poses = [
+        _pose(volume, rule, view, atlas, possible_turns(across, axes, atlas.axes), check) for atlas in atlases
+    ]
     ends = [_reach(pose, atlas) for pose, atlas in zip(poses, atlases, strict=True)]
     low, high = (np.array(one) for one in zip(*ends, strict=True))
     inside = (high > 0).all(1) & (low < view.end_mm).all(1)
@@ -83,10 +91,15 @@ def align(
 
 
 def _pose(
-    volume: Volume, rule: IntensityRule, view: ReducedImage, atlas: Atlas, check: Callable[[], None]
+    volume: Volume,
+    rule: IntensityRule,
+    view: ReducedImage,
+    atlas: Atlas,
+    turns: Sequence[np.ndarray],
+    check: Callable[[], None],
 ) -> Pose:
     """Where the atlas lies in the query: of several places, the one that resembles it most when bent."""
-    poses = _candidates(view, atlas, check)
+    poses = _candidates(view, atlas, turns, check)
     if len(poses) == 1:
         return poses[0]
     likeness = []
@@ -97,9 +110,11 @@ def _pose(
     return poses[int(np.argmax(likeness))]
 
 
-def _candidates(view: ReducedImage, atlas: Atlas, check: Callable[[], None]) -> list[Pose]:
+def _candidates(
+    view: ReducedImage, atlas: Atlas, turns: Sequence[np.ndarray], check: Callable[[], None]
+) -> list[Pose]:
     """Poses worth a dense registration, the likeliest first: found by the whole view and by the part with the
-    structures, refined on that part, those that come to the same place once.
+    structures, turned or not, refined on that part, those that come to the same place once.
 
     A whole view that fits well has the last word where it says that the structures are out of sight.
     """
@@ -108,19 +123,33 @@ def _candidates(view: ReducedImage, atlas: Atlas, check: Callable[[], None]) -> 
     low, high = _reach(best, atlas)
     if best.similarity > _FITS and ((high <= 0).any() or (low >= view.end_mm).any()):
         return [best]
+    images = [atlas.overview]
     if np.prod(atlas.close.extent_mm) < _PART * np.prod(atlas.overview.extent_mm):
+        images.append(atlas.close)
         found += find_starts(view, atlas.close, check)
     kept = _apart(refined_poses(view, atlas.close, found, check, _TRIAL_POINTS), atlas)
-    return _apart(refined_poses(view, atlas.close, kept, check), atlas)
+    kept = refined_poses(view, atlas.close, kept, check)
+    for matrix, starts in likely_turns(view, images, turns, check):
+        one = turned(atlas.close, matrix)
+        few = refined_poses(view, one.image, starts, check, _TRIAL_POINTS, one.known)
+        likeliest = max(few, key=lambda pose: pose.similarity)
+        kept += [
+            one.own(pose) for pose in refined_poses(view, one.image, [likeliest], check, known=one.known)
+        ]
+    return _apart(kept, atlas)
 
 
 def _apart(poses: Sequence[Pose], atlas: Atlas) -> list[Pose]:
-    """The best of poses that bring the structures to different places, best first."""
+    """The best of poses that bring the structures to different places or turn them otherwise, best first."""
     centre = (atlas.close.start_mm + atlas.close.end_mm) / 2
+    least = _SAME_PLACE * float(np.min(atlas.close.extent_mm))
     kept: list[Pose] = []
     for pose in sorted(poses, key=lambda one: -one.similarity):
-        apart = [np.linalg.norm(pose.fixed(centre) - other.fixed(centre)) for other in kept]
-        if all(distance > _SAME_PLACE * float(np.min(atlas.close.extent_mm)) for distance in apart):
+        if all(
+            np.linalg.norm(pose.fixed(centre) - other.fixed(centre)) > least
+            or angle_between(pose.matrix, other.matrix) > _SAME_TURN
+            for other in kept
+        ):
             kept.append(pose)
     return [one for one in kept[:_CANDIDATES] if one.similarity >= _RIVAL * kept[0].similarity]
 

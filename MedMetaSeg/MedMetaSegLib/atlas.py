@@ -31,12 +31,14 @@ class Place:
 @dataclass(frozen=True, eq=False)
 class Atlas:
     """overview: the whole field of view, coarse; close: the part with the structures, finer. places: one per
-    structure of the task, None for one that this patient does not have.
+    structure of the task, None for one that this patient does not have. axes: (3, 3), whose columns say where
+    k, j and i point in RAS; None where that is not known.
     """
 
     overview: ReducedImage
     close: ReducedImage
     places: tuple[Place | None, ...]
+    axes: np.ndarray | None = None
 
     def share(self, number: int) -> np.ndarray:
         """(k, j, i) float32, 0 to 1, of a structure on the close image; it must have a place."""
@@ -47,8 +49,13 @@ class Atlas:
         return full
 
 
-def make_atlas(volume: Volume, rule: IntensityRule, structures: Sequence[PaintedStructure | None]) -> Atlas:
-    """The atlas of a level volume whose structures are whole, on its own grid; None for one it lacks."""
+def make_atlas(
+    volume: Volume, rule: IntensityRule, structures: Sequence[PaintedStructure | None], axes: np.ndarray
+) -> Atlas:
+    """The atlas of a level volume whose structures are whole, on its own grid; None for one it lacks.
+
+    axes: of the volume before it was levelled, see `Atlas`.
+    """
     spacing = np.array(volume.geometry.spacing_mm)
     there = [one for one in structures if one is not None]
     low = np.min([one.offset for one in there], axis=0) * spacing
@@ -58,6 +65,7 @@ def make_atlas(volume: Volume, rule: IntensityRule, structures: Sequence[Painted
         overview(volume, rule),
         close,
         tuple(None if one is None else _place(one, spacing, close) for one in structures),
+        np.round(axes, 6) + 0.0,
     )
 
 

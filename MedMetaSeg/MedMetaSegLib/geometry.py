@@ -104,6 +104,11 @@ class Geometry:
         return columns / np.linalg.norm(columns, axis=0)
 
     @property
+    def axes(self) -> np.ndarray:
+        """3x3; the columns are the unit vectors of k, j and i in RAS."""
+        return self.directions[:, ::-1]
+
+    @property
     def is_left_handed(self) -> bool:
         """True when i, j, k are a mirrored frame."""
         return bool(np.linalg.det(self.affine[:3, :3]) < 0)

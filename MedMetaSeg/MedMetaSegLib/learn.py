@@ -29,9 +29,10 @@ Progress = Callable[[float, str], None]
 
 @dataclass(frozen=True, eq=False)
 class _Patient:
-    """A level volume and its whole structures, by name, on its grid."""
+    """A level volume and its whole structures, by name, on its grid; axes: of the volume, see `Atlas`."""
 
     volume: Volume
+    axes: np.ndarray
     rule: IntensityRule
     structures: dict[str, PaintedStructure]
 
@@ -65,7 +66,7 @@ def learned_task(
     for patient in patients:
         _check(cancelled)
         there = [patient.structures.get(one.name) for one in structures]
-        atlases.append(make_atlas(patient.volume, patient.rule, there))
+        atlases.append(make_atlas(patient.volume, patient.rule, there, patient.axes))
     prototypes = []
     for number, structure in enumerate(structures):
         _check(cancelled)
@@ -129,7 +130,7 @@ def _patient(
     if not structures:
         raise InputError("No structure of the support lies in the image; check that they belong together.")
     even = level(upright)
-    return _Patient(even, intensity_rule(even), structures)
+    return _Patient(even, upright.geometry.axes, intensity_rule(even), structures)
 
 
 def _on_grid(support: Support, geometry: Geometry) -> Support:

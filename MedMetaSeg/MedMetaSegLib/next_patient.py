@@ -75,7 +75,7 @@ def lay_over(task: Task, volume: Volume, cancelled: Callable[[], bool]) -> Overl
     upright, axis_map = check_volume(volume).canonical()
     even = level(upright)
     rule = intensity_rule(even)
-    close, alignments = align(even, rule, task.atlases, lambda: _check(cancelled))
+    close, alignments = align(even, rule, upright.geometry.axes, task.atlases, lambda: _check(cancelled))
     return Overlay(even, axis_map, rule, close, alignments)
 
 

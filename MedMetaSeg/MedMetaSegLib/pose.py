@@ -26,6 +26,8 @@ _STARTS = 4
 _APART = 3
 """Voxels between starts of one scale."""
 _LEAST_OVERLAP = 0.25
+_KNOWN = 200
+"""Of 255: how surely a voxel of a turned image must lie in it to be compared."""
 _STEPS = 30
 _REFINED_VOXELS = 40_000
 _NEAR = 3
@@ -71,21 +73,35 @@ def find_starts(
 
     check: called in between, may raise.
     """
+    known = np.ones(moving.grey.shape, bool)
+    return best_shifts(fixed, moving, known, _SCALES, _SEARCH_VOXELS, check)[:_STARTS]
+
+
+def best_shifts(
+    fixed: ReducedImage,
+    moving: ReducedImage,
+    known: np.ndarray,
+    scales: Sequence[float],
+    voxels: int,
+    check: Callable[[], None] = lambda: None,
+) -> list[Pose]:
+    """The two best shifts of moving over fixed at each of the scales, best first.
+
+    known: bool (k, j, i), where moving is to be compared; voxels: how many stand for the larger image.
+    check: called in between, may raise.
+    """
     starts: list[tuple[float, float, np.ndarray]] = []
     extent = np.maximum(fixed.extent_mm, moving.extent_mm)
-    spacing = even_spacing(extent, np.maximum(fixed.spacing_mm, moving.spacing_mm), _SEARCH_VOXELS)
+    spacing = even_spacing(extent, np.maximum(fixed.spacing_mm, moving.spacing_mm), voxels)
     a = _descriptors(_resampled(fixed, spacing))
-    for scale in _SCALES:
+    for scale in scales:
         check()
         b = _descriptors(_resampled(moving, spacing * scale))
-        for score, shift in _shifts(a, b):
+        for score, shift in _shifts(a, b, _known(moving, known, spacing * scale)):
             # b's first voxel lies on a's voxel `shift`.
             starts.append((score - _size_cost(scale), scale, fixed.start_mm + shift * spacing))
     starts.sort(key=lambda one: -one[0])
-    return [
-        Pose(np.eye(3) * scale, moving.start_mm - scale * place, score)
-        for score, scale, place in starts[:_STARTS]
-    ]
+    return [Pose(np.eye(3) * scale, moving.start_mm - scale * place, score) for score, scale, place in starts]
 
 
 def _size_cost(scale: float) -> float:
@@ -111,8 +127,17 @@ def _resampled(image: ReducedImage, spacing: np.ndarray) -> np.ndarray:
     return sampled_at(smooth, index, 0.0)
 
 
-def _shifts(a: np.ndarray, b: np.ndarray) -> list[tuple[float, np.ndarray]]:
-    """The best shifts (voxels) of b over a, (C, k, j, i) each, with their scores, best first."""
+def _known(image: ReducedImage, known: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    """float32 (k, j, i), 1 where the image is known, on the grid of `_resampled`."""
+    whole = ReducedImage(known.astype(np.uint8) * 255, image.spacing_mm, image.start_mm)
+    return (_resampled(whole, spacing) > _KNOWN).astype(np.float32)
+
+
+def _shifts(a: np.ndarray, b: np.ndarray, known: np.ndarray) -> list[tuple[float, np.ndarray]]:
+    """The best shifts (voxels) of b over a, (C, k, j, i) each, with their scores, best first; known: float32
+    (k, j, i), 0 where b has no say.
+    """
+    b = b * known
     size, other = a.shape[1:], b.shape[1:]
     fast = [fft.next_fast_len(n + m - 1, real=True) for n, m in zip(size, other, strict=True)]
 
@@ -125,7 +150,7 @@ def _shifts(a: np.ndarray, b: np.ndarray) -> list[tuple[float, np.ndarray]]:
     def correlated(product: np.ndarray) -> np.ndarray:
         return fft.irfftn(product, fast)
 
-    fm, fn = spectrum(np.ones(size)), mirrored(np.ones(other))
+    fm, fn = spectrum(np.ones(size)), mirrored(known)
     count = np.maximum(correlated(fm * fn), 1e-3)
     both = np.zeros_like(fm)
     covariance, spread_a, spread_b = (np.zeros_like(count) for _ in range(3))
@@ -140,7 +165,7 @@ def _shifts(a: np.ndarray, b: np.ndarray) -> list[tuple[float, np.ndarray]]:
     spread_a += correlated(spectrum((a * a).sum(0)) * fn)
     spread_b += correlated(fm * mirrored((b * b).sum(0)))
     spread = np.maximum(spread_a, 0) * np.maximum(spread_b, 0)
-    overlap = count / min(np.prod(size), np.prod(other))
+    overlap = np.minimum(count / max(1.0, min(float(np.prod(size)), float(known.sum()))), 1.0)
     score = covariance / np.sqrt(np.maximum(spread, 1e-6 * float(spread.max()))) * np.sqrt(overlap)
     score[overlap < _LEAST_OVERLAP] = -1
     found = []
@@ -159,10 +184,12 @@ def refined_poses(
     starts: Sequence[Pose],
     check: Callable[[], None] = lambda: None,
     most_points: int = 12_000,
+    known: np.ndarray | None = None,
 ) -> list[Pose]:
     """The poses after descent over all twelve numbers of each, as far as moving reaches in fixed.
 
-    check: called in between, may raise; most_points: of fixed that are compared.
+    check: called in between, may raise; most_points: of fixed that are compared; known: bool (k, j, i), where
+    moving is to be compared, everywhere when None.
     """
     spacing = even_spacing(
         np.minimum(fixed.extent_mm, moving.extent_mm),
@@ -170,7 +197,8 @@ def refined_poses(
         _REFINED_VOXELS,
     )
     a, b = (_descriptors(_resampled(image, spacing)) for image in (fixed, moving))
-    around = torch.from_numpy(b)[None]
+    known = np.ones(moving.grey.shape, bool) if known is None else known
+    around = torch.from_numpy(np.concatenate([b, _known(moving, known, spacing)[None]]))[None]
     axes = [
         place + step * np.arange(n)
         for place, step, n in zip(fixed.start_mm, spacing, a.shape[1:], strict=True)
@@ -198,7 +226,7 @@ def _refined(
     start: Pose,
 ) -> Pose:
     """One pose after descent. places: (3, N) millimetres in fixed, with descriptors wanted (12, N); around:
-    (1, 12, k, j, i), the moving image's, from origin_mm on.
+    (1, 13, k, j, i), the moving image's, from origin_mm on, and where it is known.
     """
     centre = places.mean(1)
     reach = max(float(np.abs(places - centre[:, None]).max()), 1e-3)
@@ -215,10 +243,10 @@ def _refined(
         descent.zero_grad()
         moved = base @ (points + change[:, :3] @ points + change[:, 3:]) + place[:, None]
         unit = moved * to_unit[:, None] - 1
-        weight = (unit.abs() <= 1).all(0).float()
         seen = functional.grid_sample(
             around, unit.T.flip(1)[None, None, None], padding_mode="border", align_corners=True
         )[0, :, 0, 0]
+        seen, weight = seen[:-1], (unit.abs() <= 1).all(0) * seen[-1].detach()
         similarity = _correlation(seen, wanted, weight)
         shape = start_matrix @ (torch.eye(3) + change[:, :3])
         size = torch.linalg.det(shape).clamp(min=1e-3) ** (1 / 3)

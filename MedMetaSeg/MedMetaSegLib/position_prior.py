@@ -13,7 +13,7 @@ import numpy as np
 from .geometry import Geometry
 from .grid import WorkingGrid
 from .network.conditions import place_condition, volume_distance
-from .reduced_image import ReducedImage, sampled_at
+from .reduced_image import ReducedImage, sampled_at, slice_axis
 from .structure import PaintedStructure, Structure
 
 _TRACE = 0.05
@@ -54,7 +54,7 @@ def expected_structure(
     mask = sampled_at(share, close.index(np.stack(np.meshgrid(*axes, indexing="ij"))), 0.0) > least
     if not mask.any():
         return None
-    axis = int(np.argmax(spacing)) if spacing.max() > 1.2 * np.sort(spacing)[1] else 0
+    axis = slice_axis(spacing)
     rows = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis))) + first[axis]
     slices = tuple(range(int(rows[0]), int(rows[-1]) + 1))
     return PaintedStructure(structure, (int(first[0]), int(first[1]), int(first[2])), mask, axis, slices)

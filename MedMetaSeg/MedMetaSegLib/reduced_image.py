@@ -101,6 +101,11 @@ def even_spacing(extent_mm: np.ndarray, native_mm: np.ndarray, voxels: int) -> n
     return thick * max(1.0, excess ** (1 / 3))
 
 
+def slice_axis(spacing_mm: np.ndarray) -> int:
+    """The axis across the slices: that of clearly thicker voxels than the others, 0 when there is none."""
+    return int(np.argmax(spacing_mm)) if spacing_mm.max() > 1.2 * np.sort(spacing_mm)[1] else 0
+
+
 def sampled_at(values: np.ndarray, index: np.ndarray, outside: float) -> np.ndarray:
     """values (k, j, i) at fractional indices (3, ...), linear, float32."""
     return ndimage.map_coordinates(

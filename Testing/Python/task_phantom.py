@@ -28,7 +28,7 @@ def make_task() -> Task:
     rng = np.random.default_rng(3)
     places = [Place((1, 2, 3), rng.integers(0, 256, (4, 3, 2)).astype(np.uint8)) for _ in range(3)]
     atlases = (
-        Atlas(image(rng, 6, 8, 9), image(rng, 10, 12, 11), (places[0], None)),
+        Atlas(image(rng, 6, 8, 9), image(rng, 10, 12, 11), (places[0], None), np.eye(3)[::-1]),
         Atlas(image(rng, 5, 8, 9), image(rng, 9, 12, 11), (places[1], places[2])),
     )
     structures = (

@@ -23,6 +23,7 @@ from MedMetaSegLib.pose import find_pose
 from MedMetaSegLib.reduced_image import ReducedImage, even_spacing
 from MedMetaSegLib.registration import dense_displacement
 from MedMetaSegLib.segmenter import Segmenter
+from MedMetaSegLib.turns import angle_between, likely_turns, possible_turns, turn, turned
 from MedMetaSegLib.volume import Geometry
 from network_phantom import tiny_network
 
@@ -115,6 +116,26 @@ def test_a_larger_patient_is_found_by_scale():
     np.testing.assert_allclose(np.diag(found.matrix), 1 / 1.2, atol=0.05)
 
 
+@pytest.mark.parametrize(("axis", "degrees"), [(0, 90), (0, -60), (1, 50)])
+def test_a_turned_image_is_found_about_its_slices_or_where_directions_tell(axis: int, degrees: float):
+    whole = as_image(lumps((36, 40, 44), 9))
+    matrix = turn(axis, degrees)
+    fixed = turned(whole, matrix).image
+    turns = possible_turns(0, matrix if axis else np.eye(3), np.eye(3))
+    likeliest, starts = likely_turns(fixed, [whole], turns)[0]
+    assert angle_between(likeliest, matrix) < 1
+    assert starts[0].similarity > 0.8
+    pose = turned(whole, likeliest).own(starts[0])
+    np.testing.assert_allclose(pose.moving(np.full(3, 5.0)), matrix @ np.full(3, 5.0), atol=4.0)
+
+
+def test_an_image_that_lies_straight_is_not_turned():
+    whole = as_image(lumps((36, 40, 44), 9))
+    assert likely_turns(whole, [whole], possible_turns(0, np.eye(3), None)) == []
+    with_little = possible_turns(0, turn(1, 8.0), np.eye(3))
+    assert len(with_little) == len(possible_turns(0, np.eye(3), None))
+
+
 def test_a_pose_goes_both_ways():
     pose = find_pose(as_image(lumps((20, 20, 20), 3)), as_image(lumps((20, 20, 20), 3), 2.1))
     places = np.array([[3.0, 9.0], [1.0, 4.0], [8.0, 2.0]])
@@ -160,6 +181,44 @@ def test_how_the_image_is_stored_and_where_it_lies_have_no_say(
     labels = segmenter.apply(task, volume).labels
     stored = store_otherwise(labels, volume.geometry.affine, (2, 0, 1), (True, False, True))[0]
     np.testing.assert_array_equal(other.labels, stored)
+
+
+def test_a_patient_whose_image_is_turned_in_its_plane_is_found(
+    segmenter: Segmenter, task: Task, second: Patient
+):
+    """As short-axis hearts are, whose files do not tell."""
+    array, truth = (np.ascontiguousarray(np.rot90(a, 1, (1, 2))) for a in (second.volume.array, second.truth))
+    shape = (array.shape[0], array.shape[1], array.shape[2])
+    query = replace(second.volume, array=array, geometry=Geometry(shape, second.volume.geometry.affine))
+    result = segmenter.apply(task, query)
+    assert dice(result.mask("liver"), truth == LIVER) > 0.7
+    assert dice(result.mask("left kidney"), truth == KIDNEY) > 0.5
+
+
+def test_scans_along_other_planes_are_brought_together_by_their_directions(
+    segmenter: Segmenter, task: Task, second: Patient
+):
+    """The query's slices lie nearer to coronal planes than to the axial ones of the support."""
+    geometry = second.volume.geometry
+    tilt = np.eye(4)
+    angle = np.deg2rad(55)
+    tilt[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    middle = np.eye(4)
+    middle[:3, 3] = geometry.index_to_world((np.array([geometry.shape]) - 1) / 2)[0]
+    shape = (56, 56, 72)
+    start = Geometry(shape, np.diag([5.0, 5.0, 5.0, 1.0]))
+    centred = start.affine.copy()
+    centred[:3, 3] = -start.index_to_world((np.array([shape]) - 1) / 2)[0]
+    planes = Geometry(shape, middle @ tilt @ centred)
+    index = geometry.world_to_index(planes.index_to_world(np.indices(shape).reshape(3, -1).T)).T
+    array, truth = (
+        ndimage.map_coordinates(values, index, order=order, cval=outside).reshape(shape)
+        for values, order, outside in ((second.volume.array, 1, -1000), (second.truth, 0, 0))
+    )
+    query = replace(second.volume, array=array.astype(np.float32), geometry=planes)
+    assert query.canonical()[1].order != (0, 1, 2)
+    result = segmenter.apply(task, query)
+    assert dice(result.mask("liver"), truth == LIVER) > 0.7
 
 
 def test_what_lies_outside_the_field_of_view_is_not_invented(

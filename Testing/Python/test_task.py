@@ -56,6 +56,7 @@ def test_a_task_comes_back_as_it_was_written(task: Task, path: Path):
         np.testing.assert_array_equal(one.overview.grey, other.overview.grey)
         np.testing.assert_array_equal(one.close.spacing_mm, other.close.spacing_mm)
         np.testing.assert_array_equal(one.close.start_mm, other.close.start_mm)
+        np.testing.assert_array_equal(one.axes, other.axes)
         for place, same in zip(one.places, other.places, strict=True):
             assert (place is None) == (same is None)
             if place is not None and same is not None:
@@ -180,6 +181,13 @@ def test_contents_that_do_not_belong_together_are_refused_though_the_checksum_is
     task: Task, tmp_path: Path, change: dict
 ):
     replace(task, **change).write(tmp_path / "odd.medmetaseg")
+    assert "do not belong together" in refusal(tmp_path / "odd.medmetaseg")
+
+
+@pytest.mark.parametrize("axes", [np.eye(2), np.zeros((3, 3)), 2 * np.eye(3), np.full((3, 3), np.nan)])
+def test_directions_that_are_none_are_refused(task: Task, tmp_path: Path, axes: np.ndarray):
+    atlas = replace(task.atlases[0], axes=axes)
+    replace(task, atlases=(atlas, task.atlases[1])).write(tmp_path / "odd.medmetaseg")
     assert "do not belong together" in refusal(tmp_path / "odd.medmetaseg")
 
 

@@ -48,6 +48,14 @@ def test_the_rate_warms_up_and_falls_over_the_time_given() -> None:
     assert 0 < rates[-1] < 0.02 * rates[0]
 
 
+def test_a_number_of_steps_learns_at_the_same_rates_however_fast_it_goes() -> None:
+    schedule = Schedule(minutes=600, steps=200, warm_up_steps=10)
+    fast, slow = ([schedule.rate(step, pace * step) for step in range(0, 200, 20)] for pace in (0.1, 9.0))
+    assert fast == slow
+    assert fast[1:] == sorted(fast[1:], reverse=True)
+    assert schedule.rate(199, 1.0) < 0.02 * schedule.learning_rate
+
+
 def test_a_run_leaves_a_checkpoint_and_weights_that_load(finished: tuple[Path, Run]) -> None:
     folder, run = finished
     assert run.step == 1

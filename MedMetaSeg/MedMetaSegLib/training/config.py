@@ -32,6 +32,7 @@ def _demand(true: bool, otherwise: str) -> None:
 @dataclass(frozen=True)
 class Schedule:
     """`minutes` of learning in all, however often it is interrupted; `steps` ends it earlier (0: does not).
+    Given minutes enough, a number of steps learns the same on any machine.
 
     average: decay of the moving average of the weights, which are what is written; validation_episodes: how
     many are looked at, 0 turns validation off. Raises InputError for values that cannot be.
@@ -57,8 +58,8 @@ class Schedule:
         _demand(0 <= self.average < 1, "average must be at least 0 and less than 1")
 
     def rate(self, step: int, seconds: float) -> float:
-        """Linear warm-up, then half a cosine over the time that the run was given."""
-        done = min(1.0, seconds / (60 * self.minutes))
+        """Linear warm-up, then half a cosine over what ends the run first, its time or its steps."""
+        done = min(1.0, max(seconds / (60 * self.minutes), step / self.steps if self.steps else 0.0))
         return (
             self.learning_rate
             * min(1.0, (step + 1) / self.warm_up_steps)
