@@ -53,10 +53,17 @@ class Alignment:
 
     def occupancy(self, number: int) -> np.ndarray | None:
         """(k, j, i) float32, 0 to 1, of a structure on the query's close image; None if it has none."""
+        return self._occupancy(number, self.there)
+
+    def unbent_occupancy(self, number: int, close: ReducedImage) -> np.ndarray | None:
+        """The same by the pose alone; close: the query's close image."""
+        return self._occupancy(number, self.pose.moving(close.places()))
+
+    def _occupancy(self, number: int, there: np.ndarray) -> np.ndarray | None:
         place = self.atlas.places[number]
         if place is None:
             return None
-        index = self.atlas.close.index(self.there) - np.array(place.offset).reshape(3, 1, 1, 1)
+        index = self.atlas.close.index(there) - np.array(place.offset).reshape(3, 1, 1, 1)
         return sampled_at(place.occupancy, index, 0.0) / 255
 
 

@@ -37,7 +37,11 @@ _OFF = 1.5
 """Voxels of the close image by which a boundary is off where the images do not resemble each other at all."""
 _OUTSIDE = 0.01
 """Of its volume: when less of a structure's place is in the image, it is not looked for."""
+_SIMILARITY = 0.3
+"""Correlation after the best pose: patients on whom a task belongs have more, whatever their modality."""
 _RESEMBLANCE = 0.12
+_LIKENESS = 0.1
+"""Of resemblance times the share of its volume that bending leaves: what is not there is bent away."""
 _GREY_BINS = 16
 _GREY_OVERLAP = 0.2
 _NOTHING = np.zeros((0, 0, 0), bool)
@@ -198,11 +202,20 @@ class _Search:
             if place is not None:
                 volume = float(place.occupancy.sum()) / 255 * float(np.prod(one.atlas.close.spacing_mm))
                 whole.append(volume / abs(float(np.linalg.det(one.pose.matrix))))
-        evidence = {"in_view": float(share.sum()) * voxel_mm3 / max(float(np.mean(whole)), 1e-6)}
+        evidence = {
+            "in_view": float(share.sum()) * voxel_mm3 / max(float(np.mean(whole)), 1e-6),
+            "similarity": max(one.pose.similarity for one in self.alignments),
+        }
         core = share > filling(share)
         if core.any():
             near = ndimage.binary_dilation(core, iterations=2)
             evidence["resemblance"] = float(max(one.resemblance[near].mean() for one in self.alignments))
+            unbent = [
+                float(laid.sum())
+                for one in self.alignments
+                if (laid := one.unbent_occupancy(number, self.close)) is not None
+            ]
+            evidence["kept"] = min(1.0, float(share.sum()) / max(float(np.mean(unbent)), 1e-6))
             if self.rule.kind == self.task.kind:
                 evidence["grey_overlap"] = max(
                     _grey_overlap(self.close.grey[core], one.atlas, number) for one in self.alignments
@@ -222,7 +235,10 @@ class _Search:
 def _why_not(evidence: dict[str, float]) -> str:
     if evidence["in_view"] < _OUTSIDE:
         return "its place lies outside the image"
-    if evidence.get("resemblance", 1.0) < _RESEMBLANCE:
+    if evidence["similarity"] < _SIMILARITY:
+        return "the image around its place does not look like the supports"
+    resemblance = evidence.get("resemblance", 1.0)
+    if resemblance < _RESEMBLANCE or resemblance * evidence.get("kept", 1.0) < _LIKENESS:
         return "what lies at its place does not look like the supports"
     if evidence.get("grey_overlap", 1.0) < _GREY_OVERLAP:
         return "what lies at its place has other grey levels"
