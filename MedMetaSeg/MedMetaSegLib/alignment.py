@@ -1,7 +1,8 @@
 """A query laid over the atlases of a task: where each structure is to be expected.
 
-Several atlases are fused voxel by voxel, each weighted by how much it looks like the query around that voxel
-(Artaechevarria, Munoz-Barrutia and Ortiz-de-Solorzano, IEEE TMI 2009).
+Every atlas is bent onto the query from several starts: where one of them goes astray, another looks more like
+the query. All of them, and all atlases, are fused voxel by voxel, each weighted by how much it looks like the
+query around that voxel (Artaechevarria, Munoz-Barrutia and Ortiz-de-Solorzano, IEEE TMI 2009).
 """
 
 from __future__ import annotations
@@ -34,6 +35,12 @@ _TRIAL_VOXELS = 60_000
 _TRIAL_POINTS = 3_000
 _FITS = 0.45
 _SMOOTHNESS = 0.3
+_BENDS = 6
+"""Of a query in all, shared among the atlases; each has one at least."""
+_TURNED, _SCALED, _SHIFTED = 10.0, 0.08, 0.06
+"""Standard deviations of where they start: degrees, logarithm of size, and of the atlas's smallest extent."""
+_TRUST = 4
+"""Power of resemblance."""
 _WINDOW = 7
 
 
@@ -92,8 +99,9 @@ def align(
     close = close_image(volume, rule, *_within(view, low[inside].min(0), high[inside].max(0)))
     found = []
     for pose, atlas in zip(poses, atlases, strict=True):
-        check()
-        found.append(_aligned(close, pose, atlas, check))
+        for start in _starts(pose, atlas, max(1, round(_BENDS / len(atlases)))):
+            check()
+            found.append(_aligned(close, start, atlas, check))
     return close, tuple(found)
 
 
@@ -161,6 +169,20 @@ def _apart(poses: Sequence[Pose], atlas: Atlas) -> list[Pose]:
     return [one for one in kept[:_CANDIDATES] if one.similarity >= _RIVAL * kept[0].similarity]
 
 
+def _starts(pose: Pose, atlas: Atlas, number: int) -> list[Pose]:
+    """The pose, and others around it: the same ones whenever it is the same."""
+    rng = np.random.default_rng(0)
+    middle = (atlas.close.start_mm + atlas.close.end_mm) / 2
+    found = [pose]
+    while len(found) < number:
+        x, y, z = np.deg2rad(_TURNED) * rng.normal(size=3)
+        bent = np.eye(3) + np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+        matrix = pose.matrix @ bent * np.exp(_SCALED * rng.normal())
+        away = _SHIFTED * float(np.min(atlas.close.extent_mm)) * rng.normal(size=3)
+        found.append(Pose(matrix, middle - matrix @ (pose.fixed(middle) + away), pose.similarity))
+    return found
+
+
 def _within(view: ReducedImage, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A box cut to the field of view."""
     return np.clip(low, 0, view.end_mm), np.clip(high, 0, view.end_mm)
@@ -225,7 +247,7 @@ def fused_occupancy(alignments: Sequence[Alignment], number: int) -> np.ndarray:
     total = np.zeros(alignments[0].resemblance.shape, np.float32)
     weight = np.zeros_like(total)
     for one in alignments:
-        trust = np.square(one.resemblance) + 1e-3
+        trust = one.resemblance**_TRUST + 1e-6
         weight += trust
         occupancy = one.occupancy(number)
         if occupancy is not None:

@@ -72,6 +72,12 @@ class Overlay:
     close: ReducedImage | None
     alignments: tuple[Alignment, ...]
 
+    @property
+    def similarity(self) -> list[float]:
+        """Of every atlas, how much it looks like the query where it lies best."""
+        found = {id(one.atlas): round(one.pose.similarity, 3) for one in self.alignments}
+        return list(found.values())
+
 
 def lay_over(task: Task, volume: Volume, cancelled: Callable[[], bool]) -> Overlay:
     """Lay a task's atlases over a query. Raises InputError (see `check_volume`) and Cancelled."""
@@ -132,7 +138,7 @@ def applied_task(
         "structures": entries,
         "skipped": [],
         "supports": len(task.atlases),
-        "similarity": [round(one.pose.similarity, 3) for one in overlay.alignments],
+        "similarity": overlay.similarity,
         "intensity": rule.as_dict(),
         "device": runner.device.type,
         "seconds": {
