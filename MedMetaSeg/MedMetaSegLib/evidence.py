@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from .grid import WorkingGrid
+from .network.carried import slice_motion
 from .network.conditions import KnownSlice, signed_distance, slice_condition, voxel_condition
 from .structure import PaintedStructure
 
@@ -75,13 +76,14 @@ def held_out_conditions(
     """
     if painted.axis is None or len(painted.slices) < 2:
         return []
-    slices = known_slices(grid, painted)
+    slices, motion = known_slices(grid, painted), slice_motion(image)
     found = []
     for one in slices:
         plane = int(np.floor(one.position + 0.5))
         rest = [other for other in slices if other is not one]
         if 0 <= plane < grid.shape[0]:
-            found.append((plane, slice_condition(image, rest, grid.aspect), one.signed_distance > 0))
+            condition = slice_condition(image, rest, grid.aspect, None, motion)
+            found.append((plane, condition, one.signed_distance > 0))
     return found
 
 

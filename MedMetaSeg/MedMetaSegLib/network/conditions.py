@@ -13,11 +13,12 @@ import numpy as np
 from scipy import ndimage
 
 from .appearance_model import appearance_log_odds, voxel_features
+from .carried import Motion, carried_shape, slice_motion
 from .geodesic import geodesic_preference
 
 IMAGE_CHANNELS = 2
-(FOREGROUND, BACKGROUND, SHAPE, DISTANCE, LIKELIHOOD, ASPECT, APPEARANCE, GEODESIC) = range(8)
-CONDITION_CHANNELS = 8
+(FOREGROUND, BACKGROUND, SHAPE, DISTANCE, LIKELIHOOD, ASPECT, APPEARANCE, GEODESIC, CARRIED) = range(9)
+CONDITION_CHANNELS = 9
 
 SHAPE_LIMIT = 20.0
 """Signed distances are cut here, in in-plane voxels."""
@@ -121,12 +122,16 @@ def likelihood_ratio(image: np.ndarray, foreground: np.ndarray, background: np.n
 
 
 def slice_condition(
-    image: np.ndarray, slices: Sequence[KnownSlice], aspect: float, elsewhere: np.ndarray | None = None
+    image: np.ndarray,
+    slices: Sequence[KnownSlice],
+    aspect: float,
+    elsewhere: np.ndarray | None = None,
+    motion: Motion | None = None,
 ) -> np.ndarray:
     """(CONDITION_CHANNELS, k, j, i) float32 of one structure annotated on `slices`, ascending by position.
 
     image: (IMAGE_CHANNELS, k, j, i) from `image_channels`; elsewhere: bool (k, j, i), voxels off the slices
-    known to be something else (other structures).
+    known to be something else (other structures); motion: of the image's slices, found when None.
     """
     depth = image.shape[1]
     known = np.full(image.shape[1:], np.nan, np.float32)
@@ -147,8 +152,20 @@ def slice_condition(
     condition[BACKGROUND] = background
     condition[SHAPE] = shape_interpolation(slices, depth, aspect) / 10
     condition[DISTANCE] = (np.minimum(distance, 20) / 10)[:, None, None]
+    condition[CARRIED] = _carried(motion or slice_motion(image), slices, depth, aspect) / 10
     _finish(condition, image, aspect)
     return condition
+
+
+def _carried(motion: Motion, slices: Sequence[KnownSlice], depth: int, aspect: float) -> np.ndarray:
+    """The slices' outlines carried through the image, (depth, j, i) in in-plane voxels."""
+    at: dict[int, np.ndarray] = {}
+    for one in slices:
+        plane = int(np.clip(np.floor(one.position + 0.5), 0, depth - 1))
+        at[plane] = np.clip(one.signed_distance, -SHAPE_LIMIT, SHAPE_LIMIT)
+    planes = sorted(at)
+    shape = carried_shape(motion, planes, [at[plane] for plane in planes], aspect)
+    return np.clip(shape, -SHAPE_LIMIT, SHAPE_LIMIT)
 
 
 def voxel_condition(
@@ -163,6 +180,7 @@ def voxel_condition(
     condition[BACKGROUND] = background
     condition[SHAPE] = np.clip(to_background - to_foreground, -SHAPE_LIMIT, SHAPE_LIMIT) / 20
     condition[DISTANCE] = np.minimum(np.minimum(to_foreground, to_background), 20) / 10
+    condition[CARRIED] = condition[SHAPE]
     _finish(condition, image, aspect)
     return condition
 
@@ -182,6 +200,7 @@ def place_condition(
     condition[BACKGROUND] = ((distance <= -band) | elsewhere) & ~inside
     condition[SHAPE] = np.clip(distance, -SHAPE_LIMIT, SHAPE_LIMIT) / 10
     condition[DISTANCE] = min(band, 20.0) / 10
+    condition[CARRIED] = condition[SHAPE]
     _finish(condition, image, aspect)
     return condition
 

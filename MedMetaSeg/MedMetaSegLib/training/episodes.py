@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 from scipy import ndimage
 
+from ..network.carried import slice_motion
 from ..network.conditions import (
     SHAPE_LIMIT,
     KnownSlice,
@@ -146,13 +147,14 @@ def _episode(rng: Rng, anatomy: Anatomy, mask: np.ndarray, held_out: bool) -> Ep
     if not held_out and rng.random() < 0.08:
         return Episode(image, _scribbles(rng, image, mask, anatomy.aspect), target, len(slices))
     drawn = [KnownSlice(float(k), _drawn(rng, mask[k])) for k in slices]
-    condition = slice_condition(image, drawn, anatomy.aspect, _others(rng, structures, mask))
+    motion = slice_motion(image)
+    condition = slice_condition(image, drawn, anatomy.aspect, _others(rng, structures, mask), motion)
     if not held_out:
         return Episode(image, condition, target, len(slices))
     if len(drawn) < 2:
         return None
     without = tuple(
-        (k, slice_condition(image, [one for one in drawn if one.position != k], anatomy.aspect))
+        (k, slice_condition(image, [one for one in drawn if one.position != k], anatomy.aspect, None, motion))
         for k in slices
     )
     return Episode(image, condition, target, len(slices), without)
