@@ -95,3 +95,9 @@ def test_options_take_the_place_of_settings_where_they_are_given() -> None:
 def test_published_settings_are_read_and_make_the_published_network(path: Path) -> None:
     network, _ = load_network(CONFIGS.parent / "MedMetaSeg/Resources/Models" / f"{path.stem}.safetensors")
     assert read_config(path).network == network.architecture
+
+
+def test_settings_for_comparisons_count_steps_and_not_time() -> None:
+    (path,) = (CONFIGS / "ablation").glob("*.toml")
+    schedule = read_config(path).schedule
+    assert schedule.rate(schedule.steps - 1, 0.0) < 0.02 * schedule.learning_rate
