@@ -79,7 +79,7 @@ def test_paint_segment_paint_another_slice_and_segment_again(bench, tmp_path):
     assert bench.dice(node, "liver") > 0.85
     assert panel.run.workerPid == pid
     again = cpu_seconds(pid) - first
-    assert again < first / 2
+    assert again < 0.7 * first  # it neither starts torch again nor encodes and decodes what did not change
     print(f"second press {again} s of CPU time")
     bench.scene.Clear(0)
     assert not is_alive(pid)
