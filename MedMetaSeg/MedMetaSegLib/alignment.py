@@ -62,9 +62,9 @@ class Alignment:
         """(k, j, i) float32, 0 to 1, of a structure on the query's close image; None if it has none."""
         return self._occupancy(number, self.there)
 
-    def unbent_occupancy(self, number: int, close: ReducedImage) -> np.ndarray | None:
-        """The same by the pose alone; close: the query's close image."""
-        return self._occupancy(number, self.pose.moving(close.places()))
+    def unbent_occupancy(self, number: int, places: np.ndarray) -> np.ndarray | None:
+        """The same by the pose alone; places: (3, k, j, i), of the query's close image."""
+        return self._occupancy(number, self.pose.moving(places))
 
     def _occupancy(self, number: int, there: np.ndarray) -> np.ndarray | None:
         place = self.atlas.places[number]
@@ -147,11 +147,9 @@ def _candidates(
     for matrix, starts in likely_turns(view, images, turns, check):
         one = turned(atlas.close, matrix)
         few = refined_poses(view, one.image, starts, check, _TRIAL_POINTS, one.known)
-        likeliest = max(few, key=lambda pose: pose.similarity)
-        kept += [
-            one.own(pose) for pose in refined_poses(view, one.image, [likeliest], check, known=one.known)
-        ]
-    return _apart(kept, atlas)
+        likeliest = sorted(few, key=lambda pose: -pose.similarity)[:1]  # none where nothing of it is in view
+        kept += [one.own(pose) for pose in refined_poses(view, one.image, likeliest, check, known=one.known)]
+    return _apart(kept, atlas) or [best]
 
 
 def _apart(poses: Sequence[Pose], atlas: Atlas) -> list[Pose]:

@@ -216,15 +216,16 @@ class _Search:
         if core.any():
             near = ndimage.binary_dilation(core, iterations=2)
             evidence["resemblance"] = float(max(one.resemblance[near].mean() for one in self.alignments))
+            places = self.close.places()
             unbent = [
                 float(laid.sum())
                 for one in self.alignments
-                if (laid := one.unbent_occupancy(number, self.close)) is not None
+                if (laid := one.unbent_occupancy(number, places)) is not None
             ]
             evidence["kept"] = min(1.0, float(share.sum()) / max(float(np.mean(unbent)), 1e-6))
             if self.rule.kind == self.task.kind:
                 evidence["grey_overlap"] = max(
-                    _grey_overlap(self.close.grey[core], one.atlas, number) for one in self.alignments
+                    _grey_overlap(self.close.grey[core], atlas, number) for atlas in self.task.atlases
                 )
         return evidence
 

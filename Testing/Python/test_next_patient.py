@@ -14,12 +14,12 @@ import pytest
 import torch
 from scipy import ndimage
 
-from MedMetaSegLib import Cancelled, InputError, Support, Task, Volume
+from MedMetaSegLib import Cancelled, InputError, Support, Task, Volume, alignment
 from MedMetaSegLib.demo.phantom import LABEL, STRUCTURES, Patient, make_patient
 from MedMetaSegLib.errors import TaskError
 from MedMetaSegLib.evaluation.metrics import dice
 from MedMetaSegLib.network.inference import Runner
-from MedMetaSegLib.pose import find_pose
+from MedMetaSegLib.pose import find_pose, refined_poses
 from MedMetaSegLib.reduced_image import ReducedImage, even_spacing
 from MedMetaSegLib.registration import dense_displacement
 from MedMetaSegLib.segmenter import Segmenter
@@ -198,11 +198,10 @@ def test_a_patient_whose_image_is_turned_in_its_plane_is_found(
 def test_scans_along_other_planes_are_brought_together_by_their_directions(
     segmenter: Segmenter, task: Task, second: Patient
 ):
-    """The query's slices lie nearer to coronal planes than to the axial ones of the support."""
+    """The query's slices lie nearer to coronal planes than to the axial ones of the support, and askew."""
     geometry = second.volume.geometry
     tilt = np.eye(4)
-    angle = np.deg2rad(55)
-    tilt[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    tilt[:3, :3] = turn(0, 50) @ turn(1, 40)
     middle = np.eye(4)
     middle[:3, 3] = geometry.index_to_world((np.array([geometry.shape]) - 1) / 2)[0]
     shape = (56, 56, 72)
@@ -219,6 +218,23 @@ def test_scans_along_other_planes_are_brought_together_by_their_directions(
     assert query.canonical()[1].order != (0, 1, 2)
     result = segmenter.apply(task, query)
     assert dice(result.mask("liver"), truth == LIVER) > 0.7
+    without = replace(task, atlases=tuple(replace(one, axes=None) for one in task.atlases))
+    assert dice(segmenter.apply(without, query).mask("liver"), truth == LIVER) < 0.5
+
+
+def test_a_part_that_no_pose_brings_into_view_is_no_error(
+    segmenter: Segmenter, task: Task, monkeypatch: pytest.MonkeyPatch
+):
+    whole_view = task.atlases[0].overview
+
+    def only_the_whole(fixed, moving, starts, *rest, **more):
+        return refined_poses(fixed, moving, starts, *rest, **more) if moving is whole_view else []
+
+    monkeypatch.setattr(alignment, "refined_poses", only_the_whole)
+    noise = np.random.default_rng(1).normal(0, 300, (20, 40, 40)).astype(np.float32)
+    result = segmenter.apply(task, Volume.from_array(noise, np.diag([5.0, 5.0, 8.0, 1.0])))
+    assert not result.labels.any()
+    assert all(one["reason"] for one in result.report["structures"])
 
 
 def test_what_lies_outside_the_field_of_view_is_not_invented(
