@@ -1,8 +1,9 @@
 """A query laid over the atlases of a task: where each structure is to be expected.
 
 Every atlas is bent onto the query from several starts: where one of them goes astray, another looks more like
-the query. All of them, and all atlases, are fused voxel by voxel, each weighted by how much it looks like the
-query around that voxel (Artaechevarria, Munoz-Barrutia and Ortiz-de-Solorzano, IEEE TMI 2009).
+the query. All of them, the poses as they are, and all atlases are fused voxel by voxel, each weighted by how
+much it looks like the query around that voxel (Artaechevarria, Munoz-Barrutia and
+Ortiz-de-Solorzano, IEEE TMI 2009).
 """
 
 from __future__ import annotations
@@ -102,6 +103,7 @@ def align(
         for start in _starts(pose, atlas, max(1, round(_BENDS / len(atlases)))):
             check()
             found.append(_aligned(close, start, atlas, check))
+        found.append(_laid(close, pose.moving(close.places()), pose, atlas))
     return close, tuple(found)
 
 
@@ -219,11 +221,20 @@ def _aligned(close: ReducedImage, pose: Pose, atlas: Atlas, check: Callable[[], 
     grey = atlas.close.grey.astype(np.float32) / 64
     moving = sampled_at(grey, np.clip(index, 0, size - 1), 0.0)
     displacement = dense_displacement(fixed, moving, known, smoothness=_SMOOTHNESS, check=check)
-    there = pose.moving(places + displacement * close.spacing_mm.reshape(3, 1, 1, 1)).astype(np.float32)
+    return _laid(
+        close, pose.moving(places + displacement * close.spacing_mm.reshape(3, 1, 1, 1)), pose, atlas
+    )
+
+
+def _laid(close: ReducedImage, there: np.ndarray, pose: Pose, atlas: Atlas) -> Alignment:
+    """The atlas laid over the close image so that its places `there` come to the image's voxels."""
     index = atlas.close.index(there)
+    size = np.array(atlas.close.grey.shape).reshape(3, 1, 1, 1)
     reached = np.asarray(((index > -0.5) & (index < size - 0.5)).all(0))
+    grey = atlas.close.grey.astype(np.float32) / 64
     seen = sampled_at(grey, np.clip(index, 0, size - 1), 0.0)
-    return Alignment(atlas, pose, there, _local_resemblance(fixed, seen) * reached)
+    resemblance = _local_resemblance(close.grey.astype(np.float32) / 64, seen) * reached
+    return Alignment(atlas, pose, there.astype(np.float32), resemblance)
 
 
 def _local_resemblance(a: np.ndarray, b: np.ndarray) -> np.ndarray:

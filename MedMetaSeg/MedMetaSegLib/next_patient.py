@@ -187,12 +187,20 @@ class _Search:
         alike = evidence.get("resemblance", 0.0)
         prior = prior_on(grid, share, self.close, _OFF - alike)
         condition = prior_condition(grid, image, prior, self._elsewhere(grid, number))
-        logits, encoded = self.runner.segment(image, condition, None, self.cancelled)
+        parts = self.task.prototypes[number]
+        learned = Prototypes(
+            *(
+                torch.from_numpy(part)
+                for part in (parts.foreground, parts.background, parts.mean, parts.border)
+            )
+        )
+        alien = self.rule.kind != self.task.kind
+        logits, encoded = self.runner.segment(
+            image, condition, None, self.cancelled, task=None if alien else learned
+        )
         network = float(np.clip(1 - alike**2, *_NETWORK_SHARE))
         logits = network * logits + (1 - network) * prior.logits
-        learned = self.task.prototypes[number]
-        parts = (learned.foreground, learned.background, learned.mean, learned.border)
-        vote = self.runner.vote(encoded, Prototypes(*(torch.from_numpy(part) for part in parts)))
+        vote = self.runner.vote(encoded, learned)
         inside = logits[::2, ::2, ::2] > 0
         if inside.any():
             evidence["prototype_vote"] = float(vote[inside].mean())

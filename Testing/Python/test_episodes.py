@@ -15,6 +15,7 @@ from MedMetaSegLib.evaluation.cases import is_for_development, is_held_out, read
 from MedMetaSegLib.network.conditions import BACKGROUND, DISTANCE, FOREGROUND, SHAPE
 from MedMetaSegLib.training import real
 from MedMetaSegLib.training.episodes import MAX_VOXELS, Episode, annotated_slices, episodes
+from MedMetaSegLib.training.second_draw import unlike_structure
 from MedMetaSegLib.training.stream import EpisodeStream
 from MedMetaSegLib.training.synthesis import Anatomy, random_anatomy
 from MedMetaSegLib.volume import Volume
@@ -58,7 +59,8 @@ def test_a_seed_makes_the_same_anatomy_and_episodes_every_time() -> None:
     np.testing.assert_array_equal(first.structures, second.structures)
     for one, again in zip(made(3), made(3), strict=True):
         assert one.shots == again.shots
-        for name in ("image", "condition", "target"):
+        assert (one.support is None) == (again.support is None)
+        for name in ("image", "condition", "target") + ("support",) * (one.support is not None):
             np.testing.assert_array_equal(getattr(one, name), getattr(again, name))
 
 
@@ -84,7 +86,7 @@ def test_every_episode_has_few_shapes_and_something_to_find(drawn: list[Episode]
         assert all(n % 16 == 0 for n in shape)
         assert np.prod(shape) < 3 * MAX_VOXELS
         assert {one.image.dtype, one.condition.dtype, one.target.dtype} == {np.dtype(np.float32)}
-        assert set(np.unique(one.target)) == {0.0, 1.0}
+        assert set(np.unique(one.target)) == {0.0, 1.0} or one.support is not None
         assert np.isfinite(one.image).all()
         assert np.isfinite(one.condition).all()
     assert {one.shots == 0 for one in drawn} == {True, False}
@@ -93,7 +95,7 @@ def test_every_episode_has_few_shapes_and_something_to_find(drawn: list[Episode]
 def test_an_expected_place_is_near_the_structure_and_says_how_far_off_it_may_be(drawn: list[Episode]) -> None:
     overlaps = []
     for one in drawn:
-        if one.shots:
+        if one.shots or not one.target.any():
             continue
         band = one.condition[DISTANCE]
         assert np.ptp(band) == 0
@@ -161,9 +163,64 @@ def test_a_stream_yields_batches_of_one_shape_and_repeats_itself() -> None:
     repeatable = EpisodeStream(seed=2, real=source, real_share=1.0, shuffle=2)
     first, second = (list(islice(repeatable, 3)) for _ in range(2))
     for one, again in zip(first, second, strict=True):
-        assert [len(part) for part in one] == [2, 2, 2]
-        assert one[0].shape[2:] == one[1].shape[2:] == one[2].shape[2:]
-        assert all(torch.equal(*parts) for parts in zip(one, again, strict=True))
+        parts = [part for part in one if part is not None]
+        assert [len(part) for part in parts] == [2] * len(parts)
+        assert len({part.shape[2:] for part in parts}) == 1
+        assert (one[3] is None) == (again[3] is None)
+        assert all(torch.equal(*pair) for pair in zip(one, again, strict=True) if pair[0] is not None)
+    assert {one[3] is None for one in islice(repeatable, 12)} == {True, False}
+
+
+# ---- another patient
+
+
+def test_an_expected_structure_may_come_with_another_patient_who_has_it(drawn: list[Episode]) -> None:
+    learned = [one for one in drawn if one.support is not None]
+    assert len(learned) >= 5
+    for one in learned:
+        assert one.shots == 0
+        support = one.support
+        assert support is not None
+        assert support.shape == (4, *one.target.shape[1:])
+        assert support.dtype == np.float32
+        assert np.isfinite(support).all()
+        np.testing.assert_array_equal(support[2] + support[3], 1)
+        assert 40 <= support[2].sum() < support[2].size
+    there = [one for one in learned if one.target.any()]
+    sizes = [float(one.support[2].sum() / one.target.sum()) for one in there if one.support is not None]
+    assert 0.5 < np.median(sizes) < 2  # the same structure, bent
+
+
+def two_blocks() -> Anatomy:
+    """Two structures far apart, one bright and one dark, in a grey ground."""
+    structures = np.zeros((24, 64, 64), np.int16)
+    structures[8:16, 6:18, 6:18], structures[8:16, 46:58, 46:58] = 1, 2
+    levels = np.array([0.0, 1.0, -1.0], np.float32)
+    noise = np.random.default_rng(0).normal(0, 0.1, structures.shape).astype(np.float32)
+    return Anatomy(levels[structures] + noise, structures, 1.0)
+
+
+def test_a_structure_that_is_elsewhere_and_looks_different_can_be_absent() -> None:
+    anatomy, rng = two_blocks(), np.random.default_rng(0)
+    near = (slice(4, 20), slice(0, 30), slice(0, 30))
+    assert unlike_structure(rng, anatomy, anatomy.structures == 1, near) == 2
+    everywhere = (slice(None),) * 3
+    assert unlike_structure(rng, anatomy, anatomy.structures == 1, everywhere) == 0
+    alike = Anatomy(np.abs(anatomy.image), anatomy.structures, 1.0)
+    assert unlike_structure(rng, alike, alike.structures == 1, near) == 0
+
+
+def test_where_another_structure_was_learned_nothing_is_to_be_found() -> None:
+    found = [one for seed in range(12) for one in episodes(np.random.default_rng(seed), two_blocks(), 12)]
+    absent = [one for one in found if not one.target.any()]
+    assert 0 < len(absent) < 0.2 * len(found)
+    for one in absent:
+        assert one.support is not None
+        inside = one.support[2] > 0
+        learned = one.support[0][inside].mean() - one.support[0][~inside].mean()
+        place = one.condition[SHAPE] > 0
+        here = one.image[0][place].mean() - one.image[0][~place].mean()
+        assert learned * here < 0  # bright was learned where dark is, or the other way round
 
 
 # ---- real patients

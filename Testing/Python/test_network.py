@@ -53,7 +53,7 @@ def test_logits_have_the_shape_of_the_image_at_odd_multiples_of_the_stride(
 ) -> None:
     logits, votes = tiny_network()(*batch(annotated(shape)))
     assert logits.shape == (1, 1, *shape)
-    assert votes.shape == (1, 2, *(n // 2 for n in shape))
+    assert votes.shape == (1, 4, *(n // 2 for n in shape))
     assert torch.isfinite(logits).all()
     assert torch.isfinite(votes).all()
 
@@ -113,6 +113,23 @@ def test_nothing_known_at_all_still_gives_finite_logits() -> None:
     logits, votes = tiny_network()(image, condition)
     assert torch.isfinite(logits).all()
     assert torch.isfinite(votes).all()
+
+
+def test_prototypes_of_another_patient_have_a_say_and_are_learned_through() -> None:
+    network = tiny_network()
+    image, condition = batch(annotated(SHAPE, seed=1), annotated(SHAPE, seed=2))
+    other, known = batch(annotated(SHAPE, seed=3), annotated(SHAPE, seed=4))
+    support = torch.cat([other, known[:, [FOREGROUND, BACKGROUND]]], 1).requires_grad_(True)
+    logits, votes = network(image, condition, support)
+    own, own_votes = network(image, condition)
+    assert votes.shape == (2, 4, *(n // 2 for n in SHAPE))
+    torch.testing.assert_close(votes[:, :2], own_votes[:, :2])
+    torch.testing.assert_close(own_votes[:, 2:], own_votes[:, :2])
+    assert not torch.allclose(votes[:, 2:], own_votes[:, 2:])
+    assert not torch.allclose(logits, own)
+    votes[:, 2:].square().mean().backward()
+    assert support.grad is not None
+    assert support.grad[:, :2].abs().amax((1, 2, 3, 4)).min() > 0
 
 
 def test_gradients_reach_every_parameter() -> None:

@@ -15,14 +15,17 @@ import torch
 from scipy import ndimage
 
 from MedMetaSegLib import Cancelled, InputError, Support, Task, Volume, alignment
+from MedMetaSegLib.alignment import fused_occupancy
 from MedMetaSegLib.demo.phantom import LABEL, STRUCTURES, Patient, make_patient
 from MedMetaSegLib.errors import TaskError
 from MedMetaSegLib.evaluation.metrics import dice
 from MedMetaSegLib.network.inference import Runner
+from MedMetaSegLib.next_patient import applied_task, lay_over
 from MedMetaSegLib.pose import find_pose, refined_poses
 from MedMetaSegLib.reduced_image import ReducedImage, even_spacing
 from MedMetaSegLib.registration import dense_displacement
 from MedMetaSegLib.segmenter import Segmenter
+from MedMetaSegLib.task import LearnedPrototypes
 from MedMetaSegLib.turns import angle_between, likely_turns, possible_turns, turn, turned
 from MedMetaSegLib.volume import Geometry
 from network_phantom import tiny_network
@@ -159,6 +162,40 @@ def test_structures_are_carried_to_another_patient(segmenter: Segmenter, task: T
     assert dice(result.mask("left kidney"), second.truth == KIDNEY) > 0.5
     assert [one["found"] for one in result.report["structures"]] == [True, True]
     assert set(np.unique(result.labels)) == {0, LIVER, KIDNEY}
+
+
+def test_a_support_is_bent_several_times_and_its_pose_has_a_say_too(task: Task, second: Patient):
+    found = lay_over(task, second.volume, lambda: False)
+    assert found.close is not None
+    *bent, straight = found.alignments
+    assert len(bent) == 6
+    places = found.close.places()
+    np.testing.assert_allclose(straight.there, straight.pose.moving(places), atol=1e-3)
+    assert all(np.abs(one.there - one.pose.moving(places)).max() > 1 for one in bent)
+    assert straight.pose is bent[0].pose
+    # What was bent looks more like the query around the structures, and so counts more.
+    where = fused_occupancy(found.alignments, 0) > 0.3
+    assert bent[0].resemblance[where].mean() > straight.resemblance[where].mean() > 0
+
+
+def test_prototypes_of_the_support_have_a_say_in_images_of_their_kind(
+    segmenter: Segmenter, task: Task, second: Patient
+):
+    def exchanged(one: LearnedPrototypes) -> LearnedPrototypes:
+        return LearnedPrototypes(one.background, one.foreground, -one.mean, -one.border)
+
+    found = lay_over(task, second.volume, lambda: False)
+
+    def liver(one: Task) -> np.ndarray:
+        applied = applied_task(
+            one, second.volume, segmenter.runner, lambda share, what: None, lambda: False, found
+        )
+        return applied.probability("liver")
+
+    other = replace(task, prototypes=tuple(exchanged(one) for one in task.prototypes))
+    assert not np.array_equal(liver(task), liver(other))
+    # What was learned on MR says nothing about CT.
+    assert np.array_equal(liver(replace(task, kind="MR")), liver(replace(other, kind="MR")))
 
 
 def test_a_task_from_a_file_gives_the_same_answer(

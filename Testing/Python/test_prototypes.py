@@ -13,6 +13,8 @@ from MedMetaSegLib.network.prototypes import (
     MAX_POINTS,
     MEAN,
     SIMILARITY_CHANNELS,
+    TASK_BORDER,
+    TASK_VOTE,
     VOTE,
     linear_border,
     prototypes_from_points,
@@ -152,3 +154,18 @@ def test_similarity_maps_have_the_shape_of_the_embedding_and_vote_for_the_nearer
     assert (flat[BEST_FOREGROUND][structure] > flat[BEST_BACKGROUND][structure]).all()
     assert flat[MEAN][structure].mean() > flat[MEAN][~structure].mean() + 0.3
     assert flat[[BEST_FOREGROUND, BEST_BACKGROUND, MEAN]].abs().max() <= 1 + 1e-5
+
+
+def test_prototypes_of_a_task_have_maps_of_their_own_and_without_a_task_they_are_the_images_own() -> None:
+    inside, outside = bundle(0, 1), bundle(8, 9, seed=1)
+    found = prototypes_from_points(weighted(inside), weighted(outside), 2, 2, RIDGE)
+    other = prototypes_from_points(weighted(outside), weighted(inside), 2, 2, RIDGE)
+    embedding = torch.cat([inside, outside]).T.reshape(SIZE, 2, 10, 12)
+    alone = similarity_maps(embedding, found, torch.tensor(10.0))
+    assert torch.equal(alone[TASK_VOTE], alone[VOTE])
+    assert torch.equal(alone[TASK_BORDER], alone[BORDER])
+    both = similarity_maps(embedding, found, torch.tensor(10.0), other)
+    assert torch.equal(both[:TASK_VOTE], alone[:TASK_VOTE])
+    structure = torch.arange(240) < 120
+    for channel in (TASK_VOTE, TASK_BORDER):
+        assert torch.equal(both[channel].reshape(-1) > 0, ~structure)

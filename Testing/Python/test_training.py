@@ -13,8 +13,8 @@ from MedMetaSegLib.network.model import Architecture
 from MedMetaSegLib.network.weights import load_network
 from MedMetaSegLib.training import trainer
 from MedMetaSegLib.training.config import Schedule, TrainingConfig
-from MedMetaSegLib.training.run import CHECKPOINT, WEIGHTS, Run
-from MedMetaSegLib.training.stream import EpisodeStream
+from MedMetaSegLib.training.run import CHECKPOINT, WEIGHTS, Run, prototype_loss
+from MedMetaSegLib.training.stream import EpisodeStream, moved
 from MedMetaSegLib.training.trainer import train
 from network_phantom import TINY
 from training_phantom import CPU, QUICK, QUICK_TOML, one_batch, quick
@@ -38,6 +38,26 @@ def test_a_few_steps_lower_the_loss_on_one_batch(tmp_path: Path) -> None:
     shown = one_batch()
     losses = [run.learn(shown)["loss"] for _ in range(12)]
     assert losses[-1] < 0.8 * losses[0]
+
+
+def test_prototypes_learn_to_carry_to_the_next_patient(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    run = Run(tmp_path, QUICK, CPU)
+    image, condition, target, _ = one_batch()
+    support = torch.cat([image.flip(-1), target.flip(-1), 1 - target.flip(-1)], 1)
+    figures = [run.learn((image, condition, target, support)) for _ in range(12)]
+    assert figures[-1]["loss"] < 0.8 * figures[0]["loss"]
+    assert figures[-1]["task"] > max(0.5, figures[0]["task"])
+
+
+def test_where_a_structure_is_not_there_only_what_was_learned_elsewhere_is_taught() -> None:
+    votes = torch.randn(2, 4, 8, 16, 16, generator=torch.Generator().manual_seed(0)).requires_grad_(True)
+    target = one_batch()[2].clone()
+    target[1] = 0
+    prototype_loss(votes, target).backward()
+    assert votes.grad is not None
+    taught = votes.grad.abs().amax((2, 3, 4)) > 0
+    assert taught.tolist() == [[True] * 4, [False, False, True, True]]
 
 
 def test_the_rate_warms_up_and_falls_over_the_time_given() -> None:
@@ -190,9 +210,9 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     run = Run(tmp_path, QUICK, CPU)
-    image, condition, target = one_batch()
+    image, condition, target, support = one_batch()
     with pytest.raises(RuntimeError, match="resume from the last checkpoint"):
-        run.learn((image * float("nan"), condition, target))
+        run.learn((image * float("nan"), condition, target, support))
 
 
 def test_training_may_begin_with_given_weights_and_says_so(tmp_path: Path) -> None:
@@ -256,6 +276,6 @@ def test_without_cuda_auto_trains_on_the_cpu(tmp_path: Path, monkeypatch: pytest
 def test_a_few_steps_lower_the_loss_on_cuda(tmp_path: Path) -> None:
     torch.manual_seed(0)
     run = Run(tmp_path, QUICK, torch.device("cuda"))
-    image, condition, target = (part.to("cuda") for part in one_batch())
-    losses = [run.learn((image, condition, target))["loss"] for _ in range(12)]
+    shown = moved(one_batch(), torch.device("cuda"))
+    losses = [run.learn(shown)["loss"] for _ in range(12)]
     assert losses[-1] < 0.8 * losses[0]

@@ -105,7 +105,7 @@ def test_validation_looks_at_the_same_episodes_every_time() -> None:
 
 
 def test_only_what_interpolation_does_not_say_counts_off_the_interpolation() -> None:
-    _, condition, target = one_batch()
+    _, condition, target, _ = one_batch()
     truth, shape = target > 0, condition[:, [conditions.SHAPE]] > 0
     assert (shape != truth).any()
     dice, off, interpolation = overlaps(truth, condition, truth)

@@ -9,6 +9,7 @@ import SimpleITK as sitk
 import torch
 
 from MedMetaSegLib.training.config import EpisodeOptions, Schedule, TrainingConfig
+from MedMetaSegLib.training.stream import Batch
 from MedMetaSegLib.volume import Volume, to_sitk, write_labels
 from network_phantom import TINY, annotated, ball, batch
 
@@ -42,12 +43,12 @@ def quick(**options: object) -> TrainingConfig:
     return QUICK.overridden(**options)
 
 
-def one_batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Image, condition and target of two episodes of 16 x 32 x 32 voxels."""
+def one_batch() -> Batch:
+    """Image, condition, target and no support of two episodes of 16 x 32 x 32 voxels."""
     shape = (16, 32, 32)
     target = torch.from_numpy(ball(shape).astype(np.float32)).expand(2, 1, *shape)
     image, condition = batch(annotated(shape, seed=1), annotated(shape, seed=2))
-    return image, condition, target
+    return image, condition, target, None
 
 
 def labelled_image(folder: Path, name: str, seed: int = 0, side: int = 28) -> None:

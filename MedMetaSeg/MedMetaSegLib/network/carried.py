@@ -2,7 +2,8 @@
 
 The motion between neighbouring slices is found by the method of Lucas and Kanade (IJCAI 1981), coarse to
 fine, in windows, on both contrasts of the image; outlines are carried along it from the drawn slices up and
-down, and where two of them meet, the nearer one counts more.
+down. Where two of them meet, the nearer one counts more, and the one that arrives where things look as they
+did where it was drawn.
 """
 
 from __future__ import annotations
@@ -22,6 +23,13 @@ _STIFFNESS = 0.05
 """Added to the squared slopes of a window: where there are none, nothing moves."""
 _SMALLEST = 6
 """Voxels across, of a level that is still looked at."""
+_DEEP = 6.0
+"""In-plane voxels: between two drawn slices, signed distances are cut there before they are averaged."""
+_TRUST = 5.0
+"""Of two ways to a slice, the one whose squared difference is larger by 1 counts e^5 times less."""
+_UNLIKE = 4.0
+_SHRINK = 0.5
+"""In-plane voxels for every in-plane voxel that an outline is carried beyond the outer slices."""
 
 
 class Motion(NamedTuple):
@@ -41,33 +49,79 @@ def slice_motion(image: np.ndarray) -> Motion:
         return Motion(*both.chunk(2))
 
 
-def carried_shape(
-    motion: Motion, planes: Sequence[int], shapes: Sequence[np.ndarray], aspect: float
-) -> np.ndarray:
-    """(k, j, i) float32: shapes (j, i), signed distances at ascending planes, carried to every other plane.
+class CarriedOutlines(NamedTuple):
+    """shape (k, j, i) float32: signed distances in in-plane voxels; doubt (k, j, i) float32: how much a slice
+    differs from what was carried there, mean squared over contrasts and a window, at most 4; 0 where drawn.
+    """
 
-    aspect: slice spacing in in-plane voxels; beyond the outer planes a shape shrinks by that much a slice.
+    shape: np.ndarray
+    doubt: np.ndarray
+
+
+def carried_outlines(
+    image: np.ndarray, motion: Motion, planes: Sequence[int], shapes: Sequence[np.ndarray], aspect: float
+) -> CarriedOutlines:
+    """Shapes (j, i), signed distances at ascending planes of image (C, k, j, i), carried to every plane.
+
+    Between two drawn planes the nearer one counts more, and where one of them looks more like the slice, that
+    one. Beyond the outer planes a shape shrinks by half a voxel for every voxel that it is carried.
+    aspect: slice spacing in in-plane voxels.
     """
     with torch.no_grad():
-        given = [torch.from_numpy(np.ascontiguousarray(one, np.float32))[None, None] for one in shapes]
-        depth = len(motion.up) + 1
-        carried: list[Tensor | None] = [None] * depth
-        for number, plane in enumerate(planes):
-            carried[plane] = given[number]
-            shape, last = given[number], planes[number + 1] if number + 1 < len(planes) else depth
-            for k in range(plane + 1, last):
-                shape = _warped(shape, motion.up[k - 1 : k])
-                gap = last - plane
-                carried[k] = shape * (1 - (k - plane) / gap) if last < depth else shape - aspect * (k - plane)
-            shape, first = given[number], planes[number - 1] if number else -1
-            for k in range(plane - 1, first, -1):
-                shape = _warped(shape, motion.down[k : k + 1])
-                below = carried[k]
-                if below is None:
-                    carried[k] = shape - aspect * (plane - k)
+        slices = torch.from_numpy(image).transpose(0, 1).contiguous()
+        given = torch.from_numpy(np.stack(shapes).astype(np.float32, copy=False))[:, None]
+        shape, doubt = torch.zeros_like(slices[:, :1]), torch.zeros_like(slices[:, :1])
+        weight = torch.zeros_like(shape)
+        ways = _ways(motion, planes, len(slices))
+        if ways:
+            source, target = [way.source for way in ways], [way.target for way in ways]
+            seen = torch.cat([slices[list(planes)][source], given[source]], 1)
+            seen = _warped(seen, torch.cat([way.offset for way in ways]))
+            unlike = _box((seen[:, :-1] - slices[target]).square().mean(1, keepdim=True)).clamp(max=_UNLIKE)
+            for way, value, off in zip(ways, seen[:, -1:], unlike, strict=True):
+                k, apart = way.target, abs(way.target - planes[way.source])
+                if way.gap:
+                    trust, value = (
+                        (1 - apart / way.gap) * torch.exp(-_TRUST * off),
+                        value.clamp(-_DEEP, _DEEP),
+                    )
                 else:
-                    carried[k] = below + shape * (1 - (plane - k) / (plane - first))
-        return torch.cat([one for one in carried if one is not None])[:, 0].numpy()
+                    trust, value = torch.ones_like(off), value - _SHRINK * aspect * apart
+                shape[k] += trust * value
+                doubt[k] += trust * off
+                weight[k] += trust
+        weight[list(planes)] = 1.0
+        shape[list(planes)] = given
+        return CarriedOutlines((shape / weight)[:, 0].numpy(), (doubt / weight)[:, 0].numpy())
+
+
+class _Way(NamedTuple):
+    """From a drawn plane (its number among them) to another one; offset (1, 2, j, i): what the target shows
+    at x, the drawn plane shows at x + offset; gap: to the next drawn plane on that side, 0 if there is none.
+    """
+
+    source: int
+    target: int
+    offset: Tensor
+    gap: int
+
+
+def _ways(motion: Motion, planes: Sequence[int], depth: int) -> list[_Way]:
+    ends = [-1, *planes, depth]
+    found: list[_Way] = []
+    for number, plane in enumerate(planes):
+        before, after = ends[number], ends[number + 2]
+        for targets, steps, other in (
+            (range(plane + 1, after), motion.up, after),
+            (range(plane - 1, before, -1), motion.down, before),
+        ):
+            gap = abs(other - plane) if 0 <= other < depth else 0
+            offset = torch.zeros(1, 2, *motion.up.shape[2:])
+            for k in targets:
+                step = steps[k - 1 if steps is motion.up else k][None]
+                offset = step + _warped(offset, step)
+                found.append(_Way(number, k, offset, gap))
+    return found
 
 
 def _flow(fixed: Tensor, moving: Tensor) -> Tensor:

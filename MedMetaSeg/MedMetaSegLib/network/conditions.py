@@ -13,12 +13,14 @@ import numpy as np
 from scipy import ndimage
 
 from .appearance_model import appearance_log_odds, voxel_features
-from .carried import Motion, carried_shape, slice_motion
+from .carried import CarriedOutlines, Motion, carried_outlines, slice_motion
 from .geodesic import geodesic_preference
 
 IMAGE_CHANNELS = 2
-(FOREGROUND, BACKGROUND, SHAPE, DISTANCE, LIKELIHOOD, ASPECT, APPEARANCE, GEODESIC, CARRIED) = range(9)
-CONDITION_CHANNELS = 9
+(FOREGROUND, BACKGROUND, SHAPE, DISTANCE, LIKELIHOOD, ASPECT, APPEARANCE, GEODESIC, CARRIED, DOUBT) = range(
+    10
+)
+CONDITION_CHANNELS = 10
 
 SHAPE_LIMIT = 20.0
 """Signed distances are cut here, in in-plane voxels."""
@@ -152,20 +154,23 @@ def slice_condition(
     condition[BACKGROUND] = background
     condition[SHAPE] = shape_interpolation(slices, depth, aspect) / 10
     condition[DISTANCE] = (np.minimum(distance, 20) / 10)[:, None, None]
-    condition[CARRIED] = _carried(motion or slice_motion(image), slices, depth, aspect) / 10
+    carried = _carried(image, motion or slice_motion(image), slices, aspect)
+    condition[CARRIED] = np.clip(carried.shape, -SHAPE_LIMIT, SHAPE_LIMIT) / 10
+    condition[DOUBT] = carried.doubt / 2
     _finish(condition, image, aspect)
     return condition
 
 
-def _carried(motion: Motion, slices: Sequence[KnownSlice], depth: int, aspect: float) -> np.ndarray:
-    """The slices' outlines carried through the image, (depth, j, i) in in-plane voxels."""
+def _carried(
+    image: np.ndarray, motion: Motion, slices: Sequence[KnownSlice], aspect: float
+) -> CarriedOutlines:
+    """The slices' outlines carried through the image."""
     at: dict[int, np.ndarray] = {}
     for one in slices:
-        plane = int(np.clip(np.floor(one.position + 0.5), 0, depth - 1))
+        plane = int(np.clip(np.floor(one.position + 0.5), 0, image.shape[1] - 1))
         at[plane] = np.clip(one.signed_distance, -SHAPE_LIMIT, SHAPE_LIMIT)
     planes = sorted(at)
-    shape = carried_shape(motion, planes, [at[plane] for plane in planes], aspect)
-    return np.clip(shape, -SHAPE_LIMIT, SHAPE_LIMIT)
+    return carried_outlines(image, motion, planes, [at[plane] for plane in planes], aspect)
 
 
 def voxel_condition(
@@ -180,7 +185,7 @@ def voxel_condition(
     condition[BACKGROUND] = background
     condition[SHAPE] = np.clip(to_background - to_foreground, -SHAPE_LIMIT, SHAPE_LIMIT) / 20
     condition[DISTANCE] = np.minimum(np.minimum(to_foreground, to_background), 20) / 10
-    condition[CARRIED] = condition[SHAPE]
+    condition[CARRIED], condition[DOUBT] = condition[SHAPE], 0.0
     _finish(condition, image, aspect)
     return condition
 
@@ -200,7 +205,7 @@ def place_condition(
     condition[BACKGROUND] = ((distance <= -band) | elsewhere) & ~inside
     condition[SHAPE] = np.clip(distance, -SHAPE_LIMIT, SHAPE_LIMIT) / 10
     condition[DISTANCE] = min(band, 20.0) / 10
-    condition[CARRIED] = condition[SHAPE]
+    condition[CARRIED], condition[DOUBT] = condition[SHAPE], 0.0
     _finish(condition, image, aspect)
     return condition
 

@@ -97,12 +97,13 @@ class Runner:
         encoded: EncodedImage | None,
         cancelled: Callable[[], bool],
         parameters: Mapping[str, Tensor] | None = None,
+        task: Prototypes | None = None,
     ) -> tuple[np.ndarray, EncodedImage]:
         """Logits (k, j, i) float32 of one structure, and the features they came from.
 
         image (IMAGE_CHANNELS, k, j, i) and condition (CONDITION_CHANNELS, k, j, i), each axis a multiple of
         8; encoded: features of the same image from an earlier call, None to make them; parameters: of the
-        head, adapted to this structure, None for its own.
+        head, adapted to this structure, None for its own; task: prototypes learned on another patient.
         """
         made = encoded
 
@@ -110,7 +111,7 @@ class Runner:
             nonlocal made
             if made is None or made.windows != self._windows(made.shape):
                 made = self._encode(image, cancelled)
-            return self._segment(image, condition, made, cancelled, parameters)
+            return self._segment(image, condition, made, cancelled, parameters, task)
 
         logits = self._persistently(work)
         assert made is not None
@@ -127,7 +128,7 @@ class Runner:
         """The vote (k/2, j/2, i/2) float32 of prototypes, of another image maybe, over an encoded image."""
         total = np.zeros([n // 2 for n in encoded.shape], np.float32)
         weight = np.zeros_like(total)
-        known = Prototypes(*(part.to(self.device) for part in prototypes))
+        known = self._here(prototypes)
         for window, features in zip(encoded.windows, encoded.features, strict=True):
             with self._mode():
                 maps = self.network.similarity(self._loaded(features).embedding[0], known)
@@ -163,13 +164,15 @@ class Runner:
         encoded: EncodedImage,
         cancelled: Callable[[], bool],
         parameters: Mapping[str, Tensor] | None,
+        task: Prototypes | None,
     ) -> np.ndarray:
         prototypes = self._prototypes(condition, encoded)
+        learned = None if task is None else self._here(task)
         total, weight = np.zeros(encoded.shape, np.float32), np.zeros(encoded.shape, np.float32)
         for window, features in zip(encoded.windows, encoded.features, strict=True):
             _check(cancelled)
             with self._mode():
-                x, read = self._trunk(features, prototypes, image, condition, window)
+                x, read = self._trunk(features, prototypes, image, condition, window, learned)
                 head = self.network.decoder.head
                 logits = (
                     head(x, read)
@@ -192,12 +195,13 @@ class Runner:
         image: np.ndarray,
         condition: np.ndarray,
         window: tuple[slice, slice, slice],
+        task: Prototypes | None = None,
     ) -> tuple[Tensor, Tensor]:
         """What the head reads in one window, of the image and its mirror image: (2, F, ...), (2, C, ...)."""
         features = self._loaded(features)
         similarity = torch.stack(
             [
-                self.network.similarity(embedding, one)
+                self.network.similarity(embedding, one, task)
                 for embedding, one in zip(features.embedding, prototypes, strict=True)
             ]
         )
@@ -228,6 +232,9 @@ class Runner:
                         found[side].append(self.network.known_points(embedding[side], known[side]))
         with self._mode():
             return [self.network.prototypes_of(*gathered(parts)) for parts in found]
+
+    def _here(self, prototypes: Prototypes) -> Prototypes:
+        return Prototypes(*(part.to(self.device) for part in prototypes))
 
     def _loaded(self, features: Features) -> Features:
         features = features.to(self.device, torch.float32)

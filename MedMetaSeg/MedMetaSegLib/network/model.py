@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 import torch
@@ -88,9 +89,11 @@ class FewShotNetwork(nn.Module):
         numbers = self.architecture.foreground_prototypes, self.architecture.background_prototypes
         return prototypes_from_points(foreground, background, *numbers, self.log_ridge.exp() + 1e-3)
 
-    def similarity(self, embedding: Tensor, prototypes: Prototypes) -> Tensor:
-        """Similarity maps (SIMILARITY_CHANNELS, k/2, j/2, i/2) of one volume's embedding."""
-        return similarity_maps(embedding, prototypes, self.log_temperature.exp())
+    def similarity(self, embedding: Tensor, prototypes: Prototypes, task: Prototypes | None = None) -> Tensor:
+        """Similarity maps (SIMILARITY_CHANNELS, k/2, j/2, i/2) of one volume's embedding to prototypes of its
+        own known voxels, and to those of a task.
+        """
+        return similarity_maps(embedding, prototypes, self.log_temperature.exp(), task)
 
     def decode(self, features: Features, similarity: Tensor, image: Tensor, condition: Tensor) -> Tensor:
         """Logits (B, 1, k, j, i)."""
@@ -114,16 +117,26 @@ class FewShotNetwork(nn.Module):
             features, similarity, torch.cat([image.expand(number, *image.shape[1:]), condition], 1)
         )
 
-    def forward(self, image: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (B, 1, k, j, i), and the scores (B, 2, k/2, j/2, i/2) of vote and border.
+    def forward(
+        self, image: Tensor, condition: Tensor, support: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Logits (B, 1, k, j, i), and the scores (B, 4, k/2, j/2, i/2) of vote and border: of the volumes'
+        own prototypes, then of the task's.
 
         image (B, IMAGE_CHANNELS, k, j, i), condition (B, CONDITION_CHANNELS, k, j, i): B independent volumes.
+        support (B, IMAGE_CHANNELS + 2, k, j, i): of each, another patient, and where the structure is known
+        there and where its background.
         """
         features = self.encode(image)
+        tasks: Sequence[Prototypes | None] = [None] * len(image)
+        if support is not None:
+            seen, known = support.split([conditions.IMAGE_CHANNELS, 2], 1)
+            learned = self.encode(seen).embedding
+            tasks = [self.prototypes(*one) for one in zip(learned, known, strict=True)]
         similarity = torch.stack(
             [
-                self.similarity(embedding, self.prototypes(embedding, known))
-                for embedding, known in zip(features.embedding, condition, strict=True)
+                self.similarity(embedding, self.prototypes(embedding, known), task)
+                for embedding, known, task in zip(features.embedding, condition, tasks, strict=True)
             ]
         )
         return self.decode(features, similarity, image, condition), similarity[:, VOTE:]

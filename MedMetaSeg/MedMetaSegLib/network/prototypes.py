@@ -18,8 +18,8 @@ from torch import Tensor
 
 MAX_POINTS = 2048
 NO_WEIGHT = 1e-3
-SIMILARITY_CHANNELS = 5
-(BEST_FOREGROUND, BEST_BACKGROUND, MEAN, VOTE, BORDER) = range(SIMILARITY_CHANNELS)
+SIMILARITY_CHANNELS = 7
+(BEST_FOREGROUND, BEST_BACKGROUND, MEAN, VOTE, BORDER, TASK_VOTE, TASK_BORDER) = range(SIMILARITY_CHANNELS)
 
 
 KnownPoints = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -114,19 +114,32 @@ def prototypes_from_points(
     )
 
 
-def similarity_maps(embedding: Tensor, prototypes: Prototypes, temperature: Tensor) -> Tensor:
+def similarity_maps(
+    embedding: Tensor, prototypes: Prototypes, temperature: Tensor, task: Prototypes | None = None
+) -> Tensor:
     """(SIMILARITY_CHANNELS, k, j, i) of embedding (E, k, j, i).
 
     Best foreground cosine, best background cosine, cosine to the mean, the log ratio of soft votes, and the
-    linear score: each of the last two, thresholded at 0, is a segmentation of its own.
+    linear score; then log ratio and linear score of `task`, prototypes that were learned on another patient
+    (those of this image when None). Each of the last four, thresholded at 0, is a segmentation of its own.
     """
     flat = embedding.reshape(embedding.shape[0], -1)
-    foreground = prototypes.foreground @ flat
-    background = prototypes.background @ flat
-    ratio = _soft_vote(foreground, temperature) - _soft_vote(background, temperature)
-    linear = prototypes.border[:-1] @ flat + prototypes.border[-1]
-    maps = torch.stack([foreground.amax(0), background.amax(0), (prototypes.mean @ flat)[0], ratio, linear])
-    return maps.reshape(SIMILARITY_CHANNELS, *embedding.shape[1:])
+    foreground, background = prototypes.foreground @ flat, prototypes.background @ flat
+    own = [_ratio(foreground, background, temperature), _linear(prototypes, flat)]
+    learned = own
+    if task is not None:
+        votes = _ratio(task.foreground @ flat, task.background @ flat, temperature)
+        learned = [votes, _linear(task, flat)]
+    maps = [foreground.amax(0), background.amax(0), (prototypes.mean @ flat)[0], *own, *learned]
+    return torch.stack(maps).reshape(SIMILARITY_CHANNELS, *embedding.shape[1:])
+
+
+def _ratio(foreground: Tensor, background: Tensor, temperature: Tensor) -> Tensor:
+    return _soft_vote(foreground, temperature) - _soft_vote(background, temperature)
+
+
+def _linear(prototypes: Prototypes, flat: Tensor) -> Tensor:
+    return prototypes.border[:-1] @ flat + prototypes.border[-1]
 
 
 def _soft_vote(cosines: Tensor, temperature: Tensor) -> Tensor:

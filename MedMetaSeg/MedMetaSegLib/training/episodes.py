@@ -5,7 +5,7 @@ expected at a place that is somewhat wrong, as when an atlas of another patient 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -24,6 +24,7 @@ from ..network.conditions import (
 )
 from ..roi import STRIDE, Box, margins, padding_to_stride
 from .canvas import Rng, smooth_noise
+from .second_draw import bent_indices, corner_around, second_draw, unlike_structure
 from .synthesis import Anatomy
 
 MAX_VOXELS = 42**3
@@ -37,6 +38,10 @@ _PLACED = 0.3
 """How often a structure is not drawn but expected at a place, as on the next patient."""
 _ASTRAY = 6.0
 """In-plane voxels by which a place is wrong at most, and not by more than half of the structure's size."""
+_LEARNED = 0.7
+"""How often an expected structure comes with prototypes of another patient."""
+_ABSENT = 0.15
+"""How often, of these, another structure was learned, which is not there: nothing is to be found."""
 _SCATTERED = 0.6
 """How often an anatomy with many small lesions is asked for these."""
 
@@ -45,7 +50,8 @@ _SCATTERED = 0.6
 class Episode:
     """image (2, k, j, i), condition (C, k, j, i) and target (1, k, j, i), float32; shots: annotated slices, 0
     where the structure is expected at a place. held_out: where asked for, of every annotated slice its plane
-    and the condition without it.
+    and the condition without it. support (4, k, j, i): of an expected structure another patient's image, the
+    structure and its background there.
 
     Every axis is a multiple of 16: few shapes, many batches.
     """
@@ -55,6 +61,7 @@ class Episode:
     target: np.ndarray
     shots: int
     held_out: tuple[tuple[int, np.ndarray], ...] = ()
+    support: np.ndarray | None = None
 
 
 def annotated_slices(rng: Rng, present: np.ndarray, number: int) -> list[int]:
@@ -129,7 +136,7 @@ def _episode(rng: Rng, anatomy: Anatomy, mask: np.ndarray, held_out: bool) -> Ep
         shots = int(rng.choice(_HELD_OUT_SHOTS))
     slices = annotated_slices(rng, present, len(present) if placed else min(shots, len(present) - 2))
     box = _region(rng, anatomy, mask, slices)
-    cut = box.slices
+    cut, whole = box.slices, mask
     mask, structures = mask[cut], anatomy.structures[cut]
     slices = [k - box.offset[0] for k in slices if 0 <= k - box.offset[0] < box.shape[0]]
     if not slices or not mask[slices].any():
@@ -140,10 +147,13 @@ def _episode(rng: Rng, anatomy: Anatomy, mask: np.ndarray, held_out: bool) -> Ep
         return None
     mask, structures = np.pad(mask, pad, mode="edge"), np.pad(structures, pad, mode="edge")
     slices = [k + pad[0][0] for k in slices]
+    target = mask[None].astype(np.float32)
     if placed:
         condition = _expected(rng, image, mask, structures, anatomy.aspect)
-        return None if condition is None else Episode(image, condition, mask[None].astype(np.float32), 0)
-    target = mask[None].astype(np.float32)
+        if condition is None:
+            return None
+        corner = np.array(box.offset) - np.array(pad)[:, 0]
+        return _learned(rng, anatomy, whole, cut, corner, Episode(image, condition, target, 0))
     if not held_out and rng.random() < 0.08:
         return Episode(image, _scribbles(rng, image, mask, anatomy.aspect), target, len(slices))
     drawn = [KnownSlice(float(k), _drawn(rng, mask[k])) for k in slices]
@@ -208,7 +218,7 @@ def _expected(
     """The condition of a structure laid over by a registration that is off; None where it misses."""
     size = float(np.cbrt(np.count_nonzero(mask) * aspect))
     off = min(float(rng.uniform(0.3, _ASTRAY)), size / 2)
-    field = _displacement(rng, mask.shape, off, aspect)
+    field = bent_indices(rng, mask.shape, off, aspect)
     place = ndimage.map_coordinates(mask.astype(np.float32), field, order=1, mode="nearest") > 0.5
     if np.count_nonzero(place & mask) < 0.1 * np.count_nonzero(mask) or not place.any():
         return None
@@ -223,13 +233,22 @@ def _expected(
     return place_condition(image, volume_distance(place, aspect), band, elsewhere, aspect)
 
 
-def _displacement(rng: Rng, shape: tuple[int, ...], off: float, aspect: float) -> np.ndarray:
-    """(3, k, j, i) voxel indices to look at: everything shifted, and bent, by about `off` in-plane voxels."""
-    size = (shape[0], shape[1], shape[2])
-    bend = smooth_noise(rng, (3 * size[0], *size[1:]), rng.uniform(12, 40), aspect).reshape(3, *size)
-    moved = off * (bend * rng.uniform(0.3, 0.7) + rng.normal(0, 0.4, (3, 1, 1, 1)))
-    moved[0] /= aspect
-    return (np.indices(size) + moved).astype(np.float32)
+def _learned(
+    rng: Rng, anatomy: Anatomy, mask: np.ndarray, cut: tuple[slice, ...], corner: np.ndarray, episode: Episode
+) -> Episode:
+    """The episode with another patient from whom the structure was learned, or a structure that is not here.
+
+    mask: of the whole anatomy; cut: the region that is searched; corner: where the episode's voxels begin.
+    """
+    if rng.random() > _LEARNED:
+        return episode
+    shape, target = episode.target.shape[1:], episode.target
+    absent = unlike_structure(rng, anatomy, mask, cut) if rng.random() < _ABSENT else 0
+    if absent:
+        mask = anatomy.structures == absent
+        corner, target = corner_around(rng, mask, shape), np.zeros_like(target)
+    support = second_draw(rng, anatomy, mask, corner, shape)
+    return episode if support is None else replace(episode, target=target, support=support)
 
 
 def _scribbles(rng: Rng, image: np.ndarray, mask: np.ndarray, aspect: float) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +28,20 @@ CHECKPOINT, WEIGHTS = "checkpoint.pt", "medmetaseg.safetensors"
 PROTOTYPE_LOSS = 0.3
 BORDER_SCALE = 5.0
 """The linear score runs from -1 to 1; as a logit it needs a steeper slope."""
+
+
+def prototype_loss(votes: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy of what prototypes alone say, (B, 4, k/2, j/2, i/2): vote and border of the volume's own
+    known voxels, then of a task's; target (B, 1, k, j, i).
+
+    Where a structure is expected and is not there, its own known voxels are none of it and teach nothing.
+    """
+    small = functional.avg_pool3d(target, 2)
+    votes = votes * votes.new_tensor([1.0, BORDER_SCALE] * 2)[:, None, None, None]
+    entropy = functional.binary_cross_entropy_with_logits(votes, small.expand_as(votes), reduction="none")
+    there = (target.amax((1, 2, 3, 4)) > 0)[:, None]
+    entropy = entropy.mean((2, 3, 4))
+    return torch.cat([entropy[:, :2] * there, entropy[:, 2:]], 1).mean()
 
 
 class Run:
@@ -125,7 +140,7 @@ class Run:
 
     def learn(self, batch: Batch) -> dict[str, float]:
         """One step on one batch of episodes; returns its loss and Dice off the annotated voxels."""
-        _, condition, target = batch
+        _, condition, target, _ = batch
         for group in self.optimiser.param_groups:
             group["lr"] = self.schedule.rate(self.step, self.seconds)
         loss, logits, votes = self._forward(self.learner, batch)
@@ -145,19 +160,18 @@ class Run:
             "loss": loss.item(),
             "dice": dice(logits > 0, target > 0, unknown),
             "vote": dice(votes[:, :1] > 0, truth, half),
-            "border": dice(votes[:, 1:] > 0, truth, half),
+            "border": dice(votes[:, 1:2] > 0, truth, half),
+            "task": dice(votes[:, 3:] > 0, truth, half) if batch[3] is not None else math.nan,
             "interpolation": dice(condition[:, [conditions.SHAPE]] > 0, target > 0, unknown),
         }
 
     def _forward(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        image, condition, target = batch
+        image, condition, target, support = batch
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            logits, votes = network(image, condition)
+            logits, votes = network(image, condition, support)
         logits, votes = logits.float(), votes.float()
-        small = functional.avg_pool3d(target, 2)
-        votes = votes * votes.new_tensor([1.0, BORDER_SCALE])[:, None, None, None]
-        own = functional.binary_cross_entropy_with_logits(votes, small.expand_as(votes))
-        return self.loss(logits, target) + PROTOTYPE_LOSS * own, logits, votes
+        loss = self.loss(logits, target) + PROTOTYPE_LOSS * prototype_loss(votes, target)
+        return loss, logits, votes
 
     def tried(self, batch: Batch) -> None:
         """Forward and backward on a batch, as `learn`, that changes nothing: to see how long it takes."""

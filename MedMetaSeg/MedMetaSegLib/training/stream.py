@@ -10,20 +10,29 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
+from ..network.inference import LAYOUT
 from .episodes import Episode, episodes
 from .synthesis import Anatomy, random_anatomy
 
-Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-"""image (B, 2, k, j, i), condition (B, C, k, j, i), target (B, 1, k, j, i)."""
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]
+"""image (B, 2, k, j, i), condition (B, C, k, j, i), target (B, 1, k, j, i), support (B, 4, k, j, i)."""
 
 
 def collated(alike: Sequence[Episode]) -> Batch:
-    """A batch of episodes of one shape."""
+    """A batch of episodes of one shape, all with a support or none."""
     image, condition, target = (
         torch.from_numpy(np.stack([getattr(one, name) for one in alike]))
         for name in ("image", "condition", "target")
     )
-    return image, condition, target
+    support = [one.support for one in alike if one.support is not None]
+    return image, condition, target, torch.from_numpy(np.stack(support)) if support else None
+
+
+def moved(batch: Batch, device: torch.device) -> Batch:
+    """The batch on a device, in the layout that the network likes."""
+    image, condition, target = (part.to(device, memory_format=LAYOUT) for part in batch[:3])
+    support = batch[3] if batch[3] is None else batch[3].to(device, memory_format=LAYOUT)
+    return image, condition, target, support
 
 
 @dataclass(frozen=True)
@@ -47,14 +56,15 @@ class EpisodeStream(IterableDataset):
         worker = get_worker_info()
         torch.set_num_threads(1)
         rng = np.random.default_rng((self.seed, worker.id if worker else 0, self.rank))
-        waiting: dict[tuple[int, ...], list[Episode]] = {}
+        waiting: dict[tuple[object, ...], list[Episode]] = {}
         ready: list[list[Episode]] = []
         while True:
             for one in self.drawn(rng):
-                alike = waiting.setdefault(one.target.shape, [])
+                kind = (one.target.shape, one.support is None)
+                alike = waiting.setdefault(kind, [])
                 alike.append(one)
                 if len(alike) == self.batch:
-                    ready.append(waiting.pop(one.target.shape))
+                    ready.append(waiting.pop(kind))
             while len(ready) > self.shuffle:
                 yield collated(ready.pop(int(rng.integers(len(ready)))))
 

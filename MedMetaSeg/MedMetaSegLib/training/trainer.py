@@ -13,14 +13,14 @@ import torch
 from torch.utils.data import DataLoader
 
 from ..errors import CancelledPartway
-from ..network.inference import LAYOUT, chosen_device
+from ..network.inference import chosen_device
 from ..network.model import FewShotNetwork
 from .config import TrainingConfig, read_config
 from .log import Log, require_tensorboard
 from .parallel import Ranks, joined
 from .real import real_anatomies
 from .run import Run
-from .stream import Batch, EpisodeStream, TimedStream, collated
+from .stream import Batch, EpisodeStream, TimedStream, collated, moved
 from .synthesis import Anatomy
 from .throughput import Throughput, available_cores, episode_seconds, needed_workers
 from .validation import Validation
@@ -85,7 +85,7 @@ def _workers(run: Run, stream: EpisodeStream) -> int:
     torch.set_num_threads(threads)
     if largest is None:
         return 1
-    batch = _moved(collated([largest] * stream.batch), run.device)
+    batch = moved(collated([largest] * stream.batch), run.device)
     run.tried(batch)
     begun = time.monotonic()
     run.tried(batch)
@@ -100,17 +100,12 @@ def _workers(run: Run, stream: EpisodeStream) -> int:
     return workers
 
 
-def _moved(batch: Batch, device: torch.device) -> Batch:
-    image, condition, target = (part.to(device, memory_format=LAYOUT) for part in batch)
-    return image, condition, target
-
-
 def _batches(stream: EpisodeStream, workers: int, device: torch.device) -> Iterator[tuple[Batch, float]]:
     loader = DataLoader(
         TimedStream(stream), batch_size=None, num_workers=workers, prefetch_factor=8 if workers else None
     )
     for batch, made_s in loader:
-        yield _moved(batch, device), made_s
+        yield moved(batch, device), made_s
 
 
 def _learn(run: Run, stream: EpisodeStream, workers: int, log: Log | None) -> None:

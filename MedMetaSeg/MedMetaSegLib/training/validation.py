@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from ..network import conditions
-from ..network.inference import LAYOUT
 from ..network.model import FewShotNetwork
 from .episodes import Episode
-from .stream import EpisodeStream, collated
+from .stream import EpisodeStream, collated, moved
 
 SEED = (20261125, 0, 0, 2)
 """Four numbers, the last of them not 0: training seeds its episodes otherwise."""
@@ -56,9 +55,9 @@ class Validation:
         training, rows = network.training, []
         network.eval()
         for one in self.episodes:
-            image, condition, target = (part.to(device, memory_format=LAYOUT) for part in collated([one]))
+            image, condition, target, support = moved(collated([one]), device)
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                logits = network(image, condition)[0]
+                logits = network(image, condition, support)[0]
             rows.append(overlaps(logits.float() > 0, condition, target > 0))
         network.train(training)
         self.took_s = time.monotonic() - begun
