@@ -51,13 +51,14 @@ class Alignment:
 
     there: (3, k, j, i) float32, millimetres in the atlas of every voxel of the query's close image.
     resemblance: (k, j, i) float32, local correlation of self-similarity, 0 to 1; 0 where the atlas does not
-    reach.
+    reach. bent: False where it lies as the pose has it.
     """
 
     atlas: Atlas
     pose: Pose
     there: np.ndarray
     resemblance: np.ndarray
+    bent: bool
 
     def occupancy(self, number: int) -> np.ndarray | None:
         """(k, j, i) float32, 0 to 1, of a structure on the query's close image; None if it has none."""
@@ -103,7 +104,7 @@ def align(
         for start in _starts(pose, atlas, max(1, round(_BENDS / len(atlases)))):
             check()
             found.append(_aligned(close, start, atlas, check))
-        found.append(_laid(close, pose.moving(close.places()), pose, atlas))
+        found.append(_laid(close, pose.moving(close.places()), pose, atlas, bent=False))
     return close, tuple(found)
 
 
@@ -221,12 +222,11 @@ def _aligned(close: ReducedImage, pose: Pose, atlas: Atlas, check: Callable[[], 
     grey = atlas.close.grey.astype(np.float32) / 64
     moving = sampled_at(grey, np.clip(index, 0, size - 1), 0.0)
     displacement = dense_displacement(fixed, moving, known, smoothness=_SMOOTHNESS, check=check)
-    return _laid(
-        close, pose.moving(places + displacement * close.spacing_mm.reshape(3, 1, 1, 1)), pose, atlas
-    )
+    there = pose.moving(places + displacement * close.spacing_mm.reshape(3, 1, 1, 1))
+    return _laid(close, there, pose, atlas, bent=True)
 
 
-def _laid(close: ReducedImage, there: np.ndarray, pose: Pose, atlas: Atlas) -> Alignment:
+def _laid(close: ReducedImage, there: np.ndarray, pose: Pose, atlas: Atlas, bent: bool) -> Alignment:
     """The atlas laid over the close image so that its places `there` come to the image's voxels."""
     index = atlas.close.index(there)
     size = np.array(atlas.close.grey.shape).reshape(3, 1, 1, 1)
@@ -234,7 +234,7 @@ def _laid(close: ReducedImage, there: np.ndarray, pose: Pose, atlas: Atlas) -> A
     grey = atlas.close.grey.astype(np.float32) / 64
     seen = sampled_at(grey, np.clip(index, 0, size - 1), 0.0)
     resemblance = _local_resemblance(close.grey.astype(np.float32) / 64, seen) * reached
-    return Alignment(atlas, pose, there.astype(np.float32), resemblance)
+    return Alignment(atlas, pose, there.astype(np.float32), resemblance, bent)
 
 
 def _local_resemblance(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -176,7 +176,7 @@ class _Search:
         if self.close is None:
             return _Found(None, None, "its place lies outside the image", {}, 0.0)
         share, frame = self.shares[number], self.volume.geometry
-        evidence = self._evidence(number, share)
+        evidence = self._evidence(number)
         reason = _why_not(evidence)
         expected = None if reason else expected_structure(structure, share, self.close, frame)
         if expected is None:
@@ -206,28 +206,33 @@ class _Search:
             evidence["prototype_vote"] = float(vote[inside].mean())
         return _Found(grid, logits.astype(np.float16), "", evidence, time.perf_counter() - begun)
 
-    def _evidence(self, number: int, share: np.ndarray) -> dict[str, float]:
-        """How much of the structure's place is in the image, and how much it looks like it did."""
+    def _evidence(self, number: int) -> dict[str, float]:
+        """How much of the structure's place is in the image, and how much it looks like it did.
+
+        Only atlases that were bent are asked: what is not there, they bend away.
+        """
         assert self.close is not None
+        alignments = [one for one in self.alignments if one.bent]
+        share = fused_occupancy(alignments, number)
         voxel_mm3 = float(np.prod(self.close.spacing_mm))
         whole = []
-        for one in self.alignments:
+        for one in alignments:
             place = one.atlas.places[number]
             if place is not None:
                 volume = float(place.occupancy.sum()) / 255 * float(np.prod(one.atlas.close.spacing_mm))
                 whole.append(volume / abs(float(np.linalg.det(one.pose.matrix))))
         evidence = {
             "in_view": float(share.sum()) * voxel_mm3 / max(float(np.mean(whole)), 1e-6),
-            "similarity": max(one.pose.similarity for one in self.alignments),
+            "similarity": max(one.pose.similarity for one in alignments),
         }
         core = share > filling(share)
         if core.any():
             near = ndimage.binary_dilation(core, iterations=2)
-            evidence["resemblance"] = float(max(one.resemblance[near].mean() for one in self.alignments))
+            evidence["resemblance"] = float(max(one.resemblance[near].mean() for one in alignments))
             places = self.close.places()
             unbent = [
                 float(laid.sum())
-                for one in self.alignments
+                for one in alignments
                 if (laid := one.unbent_occupancy(number, places)) is not None
             ]
             evidence["kept"] = min(1.0, float(share.sum()) / max(float(np.mean(unbent)), 1e-6))

@@ -168,7 +168,7 @@ def test_a_support_is_bent_several_times_and_its_pose_has_a_say_too(task: Task, 
     found = lay_over(task, second.volume, lambda: False)
     assert found.close is not None
     *bent, straight = found.alignments
-    assert len(bent) == 6
+    assert [one.bent for one in found.alignments] == [True] * 6 + [False]
     places = found.close.places()
     np.testing.assert_allclose(straight.there, straight.pose.moving(places), atol=1e-3)
     assert all(np.abs(one.there - one.pose.moving(places)).max() > 1 for one in bent)
@@ -176,6 +176,21 @@ def test_a_support_is_bent_several_times_and_its_pose_has_a_say_too(task: Task, 
     # What was bent looks more like the query around the structures, and so counts more.
     where = fused_occupancy(found.alignments, 0) > 0.3
     assert bent[0].resemblance[where].mean() > straight.resemblance[where].mean() > 0
+
+
+def test_whether_a_structure_is_there_is_judged_by_what_was_bent(
+    segmenter: Segmenter, task: Task, second: Patient
+):
+    found = lay_over(task, second.volume, lambda: False)
+    evidence = []
+    for overlay in (found, replace(found, alignments=found.alignments[:-1])):
+        applied = applied_task(
+            task, second.volume, segmenter.runner, lambda share, what: None, lambda: False, overlay
+        )
+        evidence.append([one["evidence"] for one in applied.report["structures"]])
+    for one, again in zip(*evidence, strict=True):
+        for name in ("in_view", "similarity", "resemblance", "kept"):
+            assert one[name] == again[name]
 
 
 def test_prototypes_of_the_support_have_a_say_in_images_of_their_kind(
