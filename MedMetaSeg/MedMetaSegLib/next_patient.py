@@ -188,16 +188,10 @@ class _Search:
         prior = prior_on(grid, share, self.close, _OFF - alike)
         condition = prior_condition(grid, image, prior, self._elsewhere(grid, number))
         parts = self.task.prototypes[number]
-        learned = Prototypes(
-            *(
-                torch.from_numpy(part)
-                for part in (parts.foreground, parts.background, parts.mean, parts.border)
-            )
-        )
-        alien = self.rule.kind != self.task.kind
-        logits, encoded = self.runner.segment(
-            image, condition, None, self.cancelled, task=None if alien else learned
-        )
+        learned = Prototypes(*(torch.from_numpy(getattr(parts, name)) for name in Prototypes._fields))
+        # Another kind of image looks otherwise: prototypes say nothing there.
+        task = learned if self.rule.kind == self.task.kind else None
+        logits, encoded = self.runner.segment(image, condition, None, self.cancelled, task=task)
         network = float(np.clip(1 - alike**2, *_NETWORK_SHARE))
         logits = network * logits + (1 - network) * prior.logits
         vote = self.runner.vote(encoded, learned)

@@ -81,12 +81,11 @@ def carried_outlines(
             for way, value, off in zip(ways, seen[:, -1:], unlike, strict=True):
                 k, apart = way.target, abs(way.target - planes[way.source])
                 if way.gap:
-                    trust, value = (
-                        (1 - apart / way.gap) * torch.exp(-_TRUST * off),
-                        value.clamp(-_DEEP, _DEEP),
-                    )
+                    trust = (1 - apart / way.gap) * torch.exp(-_TRUST * off)
+                    value = value.clamp(-_DEEP, _DEEP)
                 else:
-                    trust, value = torch.ones_like(off), value - _SHRINK * aspect * apart
+                    trust = torch.ones_like(off)
+                    value = value - _SHRINK * aspect * apart
                 shape[k] += trust * value
                 doubt[k] += trust * off
                 weight[k] += trust

@@ -17,10 +17,9 @@ from .carried import CarriedOutlines, Motion, carried_outlines, slice_motion
 from .geodesic import geodesic_preference
 
 IMAGE_CHANNELS = 2
-(FOREGROUND, BACKGROUND, SHAPE, DISTANCE, LIKELIHOOD, ASPECT, APPEARANCE, GEODESIC, CARRIED, DOUBT) = range(
-    10
-)
 CONDITION_CHANNELS = 10
+(FOREGROUND, BACKGROUND, SHAPE, DISTANCE, LIKELIHOOD) = range(5)
+(ASPECT, APPEARANCE, GEODESIC, CARRIED, DOUBT) = range(5, CONDITION_CHANNELS)
 
 SHAPE_LIMIT = 20.0
 """Signed distances are cut here, in in-plane voxels."""
