@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .errors import Cancelled, InputError
-    from .segmentation import Segmentation
+    from .imageio.volume import Volume
+    from .results.segmentation import Segmentation
     from .segmenter import Segmenter
-    from .support import Support
-    from .task import Task
-    from .volume import Volume
+    from .support.support import Support
+    from .task.task_file import Task
 
 __version__ = "0.1.0"
 __all__ = ["Cancelled", "InputError", "Segmentation", "Segmenter", "Support", "Task", "Volume", "__version__"]
@@ -31,11 +31,11 @@ __all__ = ["Cancelled", "InputError", "Segmentation", "Segmenter", "Support", "T
 _HOMES = {
     "Cancelled": "errors",
     "InputError": "errors",
-    "Segmentation": "segmentation",
+    "Segmentation": "results.segmentation",
     "Segmenter": "segmenter",
-    "Support": "support",
-    "Task": "task",
-    "Volume": "volume",
+    "Support": "support.support",
+    "Task": "task.task_file",
+    "Volume": "imageio.volume",
 }
 
 

@@ -129,7 +129,7 @@ def segment(
     ] = None,
 ) -> None:
     """Segment the whole of what SUPPORT shows on a few slices of IMAGE."""
-    from .segment_command import Request, segment_files
+    from .commands.segment import Request, segment_files
 
     segment_files(
         Request(
@@ -162,7 +162,7 @@ def learn(
     allow_nonfinite: AllowNonfinite = False,
 ) -> None:
     """Learn a task from one or several patients, to be applied to others."""
-    from .learn_command import LearnRequest, in_pairs, learn_files
+    from .commands.learn import LearnRequest, in_pairs, learn_files
 
     learn_files(LearnRequest(in_pairs(files), out, annotation, plane, device, allow_nonfinite))
 
@@ -202,8 +202,8 @@ def apply(
     allow_nonfinite: AllowNonfinite = False,
 ) -> None:
     """Segment the structures of TASK in other patients' images; nothing is painted on them."""
-    from .apply_command import apply_files
-    from .batch import BatchRequest
+    from .batch.run import BatchRequest
+    from .commands.apply import apply_files
 
     request = BatchRequest(
         task=task,
@@ -227,7 +227,7 @@ def apply(
 @app.command()
 def inspect(task: Annotated[Path, typer.Argument(help="A task file.")]) -> None:
     """Show what a task file holds."""
-    from .learn_command import inspect_file
+    from .commands.learn import inspect_file
 
     inspect_file(task)
 
@@ -245,7 +245,7 @@ def merge_tasks(
     out: TaskOut,
 ) -> None:
     """Make one task with the supports of several, as if learned from all of them."""
-    from .task_command import merge_files
+    from .commands.task import merge_files
 
     merge_files(files, out)
 
@@ -258,7 +258,7 @@ def rename_structure(
     out: TaskOut,
 ) -> None:
     """Give a structure of a task another name."""
-    from .task_command import rename_in_file
+    from .commands.task import rename_in_file
 
     rename_in_file(task, old, new, out)
 
@@ -266,7 +266,7 @@ def rename_structure(
 @tasks.command("verify")
 def verify_task(task: Annotated[Path, typer.Argument(help="A task file.")]) -> None:
     """Check that a task file is whole and fits the weights that are here."""
-    from .task_command import verify_file
+    from .commands.task import verify_file
 
     verify_file(task)
 

@@ -13,25 +13,25 @@ from pathlib import Path
 import numpy as np
 
 from . import __version__
-from .adaptation import Adaptation, adapted_to_slices
-from .composition import Composition, drawn_on
 from .errors import Cancelled, InputError
-from .evidence import beyond_penalty, condition_on, held_out_conditions
-from .geometry import AxisMap, Geometry
-from .grid import DETAILS, Bounds, WorkingGrid, sampled_back, sampled_image, working_grid
-from .intensity import IntensityRule, intensity_rule
-from .learn import learned_task
-from .network.conditions import image_channels
+from .imageio.geometry import AxisMap, Geometry
+from .imageio.volume import Volume, check_volume
+from .network.adaptation import Adaptation, adapted_to_slices
+from .network.condition_channels import image_channels
 from .network.inference import EncodedImage, Runner, chosen_device
 from .network.weights import load_network
-from .next_patient import applied_task
-from .segment_preview import SegmentPreview
-from .segment_report import Clock, segment_report, versions
-from .segmentation import Segmentation, SegmentedStructure
-from .structure import PaintedStructure, PlacedMask
-from .support import Support, check_overlap, check_something_left
-from .task import Task
-from .volume import Volume, check_volume
+from .next_patient.apply import applied_task
+from .next_patient.learn import learned_task
+from .results.merge import Composition, drawn_on
+from .results.segmentation import Segmentation, SegmentedStructure
+from .same_volume.annotation_evidence import beyond_penalty, condition_on, held_out_conditions
+from .same_volume.preview import SegmentPreview
+from .same_volume.report import Clock, segment_report, versions
+from .support.structure import PaintedStructure, PlacedMask
+from .support.support import Support, check_overlap, check_something_left
+from .task.task_file import Task
+from .working_grid.grid import DETAILS, Bounds, WorkingGrid, sampled_back, sampled_image, working_grid
+from .working_grid.intensity import IntensityRule, intensity_rule
 
 Progress = Callable[[float, str], None]
 FirstLogits = Callable[[np.ndarray, WorkingGrid], None]

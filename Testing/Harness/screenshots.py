@@ -241,7 +241,7 @@ def _write(path: Path, patient: Patient) -> None:
 def _paint(patient: Patient) -> None:
     """The patient as a volume node, painted on a few slices."""
     from MedMetaSegLib.demo.nodes import addSegments
-    from MedMetaSegLib.structure import PaintedStructure
+    from MedMetaSegLib.support.structure import PaintedStructure
 
     volumeNode = _addVolume(patient, "Patient")
     called = {one.label: one for one in patient.structures}

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from MedMetaSegLib.volume import Volume
+from affines import offset, rotation
+from MedMetaSegLib.imageio.volume import Volume
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -68,21 +69,3 @@ def stored(
         from_new[2 - old_axis, 2 - new_axis] = -1 if flip else 1
         from_new[2 - old_axis, 3] = size - 1 if flip else 0
     return np.ascontiguousarray(other), affine @ from_new
-
-
-def rotation(x: float, y: float, z: float) -> np.ndarray:
-    """4x4 rotation about the three world axes, in radians."""
-    turn = np.eye(4)
-    for angle, (first, second) in zip((x, y, z), ((1, 2), (2, 0), (0, 1)), strict=True):
-        one = np.eye(4)
-        one[first, first] = one[second, second] = np.cos(angle)
-        one[first, second], one[second, first] = -np.sin(angle), np.sin(angle)
-        turn = one @ turn
-    return turn
-
-
-def offset(x: float, y: float, z: float) -> np.ndarray:
-    """4x4 of zeros but for the last column, to be added to an affine."""
-    shift = np.zeros((4, 4))
-    shift[:3, 3] = x, y, z
-    return shift

@@ -36,7 +36,7 @@ def test_volume_and_support_come_without_torch():
 
 def test_the_commands_help_needs_neither_torch_nor_numpy():
     code = "from MedMetaSegLib.cli import run\nassert run(['segment', '--help']) == 0"
-    assert not modules_after(code) & {"torch", "numpy", "SimpleITK", "MedMetaSegLib.support"}
+    assert not modules_after(code) & {"torch", "numpy", "SimpleITK", "MedMetaSegLib.support.support"}
 
 
 def test_a_bad_path_is_found_before_anything_is_read_or_torch_is_imported():
@@ -46,8 +46,8 @@ def test_a_bad_path_is_found_before_anything_is_read_or_torch_is_imported():
 
 
 def test_the_names_the_documentation_uses_are_there():
-    from MedMetaSegLib.support import Support
-    from MedMetaSegLib.volume import Volume
+    from MedMetaSegLib.imageio.volume import Volume
+    from MedMetaSegLib.support.support import Support
 
     assert MedMetaSegLib.Volume is Volume
     assert MedMetaSegLib.Support is Support

@@ -8,10 +8,10 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from Harness import start
 
 import scene_fixtures as fx
 import scene_positions as at
+from Harness import start
 from MedMetaSegLib.demo.phantom import LABEL, make_patient, painted_slices
 
 ROOT = Path(__file__).parents[2]

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from conftest import offset, rotation
+from affines import offset, rotation
 from MedMetaSegLib.errors import Cancelled, InputError
-from MedMetaSegLib.geometry import Geometry
-from MedMetaSegLib.grid import DETAILS, working_grid
+from MedMetaSegLib.imageio.geometry import Geometry
+from MedMetaSegLib.imageio.volume import Volume, read_image, read_volume
 from MedMetaSegLib.segmenter import Segmenter
-from MedMetaSegLib.structure import Structure
-from MedMetaSegLib.support import Support
-from MedMetaSegLib.volume import Volume, read_image, read_volume
+from MedMetaSegLib.support.structure import Structure
+from MedMetaSegLib.support.support import Support
+from MedMetaSegLib.working_grid.grid import DETAILS, working_grid
 
 SHAPE = (36, 48, 56)
 AFFINE = offset(-20, 15, 40) + np.diag([1.2, 1.1, 2.0, 1.0])

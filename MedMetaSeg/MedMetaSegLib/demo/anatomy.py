@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..support import Structure
+from ..support.support import Structure
 from .shapes import Array, Canvas, Field, Point, Shape, carved, ellipsoid, grown, tube, union
 
 STRUCTURES = (

@@ -11,9 +11,9 @@ import slicer
 import slicer.util
 
 from ..errors import InputError
+from ..imageio.volume import Geometry, Volume
 from ..scene.space import BINARY_LABELMAP, imageFromMask
-from ..structure import PaintedStructure
-from ..volume import Geometry, Volume
+from ..support.structure import PaintedStructure
 
 _CT_WINDOW, _CT_LEVEL = 400.0, 50.0
 

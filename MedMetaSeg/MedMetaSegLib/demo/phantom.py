@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from ..support import Structure
-from ..volume import Geometry, Volume
+from ..imageio.volume import Geometry, Volume
+from ..support.support import Structure
 from .anatomy import LABEL, STRUCTURES, draw_abdomen
 from .shapes import Array, Canvas, Point, rotation
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..structure import Structure
-from ..volume import Geometry, Volume
+from ..imageio.volume import Geometry, Volume
+from ..support.structure import Structure
 from .slicer_core import SlicerCore
 from .views import SliceView, ThreeDView
 

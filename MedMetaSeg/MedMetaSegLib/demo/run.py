@@ -17,13 +17,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from ..commands.segment import progress_bar, publish
 from ..errors import InputError
 from ..evaluation.metrics import score_other_slices
-from ..intensity import intensity_rule
-from ..segment_command import progress_bar, publish
-from ..structure import Structure
-from ..support import Support, check_overlap, check_something_left
-from ..volume import Volume, read_volume
+from ..imageio.volume import Volume, read_volume
+from ..support.structure import Structure
+from ..support.support import Support, check_overlap, check_something_left
+from ..working_grid.intensity import intensity_rule
 from .phantom import LABEL, STRUCTURES, make_patient, painted
 from .slicer_core import SlicerCoreMissingError, boot
 from .views import RenderingUnavailableError
@@ -150,7 +150,7 @@ def _write_json(path: Path, report: dict[str, Any]) -> None:
 
 
 def _truthNode(case: Case, volumeNode: Any) -> Any:
-    from ..structure import PaintedStructure
+    from ..support.structure import PaintedStructure
     from . import nodes
 
     whole = [PaintedStructure(one, (0, 0, 0), case.truth[one.name]) for one in case.structures]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..volume import Geometry
+from ..imageio.volume import Geometry
 
 Array = np.ndarray
 Field = Callable[[Array, Array, Array], Array]

@@ -18,9 +18,9 @@ import numpy as np
 from scipy import ndimage
 
 from ..errors import InputError
-from ..structure import PaintedStructure, Structure
-from ..support import Support
-from ..volume import Volume
+from ..imageio.volume import Volume
+from ..support.structure import PaintedStructure, Structure
+from ..support.support import Support
 
 Box = tuple[slice, slice, slice]
 

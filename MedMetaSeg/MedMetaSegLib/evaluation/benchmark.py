@@ -18,10 +18,10 @@ from typing import Any, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ..datasets.cases import Case, benchmark_cases, read_cases
 from ..errors import InputError
-from .cases import Case, benchmark_cases, read_cases
+from .interaction import Row, own_process, press_rows
 from .methods import OURS, Contender, contenders
-from .press import Row, own_process, press_rows
 from .report import write_report
 from .speed import SpeedRow, speed_rows
 

@@ -9,10 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import InputError
-from ..geometry import Geometry
-from ..structure import Structure
-from ..support import Support
-from ..volume import Volume
+from ..imageio.geometry import Geometry
+from ..imageio.volume import Volume
+from ..support.structure import Structure
+from ..support.support import Support
 from .baselines import BASELINES, Found
 
 Press = Callable[[Volume, Support], Iterator[Found]]

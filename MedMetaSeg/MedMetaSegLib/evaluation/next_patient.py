@@ -20,15 +20,15 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from ..alignment import fused_occupancy
+from ..datasets.cases import Case, is_for_development, is_held_out, read_case, read_cases
 from ..errors import InputError
-from ..geometry import Geometry
-from ..next_patient import Overlay, applied_task, lay_over
-from ..reduced_image import sampled_at
+from ..imageio.geometry import Geometry
+from ..next_patient.apply import Overlay, applied_task, lay_over
+from ..next_patient.atlas_placement import fused_occupancy
 from ..segmenter import Segmenter
-from ..support import Support
-from ..task import Task
-from .cases import Case, is_for_development, is_held_out, read_case, read_cases
+from ..support.support import Support
+from ..task.task_file import Task
+from ..working_grid.reduced_image import sampled_at
 from .metrics import score
 from .protocols import same_volume_support
 

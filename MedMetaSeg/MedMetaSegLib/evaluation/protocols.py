@@ -14,9 +14,9 @@ import numpy as np
 from scipy import ndimage
 
 from ..errors import InputError
-from ..geometry import Geometry
-from ..structure import Structure, default_color
-from ..support import Support
+from ..imageio.geometry import Geometry
+from ..support.structure import Structure, default_color
+from ..support.support import Support
 
 MINIMUM_VOXELS = 300
 SPARE_SLICES = 4

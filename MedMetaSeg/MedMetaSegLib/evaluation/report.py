@@ -8,9 +8,9 @@ from statistics import median
 
 import numpy as np
 
-from .cases import ACCEPTANCE_STRUCTURES, collection_title
+from ..datasets.cases import ACCEPTANCE_STRUCTURES, collection_title
+from .interaction import Row
 from .methods import METHOD_NAMES, OURS, TITLES
-from .press import Row
 from .speed import SpeedRow
 
 PAGE, PICTURE = "benchmark.md", "benchmark.png"

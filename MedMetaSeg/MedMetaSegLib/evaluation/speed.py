@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from ..geometry import Geometry
-from ..volume import Volume, from_sitk, to_sitk
-from .cases import ACCEPTANCE_STRUCTURES, Case, read_case
+from ..datasets.cases import ACCEPTANCE_STRUCTURES, Case, read_case
+from ..imageio.geometry import Geometry
+from ..imageio.volume import Volume, from_sitk, to_sitk
+from .interaction import forget_peak, own_process, peak_memory_mb
 from .methods import Contender, press_of, warm_up
-from .press import forget_peak, own_process, peak_memory_mb
 from .protocols import same_volume_support, with_one_more_slice
 
 SLICES = 3

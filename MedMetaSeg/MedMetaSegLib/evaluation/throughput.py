@@ -28,7 +28,7 @@ from typing import Annotated
 
 import typer
 
-from ..batch import DONE, BatchProgress, BatchRequest, run_batch
+from ..batch.run import DONE, BatchProgress, BatchRequest, run_batch
 from ..errors import InputError
 
 _COMMAND = "from MedMetaSegLib.cli import main; main()"
@@ -64,8 +64,8 @@ def series_under(data: Path, folder: Path) -> list[Series]:
 
     Raises InputError when there are too few images.
     """
+    from ..datasets.cases import read_case, read_cases
     from ..segmenter import Segmenter
-    from .cases import read_case, read_cases
     from .next_patient import support_of
 
     segmenter, found, cases = Segmenter.load(), [], read_cases(data)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from ..errors import Cancelled, InputError
-from .conditions import BACKGROUND, FOREGROUND
+from .condition_channels import BACKGROUND, FOREGROUND
 from .encoder import Features
 from .model import STRIDE, FewShotNetwork
 from .prototypes import NO_WEIGHT, VOTE, KnownPoints, Prototypes

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from . import conditions
+from . import condition_channels as conditions
 from .decoder import Decoder
 from .encoder import Encoder, Features
 from .prototypes import (

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from ..errors import WeightsError
-from .conditions import CONDITION_CHANNELS, IMAGE_CHANNELS
+from .condition_channels import CONDITION_CHANNELS, IMAGE_CHANNELS
 from .model import Architecture, FewShotNetwork
 from .shipped import MODELS, SHIPPED
 

@@ -16,17 +16,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import Cancelled, InputError
-from ..structure import PlacedMask
-from ..support import Annotation, Support
-from ..volume import Volume
+from ..imageio.volume import Volume
+from ..support.structure import PlacedMask
+from ..support.support import Annotation, Support
 from .reader import isBent, readSupport, readVolume
 from .sequence import sequenceOf, writeSequence
 from .space import CLOSED_SURFACE
 from .writer import checkOutput, writeSegments
 
 if TYPE_CHECKING:
-    from ..batch import BatchProgress, BatchResult
-    from ..task import Task
+    from ..batch.run import BatchProgress, BatchResult
+    from ..task.task_file import Task
 
 Progress = Callable[[float, str], None]
 _POLL_S = 0.05
@@ -183,7 +183,7 @@ class SceneLogic:
         Structures that were not found get no segment; `lastReport` says why. Raises InputError and
         Cancelled; the scene is then as before.
         """
-        from ..task import Task
+        from ..task.task_file import Task
 
         if outputSegmentationNode is not None:
             checkOutput(outputSegmentationNode)
@@ -213,7 +213,7 @@ class SceneLogic:
         is selected. None when nothing was found in any item. `lastReport["items"]` holds a report for each.
         Raises InputError, also when the volume is of no sequence, and Cancelled; the scene is then as before.
         """
-        from ..task import Task
+        from ..task.task_file import Task
 
         sequence = sequenceOf(volumeNode)
         if sequence is None:
@@ -253,7 +253,7 @@ class SceneLogic:
         Raises InputError for what cannot be right and when the batch cannot go on, Cancelled when `cancelled`
         says so; what is finished is in place then, and resume=True goes on.
         """
-        from ..batch import BatchRequest
+        from ..batch.run import BatchRequest
         from ..worker.batch import BatchProcess
 
         many = (inputs,) if isinstance(inputs, (str, Path)) else tuple(inputs)

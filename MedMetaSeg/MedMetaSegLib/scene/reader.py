@@ -17,9 +17,9 @@ import slicer.util
 import vtk
 
 from ..errors import InputError
-from ..support import Annotation, Structure, Support
-from ..volume import Geometry, Volume
-from .lattice import Drawn, onOneGrid
+from ..imageio.volume import Geometry, Volume
+from ..support.support import Annotation, Structure, Support
+from .common_grid import Drawn, onOneGrid
 from .space import (
     BINARY_LABELMAP,
     commonSpace,

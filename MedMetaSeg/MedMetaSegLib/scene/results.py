@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..structure import PlacedMask
+from ..support.structure import PlacedMask
 from .space import BINARY_LABELMAP
 from .writer import writeSegments
 

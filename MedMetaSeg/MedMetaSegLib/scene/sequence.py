@@ -12,8 +12,8 @@ from typing import Any
 import slicer
 
 from ..errors import InputError
-from ..structure import PlacedMask, Structure
-from ..volume import Volume
+from ..imageio.volume import Volume
+from ..support.structure import PlacedMask, Structure
 from .reader import readVolume
 from .space import imageFromMask, ownAffine
 from .writer import addSegmentOf, placeBeside, removeNode

@@ -10,7 +10,7 @@ import slicer.util
 import vtk
 
 from ..errors import InputError
-from ..structure import PlacedMask, Structure
+from ..support.structure import PlacedMask, Structure
 from .reader import RESULT_TAG
 from .space import (
     BINARY_LABELMAP,

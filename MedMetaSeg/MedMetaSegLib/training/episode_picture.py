@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..image_file import replace_whole
-from ..network.conditions import ASPECT, BACKGROUND, FOREGROUND
+from ..imageio.files import replace_whole
+from ..network.condition_channels import ASPECT, BACKGROUND, FOREGROUND
 from .episodes import Episode
 from .stream import EpisodeStream
 

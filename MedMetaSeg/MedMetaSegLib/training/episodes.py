@@ -11,8 +11,7 @@ from itertools import pairwise
 import numpy as np
 from scipy import ndimage
 
-from ..network.carried import slice_motion
-from ..network.conditions import (
+from ..network.condition_channels import (
     SHAPE_LIMIT,
     KnownSlice,
     image_channels,
@@ -22,9 +21,10 @@ from ..network.conditions import (
     volume_distance,
     voxel_condition,
 )
-from ..roi import STRIDE, Box, margins, padding_to_stride
+from ..network.propagation import slice_motion
+from ..working_grid.margins import STRIDE, Box, margins, padding_to_stride
+from .augmented_support import bent_indices, corner_around, second_draw, unlike_structure
 from .canvas import Rng, smooth_noise
-from .second_draw import bent_indices, corner_around, second_draw, unlike_structure
 from .synthesis import Anatomy
 
 MAX_VOXELS = 42**3

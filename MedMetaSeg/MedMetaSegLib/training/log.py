@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..image_file import replace_whole
+from ..imageio.files import replace_whole
 
 TRAINING, VALIDATION, PICTURE, EVENTS = "training.csv", "validation.csv", "training.png", "tensorboard"
 EVERY = 50

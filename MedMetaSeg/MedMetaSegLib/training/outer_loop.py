@@ -23,8 +23,8 @@ from monai.losses import DiceCELoss
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from ..adaptation import HeldOut, around, slice_loss
-from ..network.conditions import BACKGROUND, FOREGROUND
+from ..network.adaptation import HeldOut, around, slice_loss
+from ..network.condition_channels import BACKGROUND, FOREGROUND
 from ..network.inference import chosen_device
 from ..network.model import FewShotNetwork
 from ..network.weights import load_network, weights_bytes

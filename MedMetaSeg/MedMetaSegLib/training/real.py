@@ -15,10 +15,10 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from ..datasets.cases import Case, read_case
+from ..datasets.patients import training_cases
 from ..errors import InputError
-from ..evaluation.cases import Case, read_case
-from ..network.conditions import image_channels
-from .patients import training_cases
+from ..network.condition_channels import image_channels
 from .synthesis import Anatomy
 
 SPACINGS_MM = (1.0, 2.0, 3.0)

@@ -14,8 +14,8 @@ from monai.losses import DiceCELoss
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..image_file import replace_whole
-from ..network import conditions
+from ..imageio.files import replace_whole
+from ..network import condition_channels as conditions
 from ..network.inference import LAYOUT
 from ..network.model import Architecture, FewShotNetwork
 from ..network.weights import load_network, weights_bytes

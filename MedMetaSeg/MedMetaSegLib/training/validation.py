@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..network import conditions
+from ..network import condition_channels as conditions
 from ..network.model import FewShotNetwork
 from .episodes import Episode
 from .stream import EpisodeStream, collated, moved

@@ -24,8 +24,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ..batch import BatchProgress, BatchRequest, BatchResult, run_batch
-from ..batch_row import BatchRow
+from ..batch.run import BatchProgress, BatchRequest, BatchResult, run_batch
+from ..batch.states import BatchRow
 from ..errors import InputError
 
 _PACKAGE_PARENT = Path(__file__).resolve().parents[2]

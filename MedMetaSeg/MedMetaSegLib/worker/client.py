@@ -26,8 +26,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..support import Support
-from ..volume import Volume
+from ..imageio.volume import Volume
+from ..support.support import Support
 from .exchange import (
     Description,
     describe_volume,
@@ -36,7 +36,7 @@ from .exchange import (
     sent_mask,
     written_in_pieces,
 )
-from .said import DeviceFound, Failed, Finished, ItemState, Preview, Progress, Said, Stopped
+from .messages import DeviceFound, Failed, Finished, ItemState, Preview, Progress, Said, Stopped
 
 CANCEL_PATIENCE_S = 1.2
 """A cancelled job that has not stopped by then is stopped by ending the worker."""

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..geometry import Geometry, Index3
-from ..structure import PaintedStructure, PlacedMask, Structure
-from ..support import Support
-from ..volume import Volume
+from ..imageio.geometry import Geometry, Index3
+from ..imageio.volume import Volume
+from ..support.structure import PaintedStructure, PlacedMask, Structure
+from ..support.support import Support
 
 Description = dict[str, Any]
 

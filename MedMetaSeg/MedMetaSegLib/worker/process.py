@@ -38,13 +38,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, InputError
-from ..volume import Volume
+from ..imageio.volume import Volume
 from .exchange import load_support, load_volume, save_mask, save_structures
 
 if TYPE_CHECKING:
-    from ..batch import BatchProgress
+    from ..batch.run import BatchProgress
     from ..segmenter import Segmenter
-    from ..structure import PlacedMask
+    from ..support.structure import PlacedMask
 
 Message = dict[str, Any]
 Say = Callable[[Message], None]
@@ -136,7 +136,7 @@ class Worker:
         return {"task": str(path), "report": task.describe()}
 
     def _apply(self, segmenter: Any, order: Message, cancelled: Callable[[], bool]) -> Message:
-        from ..task import Task
+        from ..task.task_file import Task
 
         task = Task.read(order["task"])
         result = segmenter.apply(
@@ -146,7 +146,7 @@ class Worker:
 
     def _batch(self, segmenter: None, order: Message, cancelled: Callable[[], bool]) -> Message:
         """A batch has a network of its own; the one kept here is let go, so that there are not two."""
-        from ..batch import BatchRequest, run_batch
+        from ..batch.run import BatchRequest, run_batch
 
         self._segmenter = self._volume = None
         given = order["request"]

@@ -10,9 +10,9 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from ...errors import InputError
-from ...structure import PlacedMask
+from ...support.structure import PlacedMask
 from ...worker.client import WorkerClient
-from ...worker.said import Finished, Progress
+from ...worker.messages import Finished, Progress
 from ..reader import readVolume
 from ..sequence import VolumeSequence, sequenceOf, writeSequence
 from ..writer import writeSegments

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...worker.client import WorkerClient
-from ...worker.said import Finished, ItemState
+from ...worker.messages import Finished, ItemState
 
 REPORT = "report.csv"
 

@@ -18,7 +18,7 @@ from .patient_table import PatientTable
 from .tasks_tab import TasksTab
 
 if TYPE_CHECKING:
-    from ...worker.said import ItemState
+    from ...worker.messages import ItemState
     from .worker_run import Job
 
 _DONE = ("done", "there already")

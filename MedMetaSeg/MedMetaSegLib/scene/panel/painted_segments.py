@@ -12,7 +12,7 @@ from ...errors import InputError
 from .parameters import Role
 
 if TYPE_CHECKING:
-    from ...support import Support
+    from ...support.support import Support
 
 _COMPLETE_SLICES = 6
 """So many neighbouring slices and no gap between them are taken for the whole of a structure."""

@@ -8,7 +8,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from ...worker.client import WorkerClient
-from ...worker.said import Finished, Preview
+from ...worker.messages import Finished, Preview
 from ..preview import ScenePreview
 from ..reader import isBent, readSupport, readVolume
 from ..results import ResultSegments

@@ -68,7 +68,7 @@ class SettingsTab:
         self._host.begin(self._lookJob, lambda: _("Cancelled."))
 
     def _lookJob(self) -> Job:
-        from .look_job import LookJob
+        from .device_check import LookJob
 
         return LookJob(self._host.parameters.device.value, self.onDeviceFound)
 

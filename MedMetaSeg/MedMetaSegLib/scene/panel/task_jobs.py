@@ -10,10 +10,10 @@ import numpy as np
 from slicer.i18n import tr as _
 
 from ...errors import InputError
-from ...support import Support
-from ...task_folder import TaskFolder
+from ...support.support import Support
+from ...task.library import TaskFolder
 from ...worker.client import WorkerClient
-from ...worker.said import Finished
+from ...worker.messages import Finished
 from ..reader import readSupport, readVolume
 
 _FILLED = 0.6

@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 if TYPE_CHECKING:
     import numpy as np
 
-    from ...task_folder import TaskEntry
+    from ...task.library import TaskEntry
 
 
 class TaskTable:

@@ -19,7 +19,7 @@ from .parameters import SequenceItems
 from .task_table import TaskTable
 
 if TYPE_CHECKING:
-    from ...task_folder import TaskEntry, TaskFolder
+    from ...task.library import TaskEntry, TaskFolder
     from .worker_run import Job
 
 _FOLDER_KEY = "MedMetaSeg/TaskFolder"
@@ -77,7 +77,7 @@ class TasksTab:
     @property
     def folder(self) -> TaskFolder:
         """The folder of tasks: the one the user chose, or one beside the user's documents."""
-        from ...task_folder import TaskFolder
+        from ...task.library import TaskFolder
 
         if self._folder is None:
             chosen = qt.QSettings().value(_FOLDER_KEY)

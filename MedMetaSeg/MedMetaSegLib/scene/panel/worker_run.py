@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 
 from ...errors import InputError
 from ...worker.client import WorkerClient
-from ...worker.said import DeviceFound, Failed, Finished, Progress, Stopped
+from ...worker.messages import DeviceFound, Failed, Finished, Progress, Stopped
 
 _POLL_MS = 50
 

@@ -1,0 +1,194 @@
+"""One image of a batch, from its file to a finished file that waits to be put in place."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..errors import BatchStopped, Cancelled, InputError
+from ..imageio.files import suffix
+from ..imageio.volume import Volume, check_volume, read_image, read_series, write_labels
+from .journal import checksum
+from .paths import staged_path, stopped_by
+from .states import DONE, FAILED, BatchRow, StructureRow
+from .thumbnail import thumbnail_png
+
+if TYPE_CHECKING:
+    from ..results.segmentation import Segmentation
+    from ..segmenter import Segmenter
+    from ..task.task_file import Task
+    from .inputs import BatchItem
+
+WORKING_BYTES = 6
+"""Per voxel beside the image itself: the label map, its mask and copy, and what is written."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of an item: its row and, unless it failed, the staged file, its SHA-256 and the input's."""
+
+    row: BatchRow
+    staged: Path | None = None
+    sha256: str = ""
+    input_sha256: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class ReadItem:
+    """An item whose voxels are in memory."""
+
+    item: BatchItem
+    volume: Volume
+    input_sha256: str
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentedItem:
+    """An item with its result."""
+
+    read: ReadItem
+    result: Segmentation
+    seconds: float
+
+
+def needed_bytes(item: BatchItem) -> int:
+    """Memory that an item takes, by its header; 0 when the header cannot be read, which reading will say."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(item.files[0]))
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        reader.ReadImageInformation()
+        voxel_bytes = sitk.GetArrayViewFromImage(sitk.Image([1, 1], reader.GetPixelID())).itemsize
+    except (RuntimeError, KeyError):
+        return 0
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+    voxels = int(np.prod([float(n) for n in reader.GetSize()]))
+    if item.series:
+        voxels *= len(item.files)
+    return voxels * (voxel_bytes + WORKING_BYTES)
+
+
+def check_size(item: BatchItem, needed: int, limit: int) -> None:
+    """Raise InputError when an item can never be worked on within the limit, in bytes."""
+    if needed > limit:
+        raise InputError(
+            f"{item.image} needs about {needed >> 20} MB, more than the memory limit of {limit >> 20} MB; "
+            "give a higher limit or crop it."
+        )
+
+
+def read_item(item: BatchItem, ending: str) -> ReadItem:
+    """Read an item's voxels. Raises InputError."""
+    begun = time.perf_counter()
+    try:
+        input_sha256 = checksum(item.files)
+    except FileNotFoundError as error:
+        raise InputError(f"There is no file {item.image}; was it moved?") from error
+    except OSError as error:
+        raise InputError(f"{item.image} cannot be read ({error.strerror}).") from error
+    volume = (
+        read_series(item.path, [str(file) for file in item.files]) if item.series else read_image(item.path)
+    )
+    volume = check_volume(volume, item.allow_nonfinite)
+    if volume.geometry.is_sheared and suffix(Path(ending)) == ".nii.gz":
+        raise InputError(
+            f"{item.image} has axes that are not perpendicular, which NIfTI loses; use seg.nrrd."
+        )
+    return ReadItem(item, volume, input_sha256, time.perf_counter() - begun)
+
+
+def segment_item(
+    segmenter: Segmenter, task: Task, read: ReadItem, cancelled: Callable[[], bool]
+) -> SegmentedItem:
+    """Apply the task. Raises InputError and Cancelled."""
+    begun = time.perf_counter()
+    result = segmenter.apply(task, read.volume, cancelled=cancelled)
+    return SegmentedItem(read, result, time.perf_counter() - begun)
+
+
+def stage_item(done: SegmentedItem, out: Path) -> Outcome:
+    """Write the result beside its place, whole and on the disk. Raises BatchStopped when that fails."""
+    begun = time.perf_counter()
+    item, result = done.read.item, done.result
+    staged = out / item.output
+    try:
+        staged = staged_path(out, item.output[len(item.name) :])
+        _write(staged, result)
+        with staged.open("rb+") as file:
+            os.fsync(file.fileno())
+        sha256 = checksum([staged])
+        masks = [(one.offset, one.mask) for one in result.structures]
+        picture = thumbnail_png(done.read.volume, masks, _colors(result), staged.parent)
+    except (OSError, InputError, RuntimeError) as error:
+        if isinstance(error, OSError):
+            raise stopped_by(out / item.output, error) from error
+        raise BatchStopped(f"{out / item.output} cannot be written; is the disk full?") from error
+    structures = tuple(_structure_row(one) for one in _entries(result))
+    seconds = done.read.seconds + done.seconds + time.perf_counter() - begun
+    row = BatchRow(item.name, item.image, item.output, DONE, "", round(seconds, 1), "", structures, picture)
+    return Outcome(row, staged, sha256, done.read.input_sha256)
+
+
+def failed(item: BatchItem, error: Exception, seconds: float = 0.0) -> Outcome:
+    """The outcome of an item that cannot be segmented; an error that is no sentence for users is named."""
+    reason = str(error)
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in reason):
+        reason = "memory ran out; use fewer workers or crop the image"
+    elif not isinstance(error, InputError):
+        reason = f"an error that should not happen, please report it ({type(error).__name__}: {reason[:300]})"
+    return Outcome(
+        BatchRow(item.name, item.image, item.output, FAILED, item.public(reason), round(seconds, 1))
+    )
+
+
+def process_item(
+    segmenter: Segmenter,
+    task: Task,
+    item: BatchItem,
+    out: Path,
+    limit: int,
+    cancelled: Callable[[], bool],
+) -> Outcome:
+    """All of it for one item. Raises Cancelled, and BatchStopped when the result cannot be written."""
+    begun = time.perf_counter()
+    try:
+        check_size(item, needed_bytes(item), limit)
+        read = read_item(item, item.output)
+        return stage_item(segment_item(segmenter, task, read, cancelled), out)
+    except (BatchStopped, Cancelled):
+        raise
+    except Exception as error:
+        return failed(item, error, time.perf_counter() - begun)
+
+
+def _write(path: Path, result: Segmentation) -> None:
+    if path.name.endswith(".seg.nrrd"):
+        from ..support.seg_nrrd import write_segmentation
+
+        masks = [(one.mask, one.offset) for one in result.structures]
+        write_segmentation(path, masks, [one.structure for one in result.structures], result.geometry)
+    else:
+        write_labels(path, result.labels, result.geometry)
+
+
+def _entries(result: Segmentation) -> Sequence[Any]:
+    entries: Any = result.report["structures"]
+    return entries
+
+
+def _structure_row(entry: Any) -> StructureRow:
+    return StructureRow(entry["name"], entry["found"], entry["millilitres"], entry["reason"])
+
+
+def _colors(result: Segmentation) -> list[tuple[float, float, float]]:
+    return [one.structure.color for one in result.structures]

@@ -1,0 +1,137 @@
+"""What a batch has done: one line of JSON per result, written before the result is put in its place.
+
+A line says which result (file name and SHA-256) was made of which input (SHA-256), by which task. Since the
+line is on the disk before the result appears, a result that no line knows was made by someone else, or edited
+since, and is not overwritten.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from io import FileIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .paths import fsync_folder, stopped_by
+from .states import FAILED, KEPT, BatchRow
+
+if TYPE_CHECKING:
+    from .inputs import BatchItem
+    from .item import Outcome
+    from .run import BatchRequest, MadeBy
+
+NAME = "journal.jsonl"
+_VERSION = 1
+
+
+@dataclass
+class Journal:
+    """The journal of a folder of results; for one batch at a time (see `batch_paths.lock_folder`)."""
+
+    path: Path
+    _last: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _known: dict[str, set[str]] = field(default_factory=dict)
+    _file: FileIO | None = None
+
+    @classmethod
+    @contextmanager
+    def open(cls, folder: Path) -> Iterator[Journal]:
+        """The journal in a folder, which need not be there; lines that are cut or strange are passed over."""
+        journal = cls(folder / NAME)
+        for entry in journal._read():
+            journal._remember(entry)
+        try:
+            yield journal
+        finally:
+            if journal._file is not None:
+                journal._file.close()
+
+    def standing(self, item: BatchItem, made_by: MadeBy, request: BatchRequest) -> BatchRow | None:
+        """The row of a result that need not be made, None to make it.
+
+        It stands when it is whole and was made of these voxels by this task. One that no batch made, or that
+        was edited since, gives a failed row unless it may be overwritten.
+        """
+        output = request.out / item.output
+        if not output.exists():
+            return None
+        entry = self._last.get(item.output)
+        there = checksum([output])
+        if there not in self._known.get(item.output, set()):
+            if request.overwrite:
+                return None
+            reason = "its result is there and was made or edited by someone else; move it, or use --overwrite"
+            return BatchRow(item.name, item.image, item.output, FAILED, reason, task=made_by.task)
+        if entry is None or entry.get("sha256") != there or entry.get("made_by") != made_by.digest:
+            return None
+        try:
+            if entry["input"] != checksum(item.files):
+                return None
+            row = BatchRow.from_dict(entry["row"])
+        except (OSError, KeyError, TypeError, ValueError):
+            return None
+        return replace(row, name=item.name, image=item.image, status=KEPT)
+
+    def publish(
+        self, item: BatchItem, made_by: MadeBy, outcome: Outcome, row: BatchRow, output: Path
+    ) -> None:
+        """Write down a staged result, then put it in its place. Raises BatchStopped when the disk refuses."""
+        assert outcome.staged is not None
+        entry = {
+            "version": _VERSION,
+            "output": item.output,
+            "sha256": outcome.sha256,
+            "made_by": made_by.digest,
+            "input": outcome.input_sha256,
+            "row": replace(row, image="").as_dict(),
+        }
+        try:
+            self._append(entry)
+            os.replace(outcome.staged, output)
+            fsync_folder(output.parent)
+        except OSError as error:
+            raise stopped_by(output, error) from error
+        self._remember(entry)
+
+    def _read(self) -> Iterator[dict[str, Any]]:
+        if not self.path.is_file():
+            return
+        with self.path.open("rb") as file:
+            for line in file:
+                try:
+                    entry = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(entry, dict) and entry.get("version") == _VERSION:
+                    yield entry
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        if self._file is None:
+            self._file = self.path.open("ab", buffering=0)
+            if self._file.tell() and self.path.read_bytes()[-1:] != b"\n":
+                self._file.write(b"\n")
+        line = json.dumps(entry).encode() + b"\n"
+        if self._file.write(line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(self._file.fileno())
+
+    def _remember(self, entry: dict[str, Any]) -> None:
+        output = str(entry.get("output"))
+        self._last[output] = entry
+        self._known.setdefault(output, set()).add(str(entry.get("sha256")))
+
+
+def checksum(files: Sequence[str | Path]) -> str:
+    """SHA-256 over the contents of files, in their order. Raises OSError."""
+    digest = hashlib.sha256()
+    for path in files:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,149 @@
+"""Where a batch writes: checks before anything is written, names of results, and the folder it locks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import BatchStopped, InputError
+from ..imageio.files import check_output, same_file, stem
+
+if TYPE_CHECKING:
+    from .run import BatchRequest
+
+FORMATS = ("nii.gz", "seg.nrrd")
+WORKING_FOLDER = ".medmetaseg"
+"""In the folder of the results: the journal and, while a batch runs, the lock and what is not finished."""
+_STAGED = "unfinished"
+
+
+def check_request(request: BatchRequest) -> None:
+    """Raise InputError for what cannot be right in a request, without reading images or writing anything."""
+    if not request.task.is_file():
+        raise InputError(f"There is no task file {request.task}; check the path.")
+    if not (request.inputs or request.series):
+        raise InputError("There is no image to segment; give files, folders, patterns or a CSV file.")
+    if request.format not in (None, *FORMATS):
+        raise InputError(f"There is no format {request.format}; use {' or '.join(FORMATS)}.")
+    if request.workers < 1:
+        raise InputError(f"{request.workers} workers cannot work; give at least 1.")
+    if request.memory_limit_mb is not None and request.memory_limit_mb < 1:
+        raise InputError(f"A memory limit of {request.memory_limit_mb} MB is too low; give at least 1.")
+    if request.out.exists() and not request.out.is_dir():
+        raise InputError(f"{request.out} is a file; give a folder for the results.")
+    check_output(request.out / "result" if request.out.is_dir() else request.out)
+    if request.report is not None:
+        if request.report.suffix.lower() != ".csv":
+            raise InputError(f"{request.report} is no name for a report; let it end in .csv.")
+        if request.report.parent.resolve() != request.out.resolve():
+            check_output(request.report)
+        listed = (Path(file) for files in request.series for file in files)
+        alike = [file for file in listed if file.name.casefold() == request.report.name.casefold()]
+        for taken in (*map(Path, request.inputs), *alike, request.task):
+            if same_file(request.report, taken):
+                raise InputError(f"{request.report} is an input, which is never overwritten.")
+
+
+def check_results(request: BatchRequest, outputs: Sequence[str]) -> None:
+    """Raise InputError when results are there and nobody said what is to become of them."""
+    if request.resume or request.overwrite:
+        return
+    there = [name for name in outputs if (request.out / name).exists()]
+    if there:
+        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        raise InputError(
+            f"{request.out / there[0]}{more} is there already; go on with --resume, which leaves out what "
+            "is done, or replace it with --overwrite."
+        )
+
+
+def result_names(images: Sequence[tuple[str, str]]) -> list[str]:
+    """A name for the result of each (name, folder's name): its own, with its folder's or a number before two
+    are the same.
+
+    Names that differ in upper and lower case only are the same, as some file systems have it.
+    """
+    folded = [name.casefold() for name, _ in images]
+    taken: set[str] = set()
+    names = []
+    for name, folder in images:
+        wanted = f"{folder}_{name}" if folder and folded.count(name.casefold()) > 1 else name
+        free, number = wanted, 2
+        while free.casefold() in taken:
+            free, number = f"{wanted}_{number}", number + 1
+        taken.add(free.casefold())
+        names.append(free)
+    return names
+
+
+def output_paths(images: Sequence[Path], folder: Path, ending: str) -> Mapping[Path, Path]:
+    """Where each image file's result goes; see `result_names`."""
+    resolved = [image.resolve() for image in images]
+    names = result_names([(stem(image), image.parent.name) for image in resolved])
+    return {image: folder / (name + ending) for image, name in zip(images, names, strict=True)}
+
+
+@contextmanager
+def lock_folder(out: Path) -> Iterator[Path]:
+    """Make the folder of the results and keep other batches out of it; gives the folder for the journal.
+
+    What was made and stayed empty is removed again. Raises InputError when another batch has it or it cannot
+    be made.
+    """
+    from filelock import FileLock, Timeout
+
+    working = out / WORKING_FOLDER
+    made = not out.exists()
+    try:
+        working.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(working / "lock")
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(
+            f"Another batch is writing to {out}; wait for it or choose another folder."
+        ) from error
+    except OSError as error:
+        raise InputError(f"{out} cannot be made ({error.strerror}).") from error
+    try:
+        yield working
+    finally:
+        # While it is still held, so that no other batch can hold a file that is removed then.
+        with suppress(OSError):
+            (working / "lock").unlink()
+        lock.release()
+        with suppress(OSError):
+            working.rmdir()
+            if made:
+                out.rmdir()
+
+
+def staged_path(out: Path, ending: str) -> Path:
+    """A new path for a file that is not finished, on the same disk as the folder of the results."""
+    folder = out / WORKING_FOLDER / _STAGED
+    folder.mkdir(exist_ok=True)
+    return folder / f"{os.urandom(8).hex()}{ending}"
+
+
+def clear_staged(out: Path) -> None:
+    """Remove unfinished files, those too that a killed batch left."""
+    shutil.rmtree(out / WORKING_FOLDER / _STAGED, ignore_errors=True)
+
+
+def fsync_folder(folder: Path) -> None:
+    """See to it that a rename in the folder outlives a power failure, where the system can do that."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def stopped_by(path: Path, error: OSError) -> BatchStopped:
+    """The error of a batch whose results cannot be written."""
+    return BatchStopped(f"{path} cannot be written ({error.strerror or error})")

@@ -1,0 +1,86 @@
+"""A small picture of a volume with the contours of what was found in it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from ..imageio.geometry import Index3
+from ..imageio.volume import Volume
+from ..support.structure import Color, region
+from ..working_grid.intensity import intensity_rule
+
+_SOFT_TISSUE_HU = (-160.0, 240.0)
+PIXELS = 144
+"""Length of the longer side."""
+
+
+def thumbnail_png(
+    volume: Volume,
+    masks: Sequence[tuple[Index3, np.ndarray]],
+    colors: Sequence[Color],
+    folder: Path | None = None,
+) -> bytes:
+    """A PNG of the axial slice that shows most of the structures, or the middle one, seen from the feet.
+
+    masks: offset and bool (k, j, i) on the volume's grid, one per colour (red, green, blue, 0 to 1).
+    folder: for a file on the way; the system's if None. Raises OSError or RuntimeError when it is full.
+    """
+    upright, axis_map = volume.canonical()
+    blocks = []
+    for offset, mask in masks:
+        if mask.any():
+            turned = axis_map.apply_offset(offset, (mask.shape[0], mask.shape[1], mask.shape[2]))
+            blocks.append((turned, axis_map.apply(mask)))
+        else:
+            blocks.append(((0, 0, 0), np.zeros((0, 0, 0), bool)))
+    k = _fullest([one for one in blocks if one[1].size], upright.geometry.shape[0])
+    plane = np.asarray(upright.array[k], np.float32)
+    low, high = _window(upright)
+    grey = np.clip(255 * (plane - low) / max(high - low, 1e-6), 0, 255)
+    spacing = np.array(upright.geometry.spacing_mm[1:])
+    extent = spacing * plane.shape
+    size = np.maximum(np.rint(PIXELS * extent / extent.max()).astype(int), 8)
+    picture = np.repeat(_resized(grey, size, 1)[..., None], 3, axis=2)
+    for (offset, mask), color in zip(blocks, colors, strict=True):
+        if not offset[0] <= k < offset[0] + mask.shape[0]:
+            continue
+        flat = np.zeros(plane.shape, np.float32)
+        flat[region(offset, mask.shape)[1:]] = mask[k - offset[0]]
+        inside = _resized(flat, size, 1) > 0.5
+        picture[inside & ~ndimage.binary_erosion(inside)] = [255 * one for one in color]
+    # Upright axes run to S, A, R: a picture has anterior at the top and the patient's right on the left.
+    return _png(np.ascontiguousarray(picture[::-1, ::-1]).astype(np.uint8), folder)
+
+
+def _fullest(blocks: Sequence[tuple[Index3, np.ndarray]], slices: int) -> int:
+    counts = np.zeros(slices)
+    for offset, mask in blocks:
+        counts[offset[0] : offset[0] + mask.shape[0]] += mask.sum(axis=(1, 2)) / mask.sum()
+    return int(counts.argmax()) if counts.any() else slices // 2
+
+
+def _resized(plane: np.ndarray, size: np.ndarray, order: int) -> np.ndarray:
+    """A plane (j, i) with as many pixels as `size` says, over the same extent."""
+    index = [(np.arange(n) + 0.5) * old / n - 0.5 for n, old in zip(size, plane.shape, strict=True)]
+    grid = np.stack(np.meshgrid(*index, indexing="ij"))
+    return np.asarray(ndimage.map_coordinates(plane, grid, order=order, mode="nearest"))
+
+
+def _png(picture: np.ndarray, place: Path | None) -> bytes:
+    image = sitk.GetImageFromArray(picture, isVector=True)
+    with tempfile.TemporaryDirectory(prefix="medmetaseg-", dir=place) as folder:
+        path = Path(folder) / "thumbnail.png"
+        sitk.WriteImage(image, str(path), useCompression=True)
+        return path.read_bytes()
+
+
+def _window(volume: Volume) -> tuple[float, float]:
+    """Grey levels that are black and white: soft tissue for CT."""
+    rule = intensity_rule(volume)
+    return _SOFT_TISSUE_HU if rule.kind == "CT" else (rule.low, rule.high)

@@ -1,0 +1,1 @@
+"""What each subcommand of `medmetaseg` does with files."""

@@ -1,0 +1,223 @@
+"""`medmetaseg segment`: check, read, segment, write; cheap checks first, files whole and all together."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from ..errors import InputError
+from ..imageio.files import check_output, same_file, suffix
+
+if TYPE_CHECKING:
+    from ..imageio.volume import Volume
+    from ..results.segmentation import Segmentation
+    from ..support.support import Annotation, Support
+    from ..task.task_file import Task
+
+LABEL_MAPS = (".nii.gz", ".nii", ".nrrd", ".mha")
+SEGMENTATION = ".seg.nrrd"
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """The arguments of `medmetaseg segment`."""
+
+    image: Path
+    support: Path
+    out: Path
+    annotation: Annotation = "slices"
+    plane: str | None = None
+    structures: tuple[str, ...] = ()
+    report: Path | None = None
+    device: str = "auto"
+    allow_nonfinite: bool = False
+    keep_islands: bool = False
+    save_task: Path | None = None
+    quality: str = "balanced"
+    adapt: bool = False
+
+
+def segment_files(request: Request) -> None:
+    """Segment one image. Raises InputError with nothing written; so does Ctrl-C, as KeyboardInterrupt."""
+    check_paths(request)
+    with progress_bar() as progress:
+        progress(0.0, "Reading")
+        started = time.perf_counter()
+        volume, support = _read(request)
+        read_s = time.perf_counter() - started
+        progress(0.02, "Loading the network")
+        from ..segmenter import Segmenter
+
+        segmenter = Segmenter.load(device=request.device)
+        result = segmenter.segment(
+            volume,
+            support,
+            progress=progress,
+            remove_islands=not request.keep_islands,
+            structures=request.structures or None,
+            quality=request.quality,
+            adapt=request.adapt,
+        )
+        task = None
+        if request.save_task is not None:
+            progress(1.0, "Learning the task")
+            task = segmenter.learn([(volume, support)])
+        progress(1.0, "Writing")
+        report = _report(request, result, read_s)
+        _write(request, result, report, task)
+    _summarise(request, report)
+
+
+def check_paths(request: Request) -> None:
+    """Raise InputError for every path that cannot be read or written, without reading or writing anything."""
+    for path, what in ((request.image, "image"), (request.support, "support")):
+        if not path.exists():
+            raise InputError(f"There is no {what} {path}; check the path.")
+    if suffix(request.out) not in (*LABEL_MAPS, SEGMENTATION):
+        known = ", ".join((*LABEL_MAPS, SEGMENTATION))
+        raise InputError(f"{request.out} has no suffix for a result; use one of {known}.")
+    outputs = [request.out]
+    if request.report is not None:
+        if request.report.suffix.lower() != ".json":
+            raise InputError(f"{request.report} is no name for a report; let it end in .json.")
+        outputs.append(request.report)
+    if request.save_task is not None:
+        from .learn import check_task_output
+
+        check_task_output(request.save_task, [request.image, request.support])
+    for path in outputs:
+        check_output(path)
+        for taken, what in ((request.image, "the image"), (request.support, "the support")):
+            if same_file(path, taken):
+                raise InputError(f"{path} is {what} itself, which is never overwritten; choose another name.")
+
+
+def _read(request: Request) -> tuple[Volume, Support]:
+    from ..imageio.volume import read_volume
+    from ..support.support import Support, check_overlap, check_something_left
+
+    # The support first: mostly empty, it is the quicker of the two to read and the likelier to be wrong.
+    support = Support.read(request.support, annotation=request.annotation, plane=request.plane)
+    if support.overlapping and suffix(request.out) != SEGMENTATION:
+        raise InputError(
+            f"Structures in {request.support} overlap, which a label map cannot hold; write to a .seg.nrrd."
+        )
+    names = [painted.structure.name for painted in support.structures]
+    for name in request.structures:
+        if name not in names:
+            raise InputError(
+                f"There is no structure '{name}' in {request.support}; it has {', '.join(names)}."
+            )
+    volume = read_volume(request.image, allow_nonfinite=request.allow_nonfinite)
+    if volume.geometry.is_sheared and suffix(request.out) in (".nii", ".nii.gz"):
+        raise InputError(
+            f"{request.image} has axes that are not perpendicular, which NIfTI loses; write a .nrrd."
+        )
+    check_overlap(support, volume.geometry)
+    check_something_left(support, volume.geometry)
+    return volume, support
+
+
+def _report(request: Request, result: Segmentation, read_s: float) -> dict[str, Any]:
+    stages = cast("dict[str, float]", result.report["seconds"])
+    files = {"image": str(request.image), "support": str(request.support)}
+    return {**files, **result.report, "seconds": {"read": round(read_s, 3), **stages}}
+
+
+def _write(request: Request, result: Segmentation, report: dict[str, Any], task: Task | None = None) -> None:
+    """All files or none; adds the seconds that writing took to the report."""
+    started = time.perf_counter()
+
+    def write_result(path: Path) -> None:
+        if suffix(path) == SEGMENTATION:
+            from ..support.support import write_segmentation
+
+            masks = [(one.mask, one.offset) for one in result.structures]
+            write_segmentation(path, masks, [one.structure for one in result.structures], result.geometry)
+        else:
+            from ..imageio.volume import write_labels
+
+            write_labels(path, result.labels, result.geometry)
+        report["seconds"]["write"] = round(time.perf_counter() - started, 3)
+
+    writers: dict[Path, Callable[[Path], None]] = {request.out: write_result}
+    if request.report is not None:
+        writers[request.report] = lambda path: _write_json(path, report)
+    if task is not None and request.save_task is not None:
+        writers[request.save_task] = task.write
+    publish(writers)
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def publish(writers: Mapping[Path, Callable[[Path], None]]) -> None:
+    """Let every writer fill a temporary file, then put all of them in place.
+
+    When a writer fails, or is interrupted, no file appears and those that were there stay. Raises InputError
+    when the disk refuses.
+    """
+    with ExitStack() as stack:
+        staged: dict[Path, Path] = {}
+        for path, write in writers.items():
+            try:
+                folder = tempfile.TemporaryDirectory(prefix=".medmetaseg-", dir=path.parent)
+                staged[path] = Path(stack.enter_context(folder)) / path.name
+                write(staged[path])
+            except OSError as error:
+                raise InputError(
+                    f"{path} cannot be written ({error.strerror}); choose another place."
+                ) from error
+        new = [path for path in staged if not path.exists()]
+        try:
+            for path, temporary in staged.items():
+                os.replace(temporary, path)
+        except OSError as error:
+            for path in new:
+                path.unlink(missing_ok=True)
+            raise InputError(f"{error.filename2} cannot be written ({error.strerror}).") from error
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A bar on stderr when somebody is looking at it; else nothing."""
+    if not sys.stderr.isatty():
+        yield lambda fraction, text: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:<24}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda fraction, text: bar.update(task, completed=fraction, description=text)
+
+
+def _summarise(request: Request, report: Mapping[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table("structure", "label", "voxels", "ml")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for one in report["structures"]:
+        row: Sequence[str] = (one["name"], str(one["label"]), str(one["voxels"]), f"{one['millilitres']:.1f}")
+        table.add_row(*row)
+    console.print(table)
+    for skipped in report["skipped"]:
+        console.print(f"Left out: {skipped['name']}, {skipped['reason']}.", markup=False, highlight=False)
+    for note in report["notes"]:
+        console.print(note, markup=False, highlight=False)
+    console.print(f"{request.out}", markup=False, highlight=False, soft_wrap=True)

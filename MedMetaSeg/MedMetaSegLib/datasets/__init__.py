@@ -1,0 +1,1 @@
+"""Labelled images of others: cases, their licences, and which patients are held out."""

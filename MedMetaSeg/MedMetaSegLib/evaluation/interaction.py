@@ -1,0 +1,147 @@
+"""One case, one method, several K: timed, weighed and scored, in a process that runs only that method."""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..datasets.cases import Case, read_case
+from ..errors import InputError
+from ..imageio.volume import Volume
+from ..support.structure import region
+from ..support.support import Support
+from .baselines import Found
+from .methods import Contender, contender, warm_up
+from .metrics import score_other_slices
+from .protocols import same_volume_support
+
+
+@dataclass(frozen=True)
+class Row:
+    """One structure of one press. seconds, peak_memory_mb: of the whole press, all its structures together.
+
+    dice, nsd_2mm: nan where neither the method nor the truth has the structure on the slices scored.
+    """
+
+    dataset: str
+    case: str
+    patient: str
+    modality: str
+    structure: str
+    k: int
+    protocol: str
+    method: str
+    dice: float
+    nsd_2mm: float
+    seconds: float
+    peak_memory_mb: float
+    device: str
+    weights_id: str
+    version: str
+
+
+@contextmanager
+def own_process() -> Iterator[Callable[..., Any]]:
+    """A Python process of one's own: do(function, *arguments) runs there and raises what it raised."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
+        yield lambda function, *arguments: pool.submit(function, *arguments).result()
+
+
+def press_rows(case: Case, method: str, ks: Sequence[int], device: str) -> list[Row]:
+    """Protocol A on one case: a press per K, a row per structure; none for a K no structure qualifies for."""
+    runner = contender(method, device)
+    volume, labels = read_case(case)
+    rows: list[Row] = []
+    for count in ks:
+        support = support_or_none(labels, volume, case, count)
+        if support is not None:
+            rows += score_press(case, runner, volume, labels, support, count)
+    return rows
+
+
+def support_or_none(labels: np.ndarray, volume: Volume, case: Case, count: int) -> Support | None:
+    """Protocol A's support, None when no structure of the case qualifies for this K."""
+    try:
+        return same_volume_support(labels, volume.geometry, case.names, count)
+    except InputError:
+        return None
+
+
+def score_press(
+    case: Case, runner: Contender, volume: Volume, labels: np.ndarray, support: Support, count: int
+) -> list[Row]:
+    """The rows of one press. A structure the method does not give back is scored as nothing found."""
+    press = runner.make_press(runner.device)
+    warm_up(press)
+    found, seconds, peak_mb = timed(lambda: press(volume, support))
+    by_label = {one.structure.label: one for one in found}
+    rows = []
+    for painted in support.structures:
+        structure = painted.structure
+        result = scored_mask(by_label.get(structure.label), labels.shape)
+        slices = painted.slices
+        scores = score_other_slices(result, labels == structure.label, volume.geometry.spacing_mm, slices)
+        rows.append(
+            Row(
+                dataset=case.dataset,
+                case=case.case,
+                patient=case.patient,
+                modality=case.modality,
+                structure=structure.name,
+                k=count,
+                protocol="A",
+                method=runner.name,
+                dice=round(scores.dice, 4),
+                nsd_2mm=round(scores.nsd, 4),
+                seconds=round(seconds, 2),
+                peak_memory_mb=round(peak_mb),
+                device=runner.device,
+                weights_id=runner.weights_id,
+                version=runner.version,
+            )
+        )
+    return rows
+
+
+def scored_mask(found: Found | None, shape: tuple[int, ...]) -> np.ndarray:
+    """The full-grid bool mask (k, j, i) of what was found; empty for None."""
+    mask = np.zeros(shape, dtype=bool)
+    if found is not None:
+        mask[region(found.offset, found.mask.shape)] = found.mask
+    return mask
+
+
+def timed(press: Callable[[], Iterator[Found]]) -> tuple[list[Found], float, float]:
+    """What a press found, its wall-clock seconds, and the process's peak memory in MB until its end."""
+    forget_peak()
+    start = time.perf_counter()
+    found = list(press())
+    return found, time.perf_counter() - start, peak_memory_mb()
+
+
+def forget_peak() -> None:
+    """Start the peak anew. Linux only; elsewhere the peak stays that of the process so far."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory_mb() -> float:
+    """Peak resident memory in MB: since `forget_peak` on Linux, of the whole process elsewhere."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 1024

@@ -1,0 +1,1 @@
+"""Images and label maps as files, and where their voxels lie in the patient."""

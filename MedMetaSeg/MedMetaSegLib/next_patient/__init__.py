@@ -1,0 +1,1 @@
+"""A task from one or several patients, applied to another on whom nothing is annotated."""

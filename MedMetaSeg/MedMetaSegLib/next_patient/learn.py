@@ -1,0 +1,165 @@
+"""From supports to a task: whole structures, an atlas of each patient, prototypes of each structure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..errors import Cancelled, InputError
+from ..imageio.geometry import Geometry
+from ..imageio.volume import Volume, check_volume
+from ..network.condition_channels import BACKGROUND, CONDITION_CHANNELS, FOREGROUND, image_channels
+from ..network.inference import Runner
+from ..results.merge import drawn_on
+from ..results.segmentation import Segmentation
+from ..support.structure import PaintedStructure, Structure
+from ..support.support import MAX_STRUCTURES, Support, check_overlap
+from ..task.atlas import Atlas, make_atlas
+from ..task.task_file import LearnedPrototypes, Task
+from ..working_grid.grid import Bounds, WorkingGrid, sampled_image, working_grid
+from ..working_grid.intensity import IntensityRule, intensity_rule
+from ..working_grid.reduced_image import level
+from .position_prior import expected_structure, prior_on
+
+Pair = tuple[Volume, Support]
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class _Patient:
+    """A level volume and its whole structures, by name, on its grid; axes: of the volume, see `Atlas`."""
+
+    volume: Volume
+    axes: np.ndarray
+    rule: IntensityRule
+    structures: dict[str, PaintedStructure]
+
+
+def learned_task(
+    pairs: Sequence[Pair],
+    segment: Callable[[Volume, Support], Segmentation],
+    runner: Runner,
+    weights_sha256: str,
+    version: str,
+    progress: Progress,
+    cancelled: Callable[[], bool],
+) -> Task:
+    """What the supports teach.
+
+    A support that is not complete is completed by `segment` first. Structures of several supports are the
+    same when their names are. Raises InputError for supports that cannot be used, and Cancelled.
+    """
+    if not pairs:
+        raise InputError("There is nothing to learn from; give at least one image with its support.")
+    patients: list[_Patient] = []
+    for number, (volume, support) in enumerate(pairs):
+        _check(cancelled)
+        progress(0.8 * number / len(pairs), f"support {number + 1} of {len(pairs)}")
+        patients.append(_patient(check_volume(volume), support, segment))
+    kinds = {patient.rule.kind for patient in patients}
+    if len(kinds) > 1:
+        raise InputError("Some supports are CT and some are not; learn one task from each kind.")
+    structures = common_structures([support for _, support in pairs], patients)
+    atlases = []
+    for patient in patients:
+        _check(cancelled)
+        there = [patient.structures.get(one.name) for one in structures]
+        atlases.append(make_atlas(patient.volume, patient.rule, there, patient.axes))
+    prototypes = []
+    for number, structure in enumerate(structures):
+        _check(cancelled)
+        progress(0.8 + 0.2 * number / len(structures), structure.name)
+        first = next(n for n, patient in enumerate(patients) if structure.name in patient.structures)
+        prototypes.append(_prototypes(patients[first], atlases[first], number, structure, runner, cancelled))
+    progress(1.0, "done")
+    return Task(
+        structures,
+        any(support.overlapping for _, support in pairs),
+        kinds.pop(),
+        tuple(atlases),
+        tuple(prototypes),
+        weights_sha256,
+        {"medmetaseg": version, "annotations": [support.annotation for _, support in pairs]},
+    )
+
+
+def common_structures(supports: Sequence[Support], patients: Sequence[_Patient]) -> tuple[Structure, ...]:
+    """Every structure once, in the order of first sight; a label value that is taken gives way to a new one.
+
+    Raises InputError when there are too many.
+    """
+    found: dict[str, Structure] = {}
+    taken: set[int] = set()
+    for support, patient in zip(supports, patients, strict=True):
+        for painted in support.structures:
+            one = painted.structure
+            if one.name in found or one.name not in patient.structures:
+                continue
+            label = one.label if one.label not in taken else max(taken) + 1
+            taken.add(label)
+            found[one.name] = replace(one, label=label, segment_id="")
+    if len(found) > MAX_STRUCTURES:
+        raise InputError(f"The supports have {len(found)} structures; give at most {MAX_STRUCTURES}.")
+    return tuple(found.values())
+
+
+def _patient(
+    volume: Volume, support: Support, segment: Callable[[Volume, Support], Segmentation]
+) -> _Patient:
+    check_overlap(support, volume.geometry)
+    names = [one.structure.name for one in support.structures]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise InputError(
+            f"The support has several structures called {doubled[0]}; a task tells them by their names."
+        )
+    if support.annotation == "complete":
+        whole = _on_grid(support, volume.geometry).structures
+    else:
+        whole = tuple(one.painted for one in segment(volume, support).structures)
+    upright, axis_map = volume.canonical()
+    structures = {}
+    for one in whole:
+        if one.voxels:
+            shape = (one.mask.shape[0], one.mask.shape[1], one.mask.shape[2])
+            offset = axis_map.apply_offset(one.offset, shape)
+            mask = np.ascontiguousarray(axis_map.apply(one.mask))
+            structures[one.structure.name] = PaintedStructure(one.structure, offset, mask)
+    if not structures:
+        raise InputError("No structure of the support lies in the image; check that they belong together.")
+    even = level(upright)
+    return _Patient(even, upright.geometry.axes, intensity_rule(even), structures)
+
+
+def _on_grid(support: Support, geometry: Geometry) -> Support:
+    return support.on(geometry) if geometry.is_parallel(support.geometry) else drawn_on(support, geometry)
+
+
+def _prototypes(
+    patient: _Patient,
+    atlas: Atlas,
+    number: int,
+    structure: Structure,
+    runner: Runner,
+    cancelled: Callable[[], bool],
+) -> LearnedPrototypes:
+    """Prototypes on the working grid on which the structure would be looked for."""
+    share = atlas.share(number)
+    frame = patient.volume.geometry
+    expected = expected_structure(structure, share, atlas.close, frame)
+    assert expected is not None
+    grid: WorkingGrid = working_grid(expected, frame, Bounds.of(frame, frame))
+    distance = prior_on(grid, share, atlas.close).distance
+    condition = np.zeros((CONDITION_CHANNELS, *grid.shape), np.float32)
+    condition[FOREGROUND], condition[BACKGROUND] = distance > 0, distance < 0
+    image = image_channels(sampled_image(patient.volume, grid, patient.rule))
+    return LearnedPrototypes(
+        *(np.array(part, np.float32) for part in runner.prototypes(image, condition, cancelled))
+    )
+
+
+def _check(cancelled: Callable[[], bool]) -> None:
+    if cancelled():
+        raise Cancelled("Cancelled: nothing was written.")

@@ -1,0 +1,121 @@
+"""Turns: oblique scans (short-axis hearts) differ by any angle about the axis across their slices, and a
+descent on resemblance does not come round that far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..working_grid.reduced_image import ReducedImage, sampled_at
+from .pose import Pose, best_shifts
+
+_DEGREES = tuple(degrees for degrees in range(-150, 181, 30) if degrees)
+"""What is tried about the axis across the slices; between two of them a descent finds the way."""
+_OBLIQUE = 10.0
+"""Degrees between the directions of two scans that a descent cannot be trusted with."""
+_SCALES = (0.8, 1.0, 1.25)
+_VOXELS = 8_000
+_KEPT = 3
+_WORTH = 0.8
+"""Of the best score: what a turn must reach to be looked at closely."""
+_COST = 0.02
+"""Of correlation, for 1 minus the cosine of a turn: without a reason a patient is not turned."""
+
+
+@dataclass(frozen=True, eq=False)
+class TurnedImage:
+    """An image on a grid turned about the origin of its places: own_mm = matrix @ turned_mm.
+
+    known: bool (k, j, i), where the grid lies in the image.
+    """
+
+    image: ReducedImage
+    known: np.ndarray
+    matrix: np.ndarray
+
+    def own(self, pose: Pose) -> Pose:
+        """A pose of the turned image as one of the image itself, less what turning costs."""
+        return Pose(
+            self.matrix @ pose.matrix, self.matrix @ pose.shift_mm, pose.similarity - _cost(self.matrix)
+        )
+
+
+def turn(axis: int, degrees: float) -> np.ndarray:
+    """The rotation (3, 3) about an axis, 0 to 2."""
+    angle = np.deg2rad(degrees)
+    plane = [one for one in range(3) if one != axis]
+    matrix = np.eye(3)
+    matrix[np.ix_(plane, plane)] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    return matrix
+
+
+def possible_turns(axis: int, axes: np.ndarray, own: np.ndarray | None) -> list[np.ndarray]:
+    """Rotations (3, 3) that may bring a patient's image onto a query, the first of them none at all.
+
+    Any about the axis across the query's slices; and the one that the directions of the two scans tell (axes
+    of the query, own of the patient, see `Atlas`), where that is more than little.
+    """
+    found = [np.eye(3), *(turn(axis, degrees) for degrees in _DEGREES)]
+    if own is not None:
+        u, _, v = np.linalg.svd(own.T @ axes)
+        told = u @ v
+        if np.linalg.det(told) > 0 and angle_between(np.eye(3), told) > _OBLIQUE:
+            found += [told @ turn(axis, degrees) for degrees in (-30, 0, 30)]
+    return found
+
+
+def angle_between(one: np.ndarray, other: np.ndarray) -> float:
+    """Degrees between the rotations that two affine maps (3, 3) hold."""
+    u, _, v = np.linalg.svd(np.linalg.solve(one, other))
+    return float(np.degrees(np.arccos(np.clip((np.trace(u @ v) - 1) / 2, -1, 1))))
+
+
+def turned(image: ReducedImage, matrix: np.ndarray) -> TurnedImage:
+    """`image` turned by a rotation (3, 3); edges are repeated where nothing is known."""
+    ends = np.stack([image.start_mm, image.end_mm])
+    corners = np.stack([ends[[a, b, c], range(3)] for a in (0, 1) for b in (0, 1) for c in (0, 1)])
+    there = corners @ matrix
+    spacing = np.sqrt(np.square(matrix.T) @ np.square(image.spacing_mm))
+    shape = np.floor((there.max(0) - there.min(0)) / spacing + 1e-6).astype(int) + 1
+    empty = ReducedImage(np.zeros(shape, np.uint8), spacing, there.min(0))
+    index = image.index(np.tensordot(matrix, empty.places(), 1))
+    last = (np.array(image.grey.shape) - 1).reshape(3, 1, 1, 1)
+    known = np.asarray(((index > -0.5) & (index < last + 0.5)).all(0))
+    grey = np.rint(sampled_at(image.grey, np.clip(index, 0, last), 0.0)).astype(np.uint8)
+    return TurnedImage(ReducedImage(grey, spacing, empty.start_mm), known, matrix)
+
+
+def likely_turns(
+    fixed: ReducedImage,
+    images: Sequence[ReducedImage],
+    matrices: Sequence[np.ndarray],
+    check: Callable[[], None] = lambda: None,
+) -> list[tuple[np.ndarray, list[Pose]]]:
+    """Those of the rotations `matrices` by which a patient's images lie best over fixed, best first, with
+    rough poses in the turned frame.
+
+    The first of matrices is what to compare with, and not among them; where it is best by far, none is.
+    check: called in between, may raise.
+    """
+    scores, starts = [], []
+    for matrix in matrices:
+        check()
+        total, poses = -_cost(matrix), []
+        for image in images:
+            one = turned(image, matrix)
+            found = best_shifts(fixed, one.image, one.known, _SCALES, _VOXELS)
+            total += found[0].similarity / len(images)
+            poses.append(found[0])
+        scores.append(total)
+        starts.append(poses)
+    order = np.argsort(scores)[::-1]
+    worth = [n for n in order if scores[n] >= _WORTH * scores[order[0]]]
+    return [(matrices[n], starts[n]) for n in worth if n > 0][:_KEPT]
+
+
+def _cost(matrix: np.ndarray) -> float:
+    """The trace of a rotation is 1 + 2 cos(angle)."""
+    return _COST * (3 - float(np.trace(matrix))) / 2

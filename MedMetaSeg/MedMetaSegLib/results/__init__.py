@@ -1,0 +1,1 @@
+"""What was segmented: one mask per structure on the volume's own grid."""

@@ -1,0 +1,35 @@
+"""Asking the worker on which device the network runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ...worker.client import WorkerClient
+from ...worker.messages import Finished
+
+
+class LookJob:
+    """Loads the network and tells onDevice(kind, why)."""
+
+    def __init__(self, device: str, onDevice: Callable[[str, str], None]) -> None:
+        self._device, self._onDevice = device, onDevice
+
+    @property
+    def nodes(self) -> Sequence[Any]:
+        return ()
+
+    def send(self, client: WorkerClient) -> None:
+        client.look(self._device)
+
+    def hear(self, said: Any) -> None:
+        """Nothing more is said."""
+
+    def work(self) -> None:
+        """Nothing to do meanwhile."""
+
+    def end(self) -> None:
+        """Nothing to take away."""
+
+    def finish(self, finished: Finished, seconds: float) -> None:
+        self._onDevice(*finished.report["device"])

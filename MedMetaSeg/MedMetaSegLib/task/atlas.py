@@ -1,0 +1,112 @@
+"""What a task keeps of one support patient: a reduced image, and each structure's place in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from ..imageio.geometry import Index3
+from ..imageio.volume import Volume
+from ..support.structure import PaintedStructure, region
+from ..working_grid.intensity import IntensityRule
+from ..working_grid.reduced_image import ReducedImage, even_spacing, reduced, sampled_at
+
+OVERVIEW_VOXELS = 60_000
+CLOSE_VOXELS = 400_000
+_MARGIN = 0.2
+_LEAST_MARGIN_MM = 20.0
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """A structure on the atlas's close image: share of each voxel it fills, uint8 (k, j, i), 255 for all."""
+
+    offset: Index3
+    occupancy: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Atlas:
+    """overview: the whole field of view, coarse; close: the part with the structures, finer. places: one per
+    structure of the task, None for one that this patient does not have. axes: (3, 3), whose columns say where
+    k, j and i point in RAS; None where that is not known.
+    """
+
+    overview: ReducedImage
+    close: ReducedImage
+    places: tuple[Place | None, ...]
+    axes: np.ndarray | None = None
+
+    def share(self, number: int) -> np.ndarray:
+        """(k, j, i) float32, 0 to 1, of a structure on the close image; it must have a place."""
+        full = np.zeros(self.close.grey.shape, np.float32)
+        place = self.places[number]
+        if place is not None:
+            full[region(place.offset, place.occupancy.shape)] = place.occupancy / np.float32(255)
+        return full
+
+
+def make_atlas(
+    volume: Volume, rule: IntensityRule, structures: Sequence[PaintedStructure | None], axes: np.ndarray
+) -> Atlas:
+    """The atlas of a level volume whose structures are whole, on its own grid; None for one it lacks.
+
+    axes: of the volume before it was levelled, see `Atlas`.
+    """
+    spacing = np.array(volume.geometry.spacing_mm)
+    there = [one for one in structures if one is not None]
+    low = np.min([one.offset for one in there], axis=0) * spacing
+    high = np.max([np.add(one.offset, one.mask.shape) - 1 for one in there], axis=0) * spacing
+    close = close_image(volume, rule, low, high)
+    return Atlas(
+        overview(volume, rule),
+        close,
+        tuple(None if one is None else _place(one, spacing, close) for one in structures),
+        np.round(axes, 6) + 0.0,
+    )
+
+
+def overview(volume: Volume, rule: IntensityRule) -> ReducedImage:
+    """The whole of a level volume in few voxels."""
+    native = np.array(volume.geometry.spacing_mm)
+    extent = native * volume.geometry.shape
+    spacing = even_spacing(extent, native, OVERVIEW_VOXELS)
+    return reduced(volume, rule, spacing, np.zeros(3), extent - native)
+
+
+def close_image(
+    volume: Volume,
+    rule: IntensityRule,
+    low_mm: np.ndarray,
+    high_mm: np.ndarray,
+    voxels: int = CLOSE_VOXELS,
+) -> ReducedImage:
+    """A level volume between two places and some way around them, inside the field of view."""
+    native = np.array(volume.geometry.spacing_mm)
+    margin = np.maximum(_MARGIN * (high_mm - low_mm), _LEAST_MARGIN_MM)
+    last = native * (np.array(volume.geometry.shape) - 1)
+    low, high = np.clip(low_mm - margin, 0, last), np.clip(high_mm + margin, 0, last)
+    spacing = even_spacing(high - low + native, native, voxels)
+    return reduced(volume, rule, spacing, low, high)
+
+
+def _place(painted: PaintedStructure, spacing: np.ndarray, close: ReducedImage) -> Place:
+    """The share of every close voxel that the structure fills."""
+    size = np.array(painted.mask.shape)
+    low = np.floor(close.index(np.array(painted.offset) * spacing)).astype(int) - 2
+    high = np.ceil(close.index((np.add(painted.offset, size) - 1) * spacing)).astype(int) + 2
+    low, high = np.maximum(low, 0), np.minimum(high, np.array(close.grey.shape) - 1)
+    width = close.spacing_mm / spacing
+    sigma = np.where(width > 1.05, 0.3 * width, 0)
+    reach = np.ceil(3 * sigma).astype(int) + 1
+    share = np.pad(painted.mask.astype(np.float32), [(r, r) for r in reach])
+    share = ndimage.gaussian_filter(share, sigma)
+    axes = [np.arange(a, b + 1) for a, b in zip(low, high, strict=True)]
+    places = np.stack(np.meshgrid(*axes, indexing="ij")) * close.spacing_mm.reshape(3, 1, 1, 1)
+    places += close.start_mm.reshape(3, 1, 1, 1)
+    index = places / spacing.reshape(3, 1, 1, 1) - (np.array(painted.offset) - reach).reshape(3, 1, 1, 1)
+    occupancy = np.rint(255 * np.clip(sampled_at(share, index, 0.0), 0, 1)).astype(np.uint8)
+    return Place((int(low[0]), int(low[1]), int(low[2])), occupancy)

@@ -1,0 +1,287 @@
+"""What was learned from supports, and the file NAME.medmetaseg that carries it to the next patient.
+
+The file is a safetensors file, which holds numbers and text and nothing that runs. It keeps reduced images of
+the supports (see `atlas`), so it is to be treated as patient data, though without names, dates or paths.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import TaskError
+from ..imageio.files import replace_whole
+from ..support.structure import Structure
+from ..working_grid.reduced_image import ReducedImage
+from .atlas import Atlas, Place
+from .header import check_header
+
+FORMAT = 1
+_TEXT = "medmetaseg task"
+_MAX_BYTES = 2**30
+MAX_NAME = 400
+_PROTOTYPE_PARTS = ("foreground", "background", "mean", "border")
+
+
+@dataclass(frozen=True, eq=False)
+class LearnedPrototypes:
+    """Prototypes of one structure, float32: foreground (P, E), background (Q, E), mean (1, E), border
+    (E + 1,); see `network.prototypes`.
+    """
+
+    foreground: np.ndarray
+    background: np.ndarray
+    mean: np.ndarray
+    border: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Structures to find in other patients, and what is known of them.
+
+    overlapping: structures may share voxels. kind: "CT" or "MR", the intensity rule. atlases: per support.
+    prototypes: one per structure. weights_sha256: of the network that made the prototypes. provenance: how
+    the task was made; nothing in it says of whom.
+
+        task = Task.read("kidneys.medmetaseg")
+        Segmenter.load().apply(task, Volume.read("next.nii.gz"))
+    """
+
+    structures: tuple[Structure, ...]
+    overlapping: bool
+    kind: str
+    atlases: tuple[Atlas, ...]
+    prototypes: tuple[LearnedPrototypes, ...]
+    weights_sha256: str
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Task:
+        """Read a task file and check all of it; no network is needed.
+
+        Raises TaskError, in one sentence, for a file that is missing, damaged, no task, or newer than this.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        path = Path(path)
+        if not path.is_file():
+            raise TaskError(f"There is no task file {path}; check the path.")
+        try:
+            if path.stat().st_size > _MAX_BYTES:
+                raise _damaged(path, "it is far too large")
+            content = path.read_bytes()
+        except OSError as error:
+            raise TaskError(f"{path} cannot be read ({error.strerror}).") from error
+        problem, texts = check_header(content)
+        if problem:
+            raise _damaged(path, problem)
+        if _TEXT not in texts:
+            raise TaskError(f"{path} is no task file; make one with `medmetaseg learn`.")
+        try:
+            sealed = json.loads(texts[_TEXT])
+            version, about, sha256 = (str(sealed[key]) for key in ("format", "about", "sha256"))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise _damaged(path, "its description cannot be read") from error
+        if version != str(FORMAT):
+            raise TaskError(
+                f"{path} has format {version[:20]!r} and this version reads {FORMAT}: update MedMetaSeg."
+            )
+        try:
+            tensors = load(content)
+        except SafetensorError as error:
+            raise _damaged(path, "its contents do not fit its header") from error
+        if sha256 != _fingerprint(about, tensors):
+            raise _damaged(path, "it does not match its checksum")
+        try:
+            return _task(json.loads(about), tensors)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
+            raise _damaged(path, "its contents do not belong together") from error
+
+    def write(self, path: str | Path) -> None:
+        """Write the task file, whole or not at all. Raises InputError when the place cannot be written."""
+        content = self._bytes()
+        replace_whole(Path(path), lambda temporary: _put(temporary, content))
+
+    def check_weights(self, sha256: str) -> None:
+        """Raise TaskError when the task was learned with another network."""
+        if self.weights_sha256 != sha256:
+            raise TaskError(
+                f"The task was learned with other weights ({self.weights_sha256[:12]}, these are "
+                f"{sha256[:12]}): learn it again with this version."
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """What the file says of itself, for people: structures, rule, spacings, provenance."""
+        return {
+            "format": FORMAT,
+            "structures": [
+                {
+                    "name": one.name,
+                    "label": one.label,
+                    "color": one.color,
+                    "terminology": one.terminology,
+                    "supports": sum(atlas.places[n] is not None for atlas in self.atlases),
+                    "prototypes": [len(self.prototypes[n].foreground), len(self.prototypes[n].background)],
+                }
+                for n, one in enumerate(self.structures)
+            ],
+            "overlapping": self.overlapping,
+            "intensity": self.kind,
+            "atlases": [
+                {
+                    "voxels": list(atlas.close.grey.shape),
+                    "spacing_mm": [round(float(s), 3) for s in atlas.close.spacing_mm],
+                }
+                for atlas in self.atlases
+            ],
+            "weights_sha256": self.weights_sha256,
+            "provenance": self.provenance,
+        }
+
+    def _bytes(self) -> bytes:
+        from safetensors.numpy import save
+
+        tensors = {name: np.ascontiguousarray(array) for name, array in self._tensors()}
+        about = json.dumps(
+            {
+                "structures": [
+                    {
+                        "name": one.name,
+                        "label": one.label,
+                        "color": one.color,
+                        "terminology": one.terminology,
+                    }
+                    for one in self.structures
+                ],
+                "overlapping": self.overlapping,
+                "intensity": {"kind": self.kind},
+                "weights_sha256": self.weights_sha256,
+                "atlases": [_atlas_entry(atlas) for atlas in self.atlases],
+                "provenance": self.provenance,
+            },
+            sort_keys=True,
+        )
+        sealed = {"format": FORMAT, "about": about, "sha256": _fingerprint(about, tensors)}
+        # One text, since safetensors keeps several in no certain order.
+        return save(tensors, {_TEXT: json.dumps(sealed)})
+
+    def _tensors(self) -> Iterator[tuple[str, np.ndarray]]:
+        for n, atlas in enumerate(self.atlases):
+            yield f"atlas.{n}.overview", atlas.overview.grey
+            yield f"atlas.{n}.close", atlas.close.grey
+            for m, place in enumerate(atlas.places):
+                if place is not None:
+                    yield f"atlas.{n}.place.{m}", place.occupancy
+        for m, prototypes in enumerate(self.prototypes):
+            for part in _PROTOTYPE_PARTS:
+                yield f"prototypes.{m}.{part}", getattr(prototypes, part)
+
+
+def _put(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def _damaged(path: Path, why: str) -> TaskError:
+    return TaskError(f"The task file {path} is damaged: {why}; copy it again, or learn the task again.")
+
+
+def _fingerprint(about: str, tensors: dict[str, np.ndarray]) -> str:
+    """SHA-256 over the description and every array with its name, type and shape."""
+    digest = hashlib.sha256()
+    digest.update(f"{FORMAT}{len(about)}{about}".encode())
+    for name in sorted(tensors):
+        array = tensors[name]
+        digest.update(f"{name}{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _atlas_entry(atlas: Atlas) -> dict[str, Any]:
+    return {
+        "overview": _image_entry(atlas.overview),
+        "close": _image_entry(atlas.close),
+        "places": [None if place is None else list(place.offset) for place in atlas.places],
+        "axes": None if atlas.axes is None else atlas.axes.tolist(),
+    }
+
+
+def _image_entry(image: ReducedImage) -> dict[str, list[float]]:
+    return {"spacing_mm": image.spacing_mm.tolist(), "start_mm": image.start_mm.tolist()}
+
+
+def _task(about: dict[str, Any], tensors: dict[str, np.ndarray]) -> Task:
+    """A task of what a file holds. Raises ValueError and its like when that is not consistent."""
+    left = dict(tensors)
+    structures = tuple(_structure(entry) for entry in about["structures"])
+    _require(len(structures) > 0 and len({one.label for one in structures}) == len(structures))
+    atlases = tuple(_atlas(n, entry, left, len(structures)) for n, entry in enumerate(about["atlases"]))
+    _require(len(atlases) > 0)
+    prototypes = tuple(_prototypes(m, left) for m in range(len(structures)))
+    kind, weights = about["intensity"]["kind"], about["weights_sha256"]
+    _require(not left and kind in ("CT", "MR") and isinstance(about["overlapping"], bool))
+    _require(isinstance(weights, str) and len(weights) == 64 and isinstance(about["provenance"], dict))
+    return Task(structures, about["overlapping"], kind, atlases, prototypes, weights, about["provenance"])
+
+
+def _structure(entry: dict[str, Any]) -> Structure:
+    name, label, color, terminology = (entry[key] for key in ("name", "label", "color", "terminology"))
+    _require(isinstance(name, str) and 0 < len(name) <= MAX_NAME and name.isprintable())
+    _require(isinstance(label, int) and 1 <= label <= 65535)
+    _require(isinstance(terminology, str) and (terminology == "" or terminology.isprintable()))
+    red, green, blue = (float(value) for value in color)
+    _require(all(0 <= value <= 1 for value in (red, green, blue)))
+    return Structure(name, label, (red, green, blue), terminology)
+
+
+def _atlas(number: int, entry: dict[str, Any], left: dict[str, np.ndarray], structures: int) -> Atlas:
+    overview = _image(left.pop(f"atlas.{number}.overview"), entry["overview"])
+    close = _image(left.pop(f"atlas.{number}.close"), entry["close"])
+    _require(len(entry["places"]) == structures)
+    places: list[Place | None] = []
+    for m, offset in enumerate(entry["places"]):
+        if offset is None:
+            places.append(None)
+            continue
+        occupancy = left.pop(f"atlas.{number}.place.{m}")
+        k, j, i = (int(value) for value in offset)
+        ends = np.add((k, j, i), occupancy.shape)
+        _require(occupancy.dtype == np.uint8 and min(k, j, i) >= 0 and bool((ends <= close.grey.shape).all()))
+        places.append(Place((k, j, i), occupancy))
+    _require(any(place is not None for place in places))
+    axes = entry.get("axes")  # tasks of the first version do not say
+    if axes is not None:
+        axes = np.array(axes, float)
+        _require(axes.shape == (3, 3) and bool(np.isfinite(axes).all()))
+        _require(abs(float(np.linalg.det(axes))) > 0.1 and float(np.abs(axes).max()) < 1.01)
+    return Atlas(overview, close, tuple(places), axes)
+
+
+def _image(grey: np.ndarray, entry: dict[str, Any]) -> ReducedImage:
+    spacing, start = (np.array(entry[key], float) for key in ("spacing_mm", "start_mm"))
+    _require(grey.dtype == np.uint8 and grey.ndim == 3 and min(grey.shape) >= 2)
+    _require(spacing.shape == (3,) and start.shape == (3,) and bool(np.isfinite([spacing, start]).all()))
+    _require(
+        bool((spacing > 1e-4).all()) and bool((spacing < 1e3).all()) and float(np.abs(start).max()) < 1e5
+    )
+    return ReducedImage(grey, spacing, start)
+
+
+def _prototypes(number: int, left: dict[str, np.ndarray]) -> LearnedPrototypes:
+    parts = [left.pop(f"prototypes.{number}.{part}") for part in _PROTOTYPE_PARTS]
+    width = parts[2].shape[-1]
+    shapes = [(len(parts[0]), width), (len(parts[1]), width), (1, width), (width + 1,)]
+    _require(all(part.dtype == np.float32 and bool(np.isfinite(part).all()) for part in parts))
+    _require(all(part.shape == shape and min(shape) > 0 for part, shape in zip(parts, shapes, strict=True)))
+    return LearnedPrototypes(*parts)
+
+
+def _require(holds: bool) -> None:
+    if not holds:
+        raise ValueError("inconsistent task")

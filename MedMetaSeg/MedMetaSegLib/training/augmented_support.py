@@ -1,0 +1,83 @@
+"""A second draw of an anatomy: what another patient, on whom a structure was learned, might look like."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from ..network.condition_channels import image_channels
+from .canvas import Rng, smooth_noise
+from .synthesis import Anatomy
+
+_OFF = (2.0, 8.0)
+"""In-plane voxels by which the second draw is bent."""
+_VIEW = 0.15
+"""Of the region: by so much its field of view differs at most."""
+_STRAY = 0.12
+"""Of the image's spread of grey levels: by so much those of a structure differ from draw to draw."""
+_UNLIKE = 1.5
+"""Standard deviations between the grey levels of two structures that cannot be taken for each other."""
+_LEAST = 40
+
+
+def bent_indices(rng: Rng, shape: tuple[int, ...], off: float, aspect: float) -> np.ndarray:
+    """(3, k, j, i) voxel indices to look at: everything shifted, and bent, by about `off` in-plane voxels."""
+    size = (shape[0], shape[1], shape[2])
+    bend = smooth_noise(rng, (3 * size[0], *size[1:]), rng.uniform(12, 40), aspect).reshape(3, *size)
+    moved = off * (bend * rng.uniform(0.3, 0.7) + rng.normal(0, 0.4, (3, 1, 1, 1)))
+    moved[0] /= aspect
+    return (np.indices(size) + moved).astype(np.float32)
+
+
+def second_draw(
+    rng: Rng, anatomy: Anatomy, mask: np.ndarray, corner: np.ndarray, shape: tuple[int, ...]
+) -> np.ndarray | None:
+    """(IMAGE_CHANNELS + 2, k, j, i): image, structure and background of another draw; None where it misses.
+
+    mask: of the whole anatomy; corner: of the region of `shape`, in voxels, before the field of view moves.
+    """
+    index = bent_indices(rng, shape, rng.uniform(*_OFF), anatomy.aspect)
+    moved = corner + rng.uniform(-_VIEW, _VIEW, 3) * shape
+    index += moved.astype(np.float32)[:, None, None, None]
+    known = ndimage.map_coordinates(mask.astype(np.float32), index, order=1, mode="nearest") > 0.5
+    if np.count_nonzero(known) < _LEAST or known.all():
+        return None
+    labels = ndimage.map_coordinates(anatomy.structures, index, order=0, mode="nearest")
+    image = ndimage.map_coordinates(anatomy.image, index, order=1, mode="nearest")
+    image = image_channels(_other_levels(rng, image, labels, anatomy.aspect))
+    if np.ptp(image[0]) < 1e-3:
+        return None
+    return np.concatenate([image, np.stack([known, ~known]).astype(np.float32)])
+
+
+def unlike_structure(rng: Rng, anatomy: Anatomy, mask: np.ndarray, cut: tuple[slice, ...]) -> int:
+    """A structure that does not reach into the region `cut`, of other grey levels than `mask`; 0: none."""
+    sizes = np.bincount(anatomy.structures.reshape(-1))
+    sizes[np.unique(anatomy.structures[cut])] = 0
+    sizes[:1] = 0
+    here = anatomy.image[mask]
+    others = np.flatnonzero(sizes >= _LEAST)
+    for label in rng.permutation(others):
+        there = anatomy.image[anatomy.structures == label]
+        apart = abs(float(here.mean() - there.mean()))
+        if apart > _UNLIKE * float(np.sqrt((here.var() + there.var()) / 2)):
+            return int(label)
+    return 0
+
+
+def corner_around(rng: Rng, mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Where a region of `shape` begins that has a voxel of the mask in its middle."""
+    inside = np.argwhere(mask)
+    return inside[int(rng.integers(len(inside)))] - np.array(shape) / 2
+
+
+def _other_levels(rng: Rng, image: np.ndarray, labels: np.ndarray, aspect: float) -> np.ndarray:
+    """The image as another scanner or another day shows it: levels of structures, curve, bias, noise."""
+    low, high = (float(cut) for cut in np.percentile(image, [2, 98]))
+    spread = max(high - low, 1e-6)
+    stray = (_STRAY * rng.standard_normal(int(labels.max()) + 1)).astype(np.float32)
+    level = np.clip((image - low) / spread, 0, 1.5) ** float(np.exp(rng.uniform(-0.35, 0.35)))
+    level = level + stray[labels]
+    level = level + rng.uniform(0, 0.1) * smooth_noise(rng, image.shape, rng.uniform(20, 60), aspect)
+    noise = rng.standard_normal(image.shape, dtype=np.float32)
+    return level + float(np.exp(rng.uniform(np.log(0.004), np.log(0.08)))) * noise

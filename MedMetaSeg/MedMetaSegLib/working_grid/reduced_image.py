@@ -1,0 +1,121 @@
+"""A volume in few grey levels and few voxels: what a task keeps of a patient, and what registration works on.
+
+Places are millimetres along (k, j, i) of the upright volume from its first voxel, so that where a patient lay
+in the scanner has no say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from ..imageio.geometry import Geometry
+from ..imageio.volume import Volume
+from .grid import WorkingGrid, sampled_image
+from .intensity import IntensityRule
+
+_HOUNSFIELD = ((-1024, 0), (-250, 25), (-150, 45), (-50, 95), (150, 205), (300, 230), (2000, 255))
+"""Grey levels of CT: most of them for soft tissue."""
+_MAX_ASPECT = 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class ReducedImage:
+    """grey: uint8 (k, j, i); spacing_mm, start_mm: (3,) along (k, j, i), of the voxels, and the first."""
+
+    grey: np.ndarray
+    spacing_mm: np.ndarray
+    start_mm: np.ndarray
+
+    @property
+    def end_mm(self) -> np.ndarray:
+        """The place of the last voxel."""
+        return self.start_mm + (np.array(self.grey.shape) - 1) * self.spacing_mm
+
+    @property
+    def extent_mm(self) -> np.ndarray:
+        """Length along each axis, whole voxels counted."""
+        return np.array(self.grey.shape) * self.spacing_mm
+
+    def index(self, places: np.ndarray) -> np.ndarray:
+        """(3, ...) millimetres as fractional voxel indices."""
+        shape = (3, *[1] * (places.ndim - 1))
+        return (places - self.start_mm.reshape(shape)) / self.spacing_mm.reshape(shape)
+
+    def places(self) -> np.ndarray:
+        """(3, k, j, i) float32: millimetres of every voxel."""
+        axes = [
+            start + step * np.arange(n, dtype=np.float32)
+            for start, step, n in zip(self.start_mm, self.spacing_mm, self.grey.shape, strict=True)
+        ]
+        return np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32)
+
+
+def level(volume: Volume) -> Volume:
+    """An upright volume without its place in the world: only spacing is left."""
+    spacing = np.round(volume.geometry.spacing_mm, 6)
+    return Volume(
+        volume.array,
+        Geometry(volume.geometry.shape, np.diag([*spacing[::-1], 1.0])),
+        volume.name,
+        volume.source,
+        volume.modality,
+    )
+
+
+def reduced(
+    volume: Volume, rule: IntensityRule, spacing_mm: np.ndarray, low_mm: np.ndarray, high_mm: np.ndarray
+) -> ReducedImage:
+    """A level volume between two places, (3,) millimetres each, at a spacing (3,)."""
+    frame = volume.geometry
+    native = np.array(frame.spacing_mm)
+    shape = np.maximum(np.floor((high_mm - low_mm) / spacing_mm + 1e-6).astype(int) + 1, 4)
+    start, step = low_mm / native, spacing_mm / native
+    grid = WorkingGrid(frame, (0, 1, 2), _floats(start), _floats(step), _ints(shape))
+    grey = grey_levels(sampled_image(volume, grid, rule), rule)
+    return ReducedImage(grey, np.array(spacing_mm, float), np.array(low_mm, float))
+
+
+def grey_levels(values: np.ndarray, rule: IntensityRule) -> np.ndarray:
+    """uint8 of the same shape: Hounsfield units by a fixed curve, anything else by rank among its kind."""
+    if rule.kind == "CT":
+        points, levels = zip(*_HOUNSFIELD, strict=True)
+        return np.rint(np.interp(values, points, levels)).astype(np.uint8)
+    quantiles = np.quantile(values, np.linspace(0, 1, 129))
+    quantiles, first = np.unique(quantiles, return_index=True)
+    last = np.append(first[1:] - 1, 128)
+    return np.rint(np.interp(values, quantiles, (first + last) / 256 * 255)).astype(np.uint8)
+
+
+def even_spacing(extent_mm: np.ndarray, native_mm: np.ndarray, voxels: int) -> np.ndarray:
+    """(3,) a spacing nearly the same along each axis that needs at most `voxels`, none finer than the image.
+
+    Thick slices are interpolated, but never to less than half of themselves: then the others get finer.
+    """
+    fine = float(np.sort(native_mm)[1])
+    common = max((float(np.prod(extent_mm)) / voxels) ** (1 / 3), fine)
+    thick = np.clip(native_mm, common, _MAX_ASPECT * common)
+    excess = float(np.prod(extent_mm / thick)) / voxels
+    return thick * max(1.0, excess ** (1 / 3))
+
+
+def slice_axis(spacing_mm: np.ndarray) -> int:
+    """The axis across the slices: that of clearly thicker voxels than the others, 0 when there is none."""
+    return int(np.argmax(spacing_mm)) if spacing_mm.max() > 1.2 * np.sort(spacing_mm)[1] else 0
+
+
+def sampled_at(values: np.ndarray, index: np.ndarray, outside: float) -> np.ndarray:
+    """values (k, j, i) at fractional indices (3, ...), linear, float32."""
+    return ndimage.map_coordinates(
+        values.astype(np.float32, copy=False), index, order=1, mode="constant", cval=outside
+    )
+
+
+def _floats(values: np.ndarray) -> tuple[float, float, float]:
+    return float(values[0]), float(values[1]), float(values[2])
+
+
+def _ints(values: np.ndarray) -> tuple[int, int, int]:
+    return int(values[0]), int(values[1]), int(values[2])

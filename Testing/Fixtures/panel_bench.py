@@ -1,0 +1,241 @@
+"""The panel on the harness, over a patient painted on real MRML, and what a user does with it."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import scene_fixtures as fx
+import scene_positions as at
+from Harness import start
+from MedMetaSegLib.demo.phantom import LABEL, make_patient, painted_slices
+from MedMetaSegLib.worker.exchange import ReceivedStructure
+from MedMetaSegLib.worker.messages import Finished
+
+ROOT = Path(__file__).parents[2]
+MODULE = ROOT / "MedMetaSeg" / "MedMetaSeg.py"
+PATIENCE_S = 300
+
+
+@pytest.fixture(scope="module")
+def application():
+    return start()
+
+
+@pytest.fixture(scope="module")
+def module(application):
+    one = application.loadModule(MODULE)
+    one.widgetRepresentation()
+    yield one
+    one.unload()
+
+
+@pytest.fixture
+def panel(application, module, tmp_path, monkeypatch):
+    """The open panel over an empty scene; private folders go to `tmp_path / "private"`."""
+    (tmp_path / "private").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "private"))
+    application.mrmlScene().Clear(0)
+    application.mainWindow().moduleSelector().selectModule("MedMetaSeg")
+    yield module.widget.panel
+    application.mrmlScene().Clear(0)
+    application.mainWindow().moduleSelector().selectModule("Welcome")
+
+
+@pytest.fixture(scope="module")
+def patient():
+    return make_patient(shape=(24, 70, 90), spacing_mm=(8.0, 4.0, 4.0))
+
+
+class Bench:
+    """A patient in the scene, painted on a few slices, and what a user does with the panel."""
+
+    def __init__(self, panel, patient):
+        import slicer
+
+        self.panel, self.ui, self.truth = panel, panel.ui, patient.truth
+        self.scene = slicer.mrmlScene
+        self.matrix = patient.volume.geometry.affine
+        self.volumeNode = fx.addVolume(self.scene, self.matrix, patient.volume.array, "Phantom")
+        self.paintedNode = self.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Painted")
+        self.paintedNode.SetReferenceImageGeometryParameterFromVolumeNode(self.volumeNode)
+        self.ids = {}
+
+    def mask(self, name, slices):
+        mask = np.zeros(self.truth.shape, bool)
+        for k in slices:
+            mask[k] = self.truth[k] == LABEL[name]
+        return mask
+
+    def paint(self, name, slices=None):
+        """Paint a structure on these slices, three if not said; replaces what was painted of it."""
+        import slicer.util
+
+        mask = self.mask(name, slices or painted_slices(self.truth, LABEL[name]))
+        if name in self.ids:
+            slicer.util.updateSegmentBinaryLabelmapFromArray(
+                mask.astype(np.uint8), self.paintedNode, self.ids[name], self.volumeNode
+            )
+        else:
+            self.ids[name] = fx.addSegment(self.paintedNode, name, mask, self.matrix)
+        return self
+
+    def choose(self):
+        self.ui.volumeSelector.setCurrentNode(self.volumeNode)
+        self.ui.segmentationSelector.setCurrentNode(self.paintedNode)
+        settle(self.panel)
+        return self
+
+    def press(self):
+        self.ui.segmentButton.click()
+        assert running(self.panel), shown(self.panel)
+        return self
+
+    def dice(self, node, name):
+        segmentId = node.GetSegmentation().GetSegmentIdBySegmentName(name)
+        found = at.segmentAt(node, segmentId, at.voxelsInWorld(self.volumeNode))
+        return at.dice(found, (self.truth == LABEL[name]).ravel())
+
+
+class StandInClient:
+    """Stands in for WorkerClient: answers at once, a segmentation with the truth of what was painted."""
+
+    pid = None
+    close = cancel = lambda self: None
+
+    def __init__(self, truth):
+        self.truth, self.said, self.sent = truth, [], []
+
+    def segment(self, volume, support, device, key, **options):
+        self.sent.append({"support": support, "device": device, **options})
+        found = [
+            ReceivedStructure(one.structure, (0, 0, 0), self.truth == LABEL[one.structure.name])
+            for one in support.structures
+            if one.structure.name in options["structures"]
+        ]
+        entries = [{"name": one.structure.name, "millilitres": 1.0} for one in found]
+        self.said = [Finished(tuple(found), {"structures": entries})]
+
+    def poll(self):
+        said, self.said = self.said, []
+        return said
+
+
+def stand_in_worker(bench, monkeypatch):
+    """Give the panel a stand-in of the worker that answers with the truth."""
+    from MedMetaSegLib.scene.panel.worker_run import WorkerRun
+
+    client = StandInClient(bench.truth)
+    monkeypatch.setattr(bench.panel, "run", WorkerRun(client, bench.panel.settingsTab.onDeviceFound))
+    return client
+
+
+@pytest.fixture
+def bench(panel, patient):
+    return Bench(panel, patient).paint("liver")
+
+
+def until(condition):
+    """Let Qt work until the condition holds; the longest time that the event loop was kept, in seconds."""
+    import qt
+
+    limit, longest = time.monotonic() + PATIENCE_S, 0.0
+    while not condition():
+        assert time.monotonic() < limit
+        begun = time.process_time()
+        qt.QApplication.processEvents()
+        longest = max(longest, time.process_time() - begun)
+        time.sleep(0.02)
+    return longest
+
+
+def settle(panel):
+    """Wait until the table shows what is painted now."""
+    until(lambda: not panel.segmentTab.describeTimer.isActive())
+
+
+def running(panel):
+    return not panel.ui.cancelButton.isHidden()
+
+
+def shown(panel):
+    """The texts below the buttons that can be seen."""
+    labels = {"hint": panel.ui.hintLabel, "result": panel.ui.resultLabel, "error": panel.ui.errorLabel}
+    return {name: label.text for name, label in labels.items() if not label.isHidden()}
+
+
+def rows(panel):
+    import qt
+
+    table = panel.ui.segmentTable
+    return [
+        (
+            table.item(row, 0).text(),
+            table.item(row, 1).text(),
+            table.item(row, 0).checkState() == qt.Qt.Checked,
+        )
+        for row in range(table.rowCount)
+    ]
+
+
+def nodes(scene):
+    return {scene.GetNthNode(n).GetID() for n in range(scene.GetNumberOfNodes())}
+
+
+def nothing_is_left(tmp_path):
+    return not list((tmp_path / "private").iterdir())
+
+
+def worker_pid(panel):
+    until(lambda: panel.run.workerPid is not None)
+    return panel.run.workerPid
+
+
+# ---------------------------------------------------------------- the Tasks tab
+
+
+@pytest.fixture
+def folder(panel, tmp_path):
+    """An empty folder of tasks, chosen."""
+    import qt
+
+    path = tmp_path / "tasks"
+    path.mkdir()
+    qt.QSettings().setValue("MedMetaSeg/TaskFolder", str(path))
+    panel.tasksTab._folder = None
+    panel.ui.tabs.setCurrentIndex(1)
+    yield path
+    qt.QSettings().remove("MedMetaSeg/TaskFolder")
+    panel.tasksTab._folder = None
+    panel.ui.tabs.setCurrentIndex(0)
+
+
+def wait_for_pairs(panel):
+    until(lambda: not panel.tasksTab._sceneTimer.isActive())
+
+
+def tasks(panel):
+    table = panel.ui.taskTable
+    return [(table.item(row, 0).text(), table.item(row, 1).text()) for row in range(table.rowCount)]
+
+
+def learn_from(panel, volume, segmentation):
+    """Choose a segmentation in the row of a volume, as the user does."""
+    table = panel.ui.pairTable
+    row = next(row for row in range(table.rowCount) if table.item(row, 0).text() == volume)
+    combo = table.cellWidget(row, 1)
+    combo.setCurrentText(segmentation)
+    combo.activated.emit(combo.currentIndex)
+
+
+def tick(panel, *volumes):
+    import qt
+
+    table = panel.ui.pairTable
+    for row in range(table.rowCount):
+        ticked = table.item(row, 0).text() in volumes
+        table.item(row, 0).setCheckState(qt.Qt.Checked if ticked else qt.Qt.Unchecked)

@@ -1,0 +1,187 @@
+"""What a batch is given becomes single images with names of their own; what is no image is said."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from batch_stand_in import write_noise
+from dicom_phantom import OTHER_IDENTIFIERS, write_report_object, write_series
+from MedMetaSegLib.batch.inputs import BatchItem, find_items
+from MedMetaSegLib.batch.paths import result_names
+from MedMetaSegLib.batch.run import BatchRequest
+from MedMetaSegLib.errors import InputError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("a.nii.gz", "deep/er/b.nrrd", "deep/a.nii.gz", "out/old.nii.gz", ".hidden/c.nii.gz"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_noise(tmp_path / name)
+    (tmp_path / "deep" / "notes.txt").write_text("no image")
+    (tmp_path / "a.seg.nrrd").write_bytes(b"NRRD0004")
+    return tmp_path
+
+
+def found(folder: Path, *inputs: str, **options: object) -> tuple[dict[str, BatchItem], dict[str, str]]:
+    """Items by name and what was left out, of inputs relative to the folder."""
+    given = tuple(str(folder / one) for one in inputs)
+    items, skipped = find_items(BatchRequest(folder / "t", given, folder / "out", **options), ".nii.gz")
+    return {item.name: item for item in items}, dict(skipped)
+
+
+def test_a_folder_is_searched_to_its_depth_but_for_the_results_and_hidden_folders(folder: Path):
+    items, skipped = found(folder, ".")
+    assert list(items) == [f"{folder.name}_a", "deep_a", "b"]
+    assert skipped == {"a.seg.nrrd": "a segmentation, no image"}
+    assert items["deep_a"].output == "deep_a.nii.gz"
+    assert items["deep_a"].image == "a.nii.gz"
+
+
+def test_patterns_and_files_name_an_image_once(folder: Path):
+    items, _ = found(folder, "deep/**/*.n*", "deep/a.nii.gz", "deep")
+    assert list(items) == ["a", "b"]
+
+
+def test_a_list_gives_names_and_options(folder: Path):
+    (folder / "list.csv").write_text(
+        "image,name,allow_nonfinite\na.nii.gz,first,yes\ndeep/a.nii.gz,,\ngone.nii.gz,,no\n"
+    )
+    items, _ = found(folder, "list.csv", allow_nonfinite=True)
+    assert list(items) == ["first", "a", "gone"]
+    assert [item.allow_nonfinite for item in items.values()] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("path\na.nii.gz\n", "the column 'path'"),
+        ("name\nx\n", "no column image"),
+        ("image,nonfinite\na.nii.gz,yes\n", "'nonfinite'"),
+        ("image\n\n", "no column image"),
+        ("image,name\n,x\n", "Line 2"),
+        ("image,name\na.nii.gz,../x\n", "Line 2"),
+        ("image,allow_nonfinite\na.nii.gz,perhaps\n", "Line 2"),
+        ("image\na.nii.gz,more\n", "its columns are"),
+        ("", "no column image"),
+    ],
+)
+def test_a_list_that_cannot_be_understood_is_refused(folder: Path, text: str, says: str):
+    (folder / "list.csv").write_text(text)
+    with pytest.raises(InputError, match=says):
+        found(folder, "list.csv")
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [("none*", "Nothing matches"), ("none", "There is no image"), (".hidden/..", "no error")],
+)
+def test_an_input_that_is_not_there_is_refused(folder: Path, given: str, says: str):
+    if says == "no error":
+        assert found(folder, given)[0]
+        return
+    with pytest.raises(InputError, match=says):
+        found(folder, given)
+
+
+def test_a_folder_without_images_says_so(tmp_path: Path):
+    with pytest.raises(InputError, match="There is no image in what was given"):
+        found(tmp_path, ".")
+
+
+def test_results_would_not_overwrite_inputs(folder: Path):
+    with pytest.raises(InputError, match="would overwrite"):
+        find_items(BatchRequest(folder / "t", (folder / "a.nii.gz",), folder), ".nii.gz")
+
+
+def test_every_image_series_of_a_study_is_an_item_and_the_others_are_listed(tmp_path: Path):
+    study = tmp_path / "study"
+    write_series(study, number=3, slices=4)
+    write_series(study, number=5, slices=3)
+    write_series(study, number=1, slices=1)
+    write_series(study, number=2, slices=3, image_type="ORIGINAL\\PRIMARY\\LOCALIZER")
+    write_report_object(study / "report.dcm")
+    write_series(tmp_path / "single", number=7, slices=3)
+    items, _ = found(tmp_path, ".")
+    assert sorted(items) == ["single", "study_series3", "study_series5"]
+    assert len(items["study_series3"].files) == 4
+    items_skipped, skipped_all = find_items(
+        BatchRequest(tmp_path / "t", (study,), tmp_path / "out"), ".nii.gz"
+    )
+    assert len(items_skipped) == 2
+    assert sorted(skipped_all) == [
+        ("DICOM CT", "a localizer"),
+        ("DICOM CT", "a single slice"),
+        ("DICOM SR", "no image"),
+    ]
+
+
+def test_a_folder_named_after_its_patient_gives_a_neutral_name(tmp_path: Path):
+    write_series(tmp_path / "doe_jane", number=3, slices=3)
+    ((name, item),) = found(tmp_path, "doe_jane")[0].items()
+    assert name.startswith("series_")
+    assert item.public(f"{item.path}/1.dcm of DOE^JANE is odd") == f"{name}/1.dcm of ... is odd"
+    ((_, known),) = found(tmp_path, "doe_jane", with_identifiers=True)[0].items()
+    assert known.image == str(tmp_path / "doe_jane")
+
+
+def given_series(
+    tmp_path: Path, *series: list[Path]
+) -> tuple[tuple[BatchItem, ...], tuple[tuple[str, str], ...]]:
+    request = BatchRequest(tmp_path / "t", (), tmp_path / "out", series=tuple(map(tuple, series)))
+    return find_items(request, ".nii.gz")
+
+
+def test_series_given_by_their_files_are_items_with_neutral_names_wherever_they_lie(tmp_path: Path):
+    write_series(tmp_path / "a", number=3, slices=4)
+    write_series(tmp_path / "a", number=5, slices=3)
+    write_series(tmp_path / "b", number=3, slices=5, identifiers=OTHER_IDENTIFIERS)
+    first, second = (sorted((tmp_path / "a").glob(f"s{n}_*")) for n in (3, 5))
+    third = sorted((tmp_path / "b").iterdir())
+    items, skipped = given_series(tmp_path, first[::-1], second, third, first)
+    assert skipped == ()
+    assert [item.files for item in items] == [tuple(first), tuple(second), tuple(third)]
+    names = [item.name for item in items]
+    assert all(re.fullmatch(r"series_[0-9a-f]{10}", name) for name in names)
+    assert len(set(names)) == 3
+    assert [item.image for item in items] == names
+    assert all(item.series for item in items)
+    # Of their headers, not of their place or company, so that results are found again.
+    (tmp_path / "a").rename(tmp_path / "c")
+    moved = sorted((tmp_path / "c").glob("s5_*"))
+    assert [item.name for item in given_series(tmp_path, moved)[0]] == names[1:2]
+
+
+def test_what_is_no_image_among_series_given_by_their_files_is_listed(tmp_path: Path):
+    write_series(tmp_path, number=1, slices=1)
+    write_series(tmp_path, number=3, slices=3)
+    write_report_object(tmp_path / "report.dcm")
+    volume = sorted(tmp_path.glob("s3_*"))
+    items, skipped = given_series(tmp_path, [tmp_path / "report.dcm"], [tmp_path / "s1_0.dcm"], [], volume)
+    assert len(items) == 1
+    assert skipped == (
+        ("DICOM SR", "no image"),
+        ("DICOM CT", "a single slice"),
+        ("DICOM object", "its files are not on this computer"),
+    )
+    with pytest.raises(InputError, match=r"There is no image in what was given \(DICOM SR: no image\)"):
+        given_series(tmp_path, [tmp_path / "report.dcm"])
+
+
+def test_a_series_whose_files_are_gone_is_one_item(tmp_path: Path):
+    write_series(tmp_path / "a", number=3, slices=4)
+    files = sorted((tmp_path / "a").iterdir())
+    files[0].unlink()
+    gone = [tmp_path / "b" / str(n) for n in range(3)]
+    items, _ = given_series(tmp_path, files, gone)
+    assert [sorted(item.files) for item in items] == [files, gone]
+    assert len({item.name for item in items}) == 2
+
+
+def test_names_of_results_never_meet():
+    given = [("ct", "x"), ("CT", "y"), ("ct", "y"), ("mr", "z"), ("x_ct", "z")]
+    names = result_names(given)
+    assert names == ["x_ct", "y_CT", "y_ct_2", "mr", "x_ct_2"]
+    assert len({name.casefold() for name in names}) == len(names)

@@ -1,0 +1,224 @@
+"""The commands learn, apply and inspect: what is refused, what is written, what is left when images fail.
+
+Tests that say so run with `StandInSegmenter`, which gives back one block: there the command is tested.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from batch_stand_in import GRID, SHAPE, StandInSegmenter, results, rows_of, segmenter  # noqa: F401
+from MedMetaSegLib import cli
+from MedMetaSegLib.batch.paths import output_paths
+from MedMetaSegLib.errors import InputError
+from MedMetaSegLib.imageio.volume import read_image, to_sitk, write_labels
+from MedMetaSegLib.task.task_file import Task
+from task_phantom import WEIGHTS, make_task
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """a.nii.gz, b.nrrd and again/a.nii.gz, painted.nii.gz, and the task two.medmetaseg."""
+    import SimpleITK as sitk
+
+    array = np.random.default_rng(1).normal(40, 20, SHAPE).astype(np.float32)
+    (tmp_path / "again").mkdir()
+    for name in ("a.nii.gz", "b.nrrd", "again/a.nii.gz"):
+        sitk.WriteImage(to_sitk(array, GRID), str(tmp_path / name))
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[[2, 6], 4:12, 3:9] = 3
+    write_labels(tmp_path / "painted.nii.gz", labels, GRID)
+    make_task().write(tmp_path / "two.medmetaseg")
+    return tmp_path
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def run(folder: Path, *arguments: str) -> int:
+    """Words with a dot or a slash are files of the folder."""
+    return cli.run([str(folder / one) if "." in one or "/" in one else one for one in arguments])
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["learn", "a.nii.gz", "-o", "t.medmetaseg"], "with its support"),
+        (["learn", "a.nii.gz", "painted.nii.gz", "b.nrrd", "-o", "t.medmetaseg"], "with its support"),
+        (["learn", "none.nii", "painted.nii.gz", "-o", "t.medmetaseg"], "There is no image"),
+        (["learn", "a.nii.gz", "none.nii", "-o", "t.medmetaseg"], "There is no support"),
+        (["learn", "a.nii.gz", "painted.nii.gz", "-o", "t.nii.gz"], "let it end in .medmetaseg"),
+        (["learn", "a.nii.gz", "painted.nii.gz", "-o", "none/t.medmetaseg"], "there is no folder"),
+        (["learn", "a.nii.gz", "a.nii.gz", "-o", "t.medmetaseg"], "whole numbers"),
+        (["segment", "a.nii.gz", "painted.nii.gz", "-o", "o.nii.gz", "--save-task", "t.nii"], "let it end"),
+        (["apply", "none.medmetaseg", "a.nii.gz", "-o", "out/"], "There is no task file"),
+        (["apply", "two.medmetaseg", "none.nii", "-o", "out/"], "There is no image"),
+        (["apply", "two.medmetaseg", "a.nii.gz", "-o", "b.nrrd"], "is a file"),
+        (["apply", "two.medmetaseg", "a.nii.gz", "-o", "none/out"], "there is no folder"),
+        (["apply", "two.medmetaseg", "a.nii.gz", "-o", "./"], "would overwrite"),
+        (["apply", "two.medmetaseg", "a.nii.gz", "-o", "out/", "--report", "r.json"], "let it end in .csv"),
+        (["apply", "painted.nii.gz", "a.nii.gz", "-o", "out/"], "damaged"),
+        (["apply", "two.medmetaseg", "-o", "out/"], "Missing argument"),
+        (["inspect", "none.medmetaseg"], "There is no task file"),
+        (["inspect", "a.nii.gz"], "damaged"),
+    ],
+)
+def test_bad_arguments_are_one_line_and_write_nothing(
+    folder: Path,
+    segmenter: StandInSegmenter,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    says: str,
+):
+    before = files(folder)
+    assert run(folder, *arguments) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("medmetaseg: ")
+    assert shown.err.count("\n") == 1
+    assert says in shown.err
+    assert files(folder) == before
+    assert not (folder / "out").exists()
+
+
+def test_a_task_of_other_weights_is_refused(
+    folder: Path, segmenter: StandInSegmenter, capsys: pytest.CaptureFixture[str]
+):
+    segmenter.provenance = {"sha256": "cd" * 32}
+    assert run(folder, "apply", "two.medmetaseg", "a.nii.gz", "b.nrrd", "-o", "out/") == 2
+    assert "other weights" in capsys.readouterr().err
+    assert not (folder / "out").exists()
+
+
+def test_the_only_image_failing_is_bad_input(
+    folder: Path, segmenter: StandInSegmenter, capsys: pytest.CaptureFixture[str]
+):
+    (folder / "cut.nii.gz").write_bytes((folder / "a.nii.gz").read_bytes()[:900])
+    before = files(folder)
+    assert run(folder, "apply", "two.medmetaseg", "cut.nii.gz", "-o", "out/", "--report", "r.csv") == 2
+    assert "truncated" in capsys.readouterr().err
+    assert files(folder) == before
+
+
+# --- learn and inspect ----------------------------------------------------------------------------
+
+
+def test_with_a_stand_in_segmenter_learn_reads_pairs_and_writes_a_task(
+    folder: Path, segmenter: StandInSegmenter, capsys: pytest.CaptureFixture[str]
+):
+    pairs = ["a.nii.gz", "painted.nii.gz", "b.nrrd", "painted.nii.gz"]
+    assert run(folder, "learn", *pairs, "-o", "new.medmetaseg", "--annotation", "complete") == 0
+    volumes = [(volume.name, support.annotation) for volume, support in segmenter.learned[0]]
+    assert volumes == [("a", "complete"), ("b", "complete")]
+    assert Task.read(folder / "new.medmetaseg").structures == make_task().structures
+    assert "Niere rechts" in capsys.readouterr().out
+    assert not list(folder.glob(".medmetaseg-*"))
+
+
+def test_with_a_stand_in_segmenter_segment_saves_a_task_beside_its_result(
+    folder: Path, segmenter: StandInSegmenter
+):
+    files = ["a.nii.gz", "painted.nii.gz", "-o", "seg.nii.gz", "--save-task", "new.medmetaseg"]
+    assert run(folder, "segment", *files) == 0
+    assert (folder / "seg.nii.gz").is_file()
+    assert Task.read(folder / "new.medmetaseg").kind == "CT"
+    assert segmenter.learned[0][0][1].annotation == "slices"
+
+
+def test_inspect_shows_what_is_in_a_task(folder: Path, capsys: pytest.CaptureFixture[str]):
+    assert run(folder, "inspect", "two.medmetaseg") == 0
+    shown = capsys.readouterr().out
+    for text in ("Niere rechts", "left kidney", "300", "3 + 5", "CT, 2 patient(s)", WEIGHTS[:12]):
+        assert text in shown
+
+
+# --- apply ----------------------------------------------------------------------------------------
+
+
+def test_with_a_stand_in_segmenter_apply_writes_a_label_map_per_image_in_its_own_geometry(
+    folder: Path, segmenter: StandInSegmenter
+):
+    images = ["a.nii.gz", "b.nrrd", "again/a.nii.gz"]
+    assert run(folder, "apply", "two.medmetaseg", *images, "-o", "out/", "--report", "r.csv") == 0
+    assert results(folder / "out") == ["again_a.nii.gz", "b.nii.gz", f"{folder.name}_a.nii.gz"]
+    written = read_image(folder / "out" / "b.nii.gz")
+    assert written.geometry.same_grid(read_image(folder / "b.nrrd").geometry)
+    assert np.unique(written.array).tolist() == [0, 2]
+    rows = rows_of(folder / "r.csv")
+    assert [row["status"] for row in rows] == ["done"] * 3
+    assert rows[0]["Niere rechts found"] == "yes"
+    assert rows[0]["left kidney found"] == "no: not there"
+
+
+def test_with_a_stand_in_segmenter_a_damaged_image_fails_alone(
+    folder: Path, segmenter: StandInSegmenter, capsys: pytest.CaptureFixture[str]
+):
+    (folder / "cut.nii.gz").write_bytes((folder / "a.nii.gz").read_bytes()[:900])
+    images = ["a.nii.gz", "cut.nii.gz", "b.nrrd"]
+    assert run(folder, "apply", "two.medmetaseg", *images, "-o", "out/", "--report", "out/r.csv") == 3
+    assert results(folder / "out") == ["a.nii.gz", "b.nii.gz", "r.csv", "r.html"]
+    rows = rows_of(folder / "out" / "r.csv")
+    assert [row["status"] for row in rows] == ["done", "failed", "done"]
+    assert "truncated" in rows[1]["reason"]
+
+
+def test_with_a_stand_in_segmenter_an_interrupted_run_says_what_is_done_and_resumes(
+    folder: Path, segmenter: StandInSegmenter, capsys: pytest.CaptureFixture[str]
+):
+    def interrupt(name: str) -> None:
+        if name == "b":
+            raise KeyboardInterrupt
+
+    segmenter.before = interrupt
+    call = ["apply", "two.medmetaseg", "a.nii.gz", "b.nrrd", "-o", "out/", "--report", "r.csv", "--resume"]
+    assert run(folder, *call) == 130
+    assert "1 of 2 images are done" in capsys.readouterr().err
+    assert results(folder / "out") == ["a.nii.gz"]
+    segmenter.before = lambda name: None
+    assert run(folder, *call) == 0
+    assert segmenter.applied == ["a", "b"]
+    rows = rows_of(folder / "r.csv")
+    assert [row["status"] for row in rows] == ["there already", "done"]
+    assert [row["Niere rechts found"] for row in rows] == ["yes", "yes"]
+
+
+def test_with_a_stand_in_segmenter_another_task_is_not_resumed(folder: Path, segmenter: StandInSegmenter):
+    call = ["a.nii.gz", "b.nrrd", "-o", "out/", "--report", "r.csv", "--resume"]
+    assert run(folder, "apply", "two.medmetaseg", *call) == 0
+    shutil.copy(folder / "two.medmetaseg", folder / "copy.medmetaseg")
+    other = make_task()
+    object.__setattr__(other, "kind", "MR")
+    other.write(folder / "other.medmetaseg")
+    assert run(folder, "apply", "copy.medmetaseg", *call) == 0
+    assert segmenter.applied == ["a", "b"]
+    assert run(folder, "apply", "other.medmetaseg", *call) == 0
+    assert segmenter.applied == ["a", "b", "a", "b"]
+
+
+def test_with_a_stand_in_segmenter_overlapping_structures_go_into_a_segmentation(
+    folder: Path, segmenter: StandInSegmenter
+):
+    task = make_task()
+    object.__setattr__(task, "overlapping", True)
+    task.write(folder / "over.medmetaseg")
+    assert run(folder, "apply", "over.medmetaseg", "a.nii.gz", "-o", "out/") == 0
+    assert results(folder / "out") == ["a.seg.nrrd"]
+
+
+def test_names_that_are_the_same_are_told_apart(tmp_path: Path):
+    images = [tmp_path / name for name in ("x/ct.nii.gz", "y/CT.nrrd", "y/ct.nii.gz", "z/mr.nii")]
+    found = [path.name for path in output_paths(images, tmp_path / "out", ".nii.gz").values()]
+    assert found == ["x_ct.nii.gz", "y_CT.nii.gz", "y_ct_2.nii.gz", "mr.nii.gz"]
+
+
+def test_an_unwritable_task_is_an_input_error(folder: Path):
+    with pytest.raises(InputError):
+        make_task().write(folder / "none" / "t.medmetaseg")

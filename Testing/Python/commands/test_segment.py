@@ -1,0 +1,162 @@
+"""`medmetaseg segment`: what is done, with a stand-in for the network; files put in place together or not."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from batch_stand_in import GRID, StandInSegmentation, StandInStructure
+from command_files import (  # noqa: F401  (a fixture among them)
+    assert_refused,
+    files,
+    image_and_painting,
+    not_finite,
+    painting,
+    run_segment,
+    write_array,
+    write_overlapping,
+)
+from MedMetaSegLib.commands import segment as segment_command
+from MedMetaSegLib.errors import Cancelled, InputError
+from MedMetaSegLib.imageio.volume import Volume, read_image
+from MedMetaSegLib.support.support import Support
+
+
+class StandInSegmenter:
+    """Every structure becomes its painted slices, and what the command passed on is kept."""
+
+    def __init__(self) -> None:
+        self.asked: dict = {}
+        self.during: Callable[[], None] = lambda: None
+
+    def load(self, device: str = "auto") -> StandInSegmenter:
+        self.asked["device"] = device
+        return self
+
+    def segment(self, volume: Volume, support: Support, *, progress, **rest) -> StandInSegmentation:
+        self.asked |= rest
+        progress(0.5, "Half way")
+        self.during()
+        moved = support.on(volume.geometry)
+        found = tuple(StandInStructure(one.structure, one.offset, one.mask) for one in moved.structures)
+        rows = [
+            {
+                "name": one.structure.name,
+                "label": one.structure.label,
+                "voxels": int(one.mask.sum()),
+                "millilitres": float(one.mask.sum()) * volume.geometry.voxel_ml,
+            }
+            for one in found
+        ]
+        report = {"structures": rows, "seconds": {"network": 0.25}, "skipped": [], "notes": ["A note."]}
+        return StandInSegmentation(volume.geometry, found, moved.labels(), report)
+
+
+@pytest.fixture
+def segmenter(monkeypatch: pytest.MonkeyPatch) -> StandInSegmenter:
+    stand_in = StandInSegmenter()
+    module = types.ModuleType("MedMetaSegLib.segmenter")
+    module.Segmenter = stand_in
+    monkeypatch.setitem(sys.modules, "MedMetaSegLib.segmenter", module)
+    return stand_in
+
+
+def test_with_a_stand_in_segmenter_a_label_map_has_the_images_grid_and_the_supports_values(
+    folder: Path, segmenter, capsys
+):
+    assert run_segment(folder) == 0
+    written = read_image(folder / "out/seg.nii.gz")
+    assert written.geometry.same_grid(GRID)
+    assert np.array_equal(written.array, painting())
+    assert [path.name for path in (folder / "out").iterdir()] == ["seg.nii.gz"]
+    shown = capsys.readouterr()
+    assert "Label 3" in shown.out
+    assert "A note." in shown.out
+    assert shown.err == ""
+
+
+def test_with_a_stand_in_segmenter_the_report_tells_structures_volume_and_time(folder: Path, segmenter):
+    assert run_segment(folder, "--report", str(folder / "out/r.json")) == 0
+    report = json.loads((folder / "out/r.json").read_text())
+    assert [(one["label"], one["voxels"]) for one in report["structures"]] == [(3, 96), (7, 84)]
+    assert report["structures"][0]["millilitres"] == pytest.approx(96 * 0.9 * 0.8 * 2.5 / 1000)
+    assert list(report["seconds"]) == ["read", "network", "write"]
+    assert all(seconds >= 0 for seconds in report["seconds"].values())
+    assert report["image"].endswith("ct.nii.gz")
+
+
+def test_with_a_stand_in_segmenter_a_segmentation_keeps_names_colours_and_overlap(folder: Path, segmenter):
+    write_overlapping(folder)
+    assert run_segment(folder, support="painted.seg.nrrd", out="out/seg.seg.nrrd") == 0
+    written = Support.read(folder / "out/seg.seg.nrrd")
+    assert [one.structure.name for one in written.structures] == ["liver", "lesion"]
+    assert written.structures[0].structure.color == pytest.approx((1, 0, 0))
+    assert [one.voxels for one in written.structures] == [64, 64]
+    assert written.overlapping
+
+
+def test_with_a_stand_in_segmenter_choices_reach_the_segmenter(folder: Path, segmenter):
+    assert run_segment(folder, "--device", "cpu", "--keep-islands", "--structure", "Label 7") == 0
+    assert segmenter.asked["device"] == "cpu"
+    assert segmenter.asked["remove_islands"] is False
+    assert segmenter.asked["structures"] == ("Label 7",)
+
+
+def test_with_a_stand_in_segmenter_nan_voxels_are_read_when_allowed(folder: Path, segmenter):
+    not_finite(folder)
+    assert run_segment(folder, "--allow-nonfinite", image="ct.nrrd") == 0
+    assert (folder / "out/seg.nii.gz").exists()
+
+
+@pytest.mark.parametrize("how", [KeyboardInterrupt, Cancelled])
+def test_with_a_stand_in_segmenter_cancelling_writes_nothing(
+    folder: Path, segmenter, capsys, how: type[BaseException]
+):
+    def interrupt() -> None:
+        raise how
+
+    segmenter.during = interrupt
+    before = files(folder)
+    assert run_segment(folder) == 130
+    assert files(folder) == before
+    assert capsys.readouterr().err.strip() == "medmetaseg: cancelled; nothing was written."
+
+
+def test_with_a_stand_in_segmenter_a_result_without_its_report_is_not_written(
+    folder: Path, segmenter, capsys, monkeypatch: pytest.MonkeyPatch
+):
+    def disk_full(path: Path, content: dict) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(segment_command, "_write_json", disk_full)
+    (folder / "out/seg.nii.gz").write_bytes(b"yesterday's")
+    run = lambda: run_segment(folder, "--report", str(folder / "out/r.json"))  # noqa: E731
+    assert_refused(folder, capsys, run, "No space left")
+
+
+# --- files in place -------------------------------------------------------------------------------
+
+
+def write_whole(path: Path) -> None:
+    path.write_text("whole")
+
+
+def test_when_the_second_file_cannot_be_put_in_place_the_first_new_one_is_taken_back(tmp_path: Path):
+    (tmp_path / "b.txt").mkdir()
+    writers = {tmp_path / name: write_whole for name in ("a.txt", "b.txt")}
+    with pytest.raises(InputError, match=r"b\.txt"):
+        segment_command.publish(writers)
+    assert [path.name for path in tmp_path.iterdir()] == ["b.txt"]
+
+
+def test_published_files_replace_what_was_there(tmp_path: Path):
+    (tmp_path / "a.txt").write_text("old")
+    segment_command.publish({tmp_path / "a.txt": write_whole})
+    assert (tmp_path / "a.txt").read_text() == "whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]

@@ -1,0 +1,148 @@
+"""A folder with one DICOM series, and the folders that are none."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from MedMetaSegLib.errors import InputError
+from MedMetaSegLib.imageio.volume import Volume, read_image, read_volume
+
+
+def error_of(path: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        read_volume(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def write_series(
+    folder: Path,
+    array: np.ndarray,
+    uid: str = "1.2.3.1",
+    description: str = "Abdomen",
+    step_lps: tuple[float, float, float] = (0.0, 0.0, 2.5),
+    tags: dict[str, str] | None = None,
+) -> list[Path]:
+    """Write array (k, j, i) as DICOM slices whose file names are out of order; the files by slice."""
+    folder.mkdir(exist_ok=True)
+    files = []
+    for number, plane in enumerate(array):
+        image = sitk.GetImageFromArray(plane[np.newaxis])
+        image.SetSpacing((0.7, 0.8, 1.0))
+        position = np.array([-31.0, 12.5, 140.0]) + number * np.array(step_lps)
+        image.SetOrigin(position.tolist())
+        fields = {
+            "0008|0008": "ORIGINAL\\PRIMARY\\AXIAL",
+            "0008|0016": "1.2.840.10008.5.1.4.1.1.2",
+            "0008|0018": f"{uid}.{number + 1}",
+            "0008|0060": "CT",
+            "0008|103e": description,
+            "0020|000d": "1.2.3",
+            "0020|000e": uid,
+            "0020|0013": str(100 - number),
+            "0020|0032": "\\".join(f"{value:.6f}" for value in position),
+            "0020|0037": "1\\0\\0\\0\\1\\0",
+        }
+        for key, value in (fields | (tags or {})).items():
+            image.SetMetaData(key, value)
+        files.append(folder / f"{number * 7 % 23:02d}_{uid}.dcm")
+        writer = sitk.ImageFileWriter()
+        writer.KeepOriginalImageUIDOn()
+        writer.SetFileName(str(files[-1]))
+        writer.Execute(image)
+    return files
+
+
+def test_a_dicom_folder_is_sorted_placed_and_named(shared_data: Path) -> None:
+    volume = read_volume(shared_data / "totalseg" / "ct_dicom")
+    assert volume.array.shape == (20, 512, 512)
+    assert volume.array.dtype == np.int16
+    assert (volume.modality, volume.name) == ("CT", "ct_dicom")
+    np.testing.assert_allclose(volume.geometry.spacing_mm, (2.0, 0.9765625, 0.9765625))
+    first = sitk.ReadImage(str(shared_data / "totalseg" / "ct_dicom" / "6592.dcm"))
+    np.testing.assert_array_equal(sitk.GetArrayViewFromImage(first)[0], volume.array[0])
+    np.testing.assert_allclose(volume.geometry.affine[:3, 3], np.multiply(first.GetOrigin(), (-1, -1, 1)))
+
+
+def test_a_label_stored_with_y_flipped_lands_in_the_right_place(shared_data: Path) -> None:
+    volume = read_volume(shared_data / "totalseg" / "ct_dicom")
+    label = read_image(shared_data / "totalseg" / "ct_dicom_label.nii.gz")
+    assert not label.geometry.same_grid(volume.geometry)
+    assert label.geometry.is_parallel(volume.geometry)
+    image, mask = volume.canonical()[0], label.canonical()[0]
+    assert image.geometry.same_grid(mask.geometry)
+    # Bodies are not air: a flip along y would put a good part of the labels outside the patient.
+    assert (image.array[mask.array > 0] > -300).mean() > 0.97
+    assert (image.array[:, ::-1][mask.array > 0] > -300).mean() < 0.9
+
+
+def test_dicom_slices_are_ordered_by_position_not_by_name(patient: Volume, tmp_path: Path) -> None:
+    write_series(tmp_path / "ct", patient.array)
+    volume = read_volume(tmp_path / "ct")
+    np.testing.assert_array_equal(volume.array, patient.array)
+    np.testing.assert_allclose(volume.geometry.spacing_mm, (2.5, 0.8, 0.7))
+    np.testing.assert_allclose(volume.geometry.affine[:3, 3], (31.0, -12.5, 140.0))
+    assert volume.modality == "CT"
+
+
+def test_a_tilted_gantry_stays_tilted(patient: Volume, tmp_path: Path) -> None:
+    write_series(tmp_path / "ct", patient.array, step_lps=(0.0, 0.9, 2.5))
+    geometry = read_volume(tmp_path / "ct").geometry
+    assert geometry.is_sheared
+    np.testing.assert_allclose(geometry.affine[:3, 2], (0.0, -0.9, 2.5), atol=1e-9)
+
+
+def test_several_dicom_series_are_listed(patient: Volume, tmp_path: Path) -> None:
+    write_series(tmp_path / "mix", patient.array[:6], "1.2.3.1", "Abdomen")
+    write_series(tmp_path / "mix", patient.array[:4], "1.2.3.2", "Thorax")
+    message = error_of(tmp_path / "mix")
+    assert "2 DICOM series" in message
+    assert '"Abdomen" CT (6 slices)' in message
+    assert '"Thorax" CT (4 slices)' in message
+
+
+def test_a_missing_dicom_slice_is_noticed(patient: Volume, tmp_path: Path) -> None:
+    files = write_series(tmp_path / "gap", patient.array)
+    files[9].unlink()
+    assert "5 mm between slices 9 and 10, 2.5 mm elsewhere" in error_of(tmp_path / "gap")
+
+
+def test_a_doubled_dicom_slice_is_noticed(patient: Volume, tmp_path: Path) -> None:
+    files = write_series(tmp_path / "twice", patient.array)
+    shutil.copy(files[3], tmp_path / "twice" / "again.dcm")
+    assert "several images at one place" in error_of(tmp_path / "twice")
+
+
+def test_a_localizer_among_the_slices_is_noticed(patient: Volume, tmp_path: Path) -> None:
+    files = write_series(tmp_path / "ct", patient.array)
+    write_series(tmp_path / "other", patient.array[:1, :10], tags={"0008|0018": "1.2.3.1.99"})
+    (tmp_path / "other" / files[0].name).rename(tmp_path / "ct" / "localizer.dcm")
+    assert "differ in size or direction" in error_of(tmp_path / "ct")
+
+
+def test_a_damaged_dicom_file_is_named_by_its_folder(
+    patient: Volume, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    files = write_series(tmp_path / "ct", patient.array)
+    files[5].write_bytes(files[5].read_bytes()[:-300])
+    assert str(tmp_path / "ct") in error_of(tmp_path / "ct")
+    assert capfd.readouterr().err == ""
+
+
+def test_a_folder_without_dicom_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    assert "holds no DICOM" in error_of(tmp_path)
+    (tmp_path / "notes.txt").write_text("nothing")
+    assert "holds no DICOM" in error_of(tmp_path)
+    assert capfd.readouterr().err == ""
+
+
+def test_one_dicom_slice_is_a_single_slice(patient: Volume, tmp_path: Path) -> None:
+    files = write_series(tmp_path / "one", patient.array[:1])
+    assert "single slice" in error_of(tmp_path / "one")
+    assert "single slice" in error_of(files[0])

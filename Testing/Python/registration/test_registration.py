@@ -1,0 +1,103 @@
+"""Bringing two images together: poses, turns, and registration."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from MedMetaSegLib.registration.deformable import dense_displacement
+from MedMetaSegLib.registration.pose import find_pose
+from MedMetaSegLib.registration.rotations import angle_between, likely_turns, possible_turns, turn, turned
+from MedMetaSegLib.working_grid.reduced_image import ReducedImage, even_spacing
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def lumps(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=shape), 2.0)
+    return (noise / noise.std()).astype(np.float32)
+
+
+def as_image(array: np.ndarray, spacing: float = 2.0) -> ReducedImage:
+    grey = np.clip(128 + 50 * array, 0, 255).astype(np.uint8)
+    return ReducedImage(grey, np.full(3, spacing), np.zeros(3))
+
+
+# --- registration ---------------------------------------------------------------------------------
+
+
+def test_a_shift_is_found_voxel_by_voxel():
+    whole = lumps((40, 40, 40))
+    fixed, moving = whole[6:38, 4:36, 4:36], whole[4:36, 4:36, 7:39]
+    found = dense_displacement(fixed, moving, np.ones(fixed.shape, bool), steps=20)
+    middle = found[:, 8:-8, 8:-8, 8:-8].mean((1, 2, 3))
+    np.testing.assert_allclose(middle, [2.0, 0.0, -3.0], atol=0.4)
+
+
+def test_a_bend_is_found_though_grey_levels_are_turned_round():
+    fixed = lumps((32, 32, 32))
+    k, j, i = np.indices(fixed.shape).astype(np.float32)
+    bend = 2.5 * np.sin(j / 32 * np.pi)
+    moving = ndimage.map_coordinates(fixed, [k - bend, j, i], order=1, mode="nearest")
+    found = dense_displacement(fixed, -moving, np.ones(fixed.shape, bool), steps=30)
+    inner = (slice(6, -6),) * 3
+    off = np.abs(found[0] - bend)[inner].mean()
+    assert off < 0.5 * np.abs(bend)[inner].mean()
+
+
+def test_the_same_images_give_the_same_displacement():
+    fixed, moving = lumps((24, 24, 24), 1), lumps((24, 24, 24), 2)
+    known = np.ones(fixed.shape, bool)
+    once, again = (dense_displacement(fixed, moving, known, steps=5) for _ in range(2))
+    np.testing.assert_array_equal(once, again)
+
+
+def test_a_part_is_found_in_the_whole_and_the_whole_around_a_part():
+    whole = lumps((40, 48, 44), 5)
+    part = whole[12:36, 20:44, 4:30]
+    start = np.array([12, 20, 4]) * 2.0
+    found = find_pose(as_image(whole), as_image(part))
+    np.testing.assert_allclose(found.moving(start + 20.0), [20.0] * 3, atol=2.0)
+    back = find_pose(as_image(part), as_image(whole))
+    np.testing.assert_allclose(back.moving(np.full(3, 20.0)), start + 20.0, atol=2.0)
+    assert min(found.similarity, back.similarity) > 0.9
+
+
+def test_a_larger_patient_is_found_by_scale():
+    whole = lumps((36, 36, 36), 7)
+    found = find_pose(as_image(whole, 2.4), as_image(whole, 2.0))
+    np.testing.assert_allclose(np.diag(found.matrix), 1 / 1.2, atol=0.05)
+
+
+@pytest.mark.parametrize(("axis", "degrees"), [(0, 90), (0, -60), (1, 50)])
+def test_a_turned_image_is_found_about_its_slices_or_where_directions_tell(axis: int, degrees: float):
+    whole = as_image(lumps((36, 40, 44), 9))
+    matrix = turn(axis, degrees)
+    fixed = turned(whole, matrix).image
+    turns = possible_turns(0, matrix if axis else np.eye(3), np.eye(3))
+    likeliest, starts = likely_turns(fixed, [whole], turns)[0]
+    assert angle_between(likeliest, matrix) < 1
+    assert starts[0].similarity > 0.8
+    pose = turned(whole, likeliest).own(starts[0])
+    np.testing.assert_allclose(pose.moving(np.full(3, 5.0)), matrix @ np.full(3, 5.0), atol=4.0)
+
+
+def test_an_image_that_lies_straight_is_not_turned():
+    whole = as_image(lumps((36, 40, 44), 9))
+    assert likely_turns(whole, [whole], possible_turns(0, np.eye(3), None)) == []
+    with_little = possible_turns(0, turn(1, 8.0), np.eye(3))
+    assert len(with_little) == len(possible_turns(0, np.eye(3), None))
+
+
+def test_a_pose_goes_both_ways():
+    pose = find_pose(as_image(lumps((20, 20, 20), 3)), as_image(lumps((20, 20, 20), 3), 2.1))
+    places = np.array([[3.0, 9.0], [1.0, 4.0], [8.0, 2.0]])
+    np.testing.assert_allclose(pose.fixed(pose.moving(places)), places, atol=1e-6)
+
+
+def test_thick_slices_are_interpolated_to_no_less_than_half():
+    spacing = even_spacing(np.array([100.0, 300.0, 300.0]), np.array([10.0, 1.0, 1.0]), 200_000)
+    assert 5.0 <= spacing[0] <= 10.0
+    assert np.prod(np.array([100.0, 300.0, 300.0]) / spacing) <= 200_001
+    assert spacing[1] == spacing[2]

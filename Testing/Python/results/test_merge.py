@@ -1,0 +1,152 @@
+"""Competition for voxels, drawn voxels kept, and islands."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from affines import offset, rotation
+from MedMetaSegLib.imageio.geometry import Geometry
+from MedMetaSegLib.results.merge import Composition, drawn_on, without_islands
+from MedMetaSegLib.support.structure import Structure
+from MedMetaSegLib.support.support import Support
+
+SHAPE = (20, 24, 28)
+WHOLE = tuple(slice(0, n) for n in SHAPE)
+
+
+def two_drawn(overlap: bool = False) -> Support:
+    """Structure a on slices 5 and 15, b on slice 10; b also on a's slice 5 where they overlap."""
+    a, b = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
+    a[[5, 15], 4:14, 4:14] = True
+    b[10, 4:14, 14:24] = True
+    if overlap:
+        b[5, 8:12, 8:20] = True
+    geometry = Geometry(SHAPE, np.eye(4))
+    masks = [(Structure(n, v, (1, 0, 0)), m, (0, 0, 0)) for n, v, m in (("a", 1, a), ("b", 2, b))]
+    return Support.from_masks(masks, geometry, "slices", "axial")
+
+
+def full(found: tuple) -> np.ndarray:
+    where, mask = found
+    result = np.zeros(SHAPE, bool)
+    result[where] = mask
+    return result
+
+
+def logits(value: float, where: tuple[slice, ...]) -> np.ndarray:
+    result = np.full(SHAPE, -10.0, np.float32)
+    result[where] = value
+    return result
+
+
+def test_the_more_probable_structure_takes_a_voxel() -> None:
+    composition = Composition(two_drawn())
+    composition.add(0, logits(1.0, np.s_[5:16, 4:14, 4:20]), WHOLE)
+    composition.add(1, logits(2.0, np.s_[5:16, 4:14, 12:24]), WHOLE)
+    a, b = (full(one) for one in composition.finished(remove_islands=False))
+    assert not (a & b).any()
+    assert b[8, 8, 15]
+    assert a[8, 8, 10]
+
+
+def test_the_order_of_structures_does_not_decide() -> None:
+    results = []
+    for order in ((0, 1), (1, 0)):
+        composition = Composition(two_drawn())
+        answers = {0: logits(1.0, np.s_[5:16, 4:14, 4:20]), 1: logits(2.0, np.s_[5:16, 4:14, 12:24])}
+        for number in order:
+            composition.add(number, answers[number], WHOLE)
+        results.append(composition.owner)
+    np.testing.assert_array_equal(*results)
+
+
+def test_an_annotated_slice_is_never_changed() -> None:
+    support = two_drawn()
+    composition = Composition(support)
+    for number in range(2):
+        composition.add(number, logits(9.0, WHOLE), WHOLE)
+    for found, painted in zip(composition.finished(remove_islands=True), support.structures, strict=True):
+        drawn = np.zeros(SHAPE, bool)
+        drawn[painted.region] = painted.mask
+        for k in painted.slices:
+            np.testing.assert_array_equal(full(found)[k], drawn[k])
+
+
+def test_structures_that_overlap_in_the_drawing_may_overlap_in_the_result() -> None:
+    composition = Composition(two_drawn(overlap=True))
+    for number in range(2):
+        composition.add(number, logits(3.0, np.s_[6:9, 4:14, 4:24]), WHOLE)
+    a, b = (full(one) for one in composition.finished(remove_islands=False))
+    assert (a & b)[7].any()
+    assert a[5, 4:14, 4:14].all()
+    assert b[5, 8:12, 8:20].all()
+
+
+def test_a_structure_without_an_answer_keeps_its_drawing_from_the_others() -> None:
+    composition = Composition(two_drawn())
+    composition.add(0, logits(9.0, WHOLE), WHOLE)
+    a, b = (full(one) for one in composition.finished(remove_islands=True))
+    assert b.sum() == 100
+    assert not a[10, 4:14, 14:24].any()
+
+
+def body_and_islands(*sizes: int) -> tuple[np.ndarray, np.ndarray]:
+    mask, drawn = np.zeros((20, 40, 60), bool), np.zeros((20, 40, 60), bool)
+    mask[4:16, 4:16, 4:16] = True
+    drawn[10, 4:16, 4:16] = True
+    for number, size in enumerate(sizes):
+        mask[3, 20 + 4 * number, 20 : 20 + size] = True
+    return mask, drawn
+
+
+def test_a_small_island_goes_and_a_large_part_stays() -> None:
+    mask, drawn = body_and_islands(20)
+    mask[4:16, 30:36, 40:46] = True
+    cleaned = without_islands(mask, drawn)
+    assert not cleaned[3].any()
+    assert cleaned[10, 32, 42]
+    assert cleaned[10, 8, 8]
+
+
+def test_an_island_that_was_drawn_stays() -> None:
+    mask, drawn = body_and_islands(5)
+    drawn[3, 20, 20:25] = True
+    assert without_islands(mask, drawn)[3, 20, 22]
+
+
+def test_a_structure_drawn_in_many_parts_loses_only_specks() -> None:
+    mask, drawn = body_and_islands(6, 1)
+    drawn[10] = False
+    for part in range(4):
+        drawn[10, 2 * part + 4, 4:6] = True
+    cleaned = without_islands(mask, drawn)
+    assert cleaned[3, 20, 22]
+    assert not cleaned[3, 24, 20]
+
+
+@pytest.mark.parametrize("angle", [0.2, 0.7])
+def test_a_drawing_on_a_turned_grid_lands_on_the_image(angle: float) -> None:
+    image = Geometry((40, 40, 40), np.eye(4))
+    frame = Geometry(
+        (40, 40, 40), offset(20, 20, 20) + rotation(0, 0, angle) @ (np.eye(4) + offset(-20, -20, -20))
+    )
+    ball = ((np.indices((40, 40, 40)) - np.array([20, 20, 20])[:, None, None, None]) ** 2).sum(0) < 100
+    support = Support.from_masks([(Structure("ball", 1, (1, 0, 0)), ball, (0, 0, 0))], frame, "scribbles")
+    moved = drawn_on(support, image).structures[0]
+    landed = np.zeros(image.shape, bool)
+    landed[moved.region] = moved.mask
+    assert 2 * (landed & ball).sum() / (landed.sum() + ball.sum()) > 0.97
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_structure_inside_another_keeps_what_the_other_claims_too(order: tuple[int, int]) -> None:
+    answers = {0: logits(5.0, np.s_[4:17, 2:22, 2:26]), 1: logits(1.0, np.s_[8:12, 8:14, 14:22])}
+    composition = Composition(two_drawn())
+    for number in order:
+        composition.add(number, answers[number], WHOLE)
+    a, b = (full(one) for one in composition.finished(remove_islands=False))
+    assert b[[8, 9, 11], 8:14, 14:22].all()
+    assert not (a & b).any()
+    assert a[8, 4, 4]
+    assert a[[5, 15], 4:14, 4:14].all()

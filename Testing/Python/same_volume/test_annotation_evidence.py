@@ -1,0 +1,109 @@
+"""What was drawn, as evidence on a working grid."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from MedMetaSegLib.imageio.geometry import Geometry
+from MedMetaSegLib.network import condition_channels as conditions
+from MedMetaSegLib.same_volume.annotation_evidence import beyond_penalty, condition_on, known_slices
+from MedMetaSegLib.support.structure import Structure
+from MedMetaSegLib.support.support import Support
+from MedMetaSegLib.working_grid.grid import Bounds, WorkingGrid, working_grid
+
+SHAPE = (48, 48, 48)
+
+
+def ball(radius: float = 12) -> np.ndarray:
+    return ((np.indices(SHAPE) - 24) ** 2).sum(0) < radius**2
+
+
+def setting(annotation: str, slices: list[int], axis: int = 0, spacing: float = 1.0):
+    mask = np.zeros(SHAPE, bool)
+    index: list = [slice(None)] * 3
+    index[axis] = slices
+    mask[tuple(index)] = ball()[tuple(index)]
+    geometry = Geometry(SHAPE, np.diag([spacing, spacing, spacing, 1.0]))
+    masks = [(Structure("ball", 1, (1, 0, 0)), mask, (0, 0, 0))]
+    plane = ("axial", "coronal", "sagittal")[axis] if annotation == "slices" else None
+    support = Support.from_masks(masks, geometry, annotation, plane)  # type: ignore[arg-type]
+    painted = support.structures[0]
+    return painted, working_grid(painted, geometry, Bounds.of(geometry, geometry))
+
+
+def truth_on(grid: WorkingGrid) -> np.ndarray:
+    points = np.indices(grid.shape).reshape(3, -1).T
+    world = grid.geometry.index_to_world(points)[:, ::-1]
+    return (((world - 24) ** 2).sum(1) < 144).reshape(grid.shape)
+
+
+def test_known_slices_lie_where_they_were_drawn_whatever_the_axis() -> None:
+    for axis in range(3):
+        painted, grid = setting("slices", [18, 24, 31], axis)
+        truth = truth_on(grid)
+        for known, index in zip(known_slices(grid, painted), (18, 24, 31), strict=True):
+            assert abs(grid.to_frame(np.array(known.position), 0) - index) < 1e-9
+            plane = round(known.position)
+            if abs(plane - known.position) < 1e-6:
+                assert (truth[plane] == (known.signed_distance > 0)).mean() > 0.97
+
+
+def test_a_condition_marks_the_drawn_slices_only() -> None:
+    painted, grid = setting("slices", [18, 24, 31])
+    image = np.zeros((2, *grid.shape), np.float32)
+    condition = condition_on(grid, image, painted)
+    assert condition.shape == (conditions.CONDITION_CHANNELS, *grid.shape)
+    known = (condition[conditions.FOREGROUND] + condition[conditions.BACKGROUND]).any((1, 2))
+    assert known.sum() == 3
+    assert condition[conditions.FOREGROUND].any((1, 2)).sum() == 3
+    distance = condition[conditions.DISTANCE][:, 0, 0]
+    assert (distance[known] < 0.1).all()
+    assert distance.max() > 0.3
+
+
+def test_scribbles_mark_only_what_was_touched() -> None:
+    painted, grid = setting("scribbles", [24])
+    other, _ = setting("scribbles", [30])
+    image = np.random.default_rng(0).standard_normal((2, *grid.shape)).astype(np.float32)
+    condition = condition_on(grid, image, painted, [other])
+    assert condition[conditions.FOREGROUND].sum() == painted.voxels
+    assert condition[conditions.BACKGROUND].sum() == other.voxels
+    assert np.isfinite(condition).all()
+
+
+def test_scribbles_with_nothing_else_near_take_the_border_for_background() -> None:
+    painted, grid = setting("scribbles", [24])
+    condition = condition_on(grid, np.zeros((2, *grid.shape), np.float32), painted)
+    assert condition[conditions.BACKGROUND][0].all()
+    assert condition[conditions.BACKGROUND][:, :, -1].all()
+    assert not condition[conditions.BACKGROUND][1:-1, 1:-1, 1:-1].any()
+
+
+def test_going_on_beyond_the_drawn_slices_costs_more_the_farther_and_nothing_between_them() -> None:
+    painted, grid = setting("slices", [18, 24, 30])
+    penalty = beyond_penalty(grid, painted.slices)[:, 0, 0]
+    first, last = (int(np.rint(grid.to_working(np.array(n), 0))) for n in (18, 30))
+    assert not penalty[first : last + 1].any()
+    assert (np.diff(penalty[last + 2 :]) > 0).all()
+    assert (np.diff(penalty[: first - 1]) < 0).all()
+
+
+def test_one_drawn_slice_says_nothing_about_how_far_its_structure_goes() -> None:
+    painted, grid = setting("slices", [24])
+    assert not beyond_penalty(grid, painted.slices).any()
+
+
+def test_a_structure_thinner_than_the_working_voxels_is_still_evidence() -> None:
+    mask = np.zeros(SHAPE, bool)
+    mask[[10, 20, 30], 5:45, 24] = True
+    geometry = Geometry(SHAPE, np.eye(4))
+    support = Support.from_masks(
+        [(Structure("sheet", 1, (1, 0, 0)), mask, (0, 0, 0))], geometry, "slices", "axial"
+    )
+    painted = support.structures[0]
+    grid = working_grid(painted, geometry, Bounds.of(geometry, geometry))
+    coarse = replace(grid, start=(0.0, 0.3, 0.3), step=(2.0, 3.0, 3.0), shape=(24, 16, 16))
+    for known in known_slices(coarse, painted):
+        assert (known.signed_distance > 0).any()

@@ -1,0 +1,377 @@
+"""The worker process and its client: the real process and the shipped weights unless a name says stand-in."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from MedMetaSegLib.demo.phantom import LABEL, STRUCTURES, make_patient, painted
+from MedMetaSegLib.errors import Cancelled, InputError
+from MedMetaSegLib.support.support import Support
+from MedMetaSegLib.worker import exchange
+from MedMetaSegLib.worker.client import WorkerClient
+from MedMetaSegLib.worker.messages import DeviceFound, Failed, Finished, Progress, Stopped
+from MedMetaSegLib.worker.process import Orders, Worker
+from processes import cpu_seconds, is_alive
+
+MODULE = Path(__file__).parents[3] / "MedMetaSeg"
+PATIENCE_S = 300
+
+
+@pytest.fixture(scope="module")
+def patient():
+    return make_patient(shape=(24, 70, 90), spacing_mm=(8.0, 4.0, 4.0))
+
+
+def support_of(patient, *names, slices=3):
+    labels = tuple(LABEL[name] for name in names)
+    called = {one.label: one.name for one in STRUCTURES}
+    return Support.from_labels(
+        painted(patient.truth, labels, slices=slices), patient.volume.geometry, names=called
+    )
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    """Where private folders go in this test: what is left in it was left behind."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def client(temporary):
+    one = WorkerClient()
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="module")
+def warm():
+    """A client whose worker has its network loaded, once the first test has used it."""
+    one = WorkerClient()
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def idle(warm):
+    """The warm client, after whatever the last test left running in it."""
+    warm.cancel()
+    until_ended(warm)
+    return warm
+
+
+def until_ended(client, also=lambda said: None):
+    """Everything the worker says up to the end of the job."""
+    heard, limit = [], time.monotonic() + PATIENCE_S
+    while client.is_busy:
+        assert time.monotonic() < limit, heard
+        for one in client.poll():
+            heard.append(one)
+            also(one)
+        time.sleep(0.02)
+    return heard
+
+
+def wait_for(condition):
+    limit = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+
+
+# ---------------------------------------------------------------- what goes between
+
+
+def test_a_volume_comes_out_as_it_went_in(tmp_path, patient):
+    sent = exchange.save_volume(tmp_path / "v.npy", patient.volume)
+    back = exchange.load_volume(json.loads(json.dumps(sent)))
+    np.testing.assert_array_equal(back.array, patient.volume.array)
+    assert back.array.dtype == patient.volume.array.dtype
+    np.testing.assert_array_equal(back.geometry.affine, patient.volume.geometry.affine)
+    assert (back.name, back.modality) == (patient.volume.name, "CT")
+
+
+@pytest.mark.parametrize("annotation", ["slices", "scribbles"])
+def test_a_support_comes_out_as_it_went_in(tmp_path, patient, annotation):
+    labels = painted(patient.truth, (LABEL["liver"], LABEL["spleen"]))
+    names = {LABEL["liver"]: "liver", LABEL["spleen"]: "background"}
+    sent = Support.from_labels(labels, patient.volume.geometry, names, annotation)
+    back = exchange.load_support(json.loads(json.dumps(exchange.save_support(tmp_path, sent))))
+    assert back.describe() == sent.describe()
+    assert [one.structure for one in back.structures] == [one.structure for one in sent.structures]
+    for one, other in zip(back.structures, sent.structures, strict=True):
+        np.testing.assert_array_equal(one.mask, other.mask)
+    assert (back.background is None) == (annotation == "slices")
+    assert (back.annotation, back.overlapping, back.notes) == (annotation, False, sent.notes)
+
+
+def test_a_pickle_in_the_folder_is_not_opened(tmp_path):
+    np.save(tmp_path / "v.npy", np.array([{"a": 1}], object), allow_pickle=True)
+    with pytest.raises(ValueError, match="allow_pickle"):
+        exchange.load_volume({"file": str(tmp_path / "v.npy"), "affine": [], "name": "", "modality": ""})
+
+
+# ---------------------------------------------------------------- the worker, with a stand-in segmenter
+
+
+class StandInSegmenter:
+    """Raises what it is given; finds the drawn voxels."""
+
+    def __init__(self, failure=None):
+        self.failure = failure
+
+    def segment(self, volume, support, *, progress=None, **rest):
+        if self.failure is not None:
+            raise self.failure
+        progress(0.5, "half")
+        return type("Result", (), {"structures": support.structures, "report": {"structures": []}})
+
+
+def order_for(patient, folder, device="cpu"):
+    return {
+        "do": "segment",
+        "job": 1,
+        "volume": exchange.save_volume(folder / "v.npy", patient.volume),
+        "support": exchange.save_support(folder, support_of(patient, "liver")),
+        "structures": None,
+        "device": device,
+        "folder": str(folder),
+    }
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind", "sentence"),
+    [
+        (InputError("Paint more."), "failed", "Paint more."),
+        (Cancelled("no"), "cancelled", ""),
+        (MemoryError(), "failed", "Memory ran out"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "failed", "Memory ran out"),
+    ],
+)
+def test_a_stand_in_segmenter_that_fails_is_told_in_one_sentence(patient, tmp_path, failure, kind, sentence):
+    said = []
+    worker = Worker(said.append, lambda device: StandInSegmenter(failure))
+    worker.carry_out(order_for(patient, tmp_path), lambda: False)
+    assert said[-1]["say"] == kind
+    assert sentence in said[-1].get("message", "")
+
+
+def test_an_error_of_a_stand_in_that_nobody_foresaw_is_not_hidden(patient, tmp_path):
+    worker = Worker(lambda message: None, lambda device: StandInSegmenter(RuntimeError("shapes differ")))
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        worker.carry_out(order_for(patient, tmp_path), lambda: False)
+
+
+def test_a_stand_in_segmenter_is_loaded_again_only_for_another_device(patient, tmp_path):
+    loaded = []
+    worker = Worker(lambda message: None, lambda device: loaded.append(device) or StandInSegmenter())
+    for device in ("auto", "auto", "cpu"):
+        worker.carry_out(order_for(patient, tmp_path, device), lambda: False)
+    assert loaded == ["auto", "cpu"]
+
+
+def test_a_cancel_is_heard_while_a_job_runs():
+    ended = threading.Event()
+    lines = ['{"do": "segment", "job": 1}', '{"do": "cancel", "job": 1}', '{"do": "segment", "job": 2}']
+    orders = Orders(lines, ended.set)
+    assert ended.wait(5)
+    assert orders.next()["job"] == 1
+    assert orders.is_cancelled(1)
+    assert orders.next()["job"] == 2
+    assert not orders.is_cancelled(2)
+    assert orders.next() is None
+
+
+# ---------------------------------------------------------------- the real process
+
+
+def test_the_process_segments_and_the_second_press_is_the_cheap_one(idle, patient):
+    client, costs, pids = idle, [], set()
+    for slices in (3, 3, 4):
+        before = cpu_seconds(client.pid) if client.pid is not None else 0
+        client.segment(patient.volume, support_of(patient, "liver", slices=slices), "cpu", volume_key="it")
+        heard = until_ended(client)
+        pids.add(client.pid)
+        costs.append(cpu_seconds(client.pid) - before)
+        assert isinstance(heard[-1], Finished)
+        if len(costs) == 1:
+            assert heard[0].device == "cpu"
+            assert heard[0].why.startswith("the CPU was asked for")
+        else:
+            assert not any(isinstance(one, DeviceFound) for one in heard)
+        assert any(isinstance(one, Progress) for one in heard)
+        found = heard[-1].structures[0]
+        full = np.zeros(patient.truth.shape, bool)
+        k, j, i = (slice(a, a + n) for a, n in zip(found.offset, found.mask.shape, strict=True))
+        full[k, j, i] = found.mask
+        truth = patient.truth == LABEL["liver"]
+        assert 2 * (full & truth).sum() / (full.sum() + truth.sum()) > 0.85
+        assert found.structure.name == "liver"
+    assert len(pids) == 1
+    assert costs[1] < costs[0] / 3
+    assert costs[2] < costs[0]
+
+
+def test_a_volume_is_sent_again_only_when_it_changed(idle, patient):
+    kept = []
+    for key in ("one", "one", "other"):
+        idle.segment(patient.volume, support_of(patient, "liver"), "cpu", volume_key=key)
+        until_ended(idle)
+        (path,) = idle.folder.glob("volume-*")
+        kept.append((path.name, path.stat().st_mtime_ns))
+    assert kept[0] == kept[1]
+    assert kept[1] != kept[2]
+
+
+def test_masks_are_removed_when_a_job_is_over(idle, patient):
+    idle.segment(patient.volume, support_of(patient, "liver"), "cpu")
+    assert list(idle.folder.glob("job-*/painted-0.npy"))
+    until_ended(idle)
+    assert not list(idle.folder.glob("job-*"))
+
+
+def test_cancel_ends_the_job_within_two_seconds(client, temporary, patient):
+    client.segment(patient.volume, support_of(patient, "liver", "spleen"), "cpu")
+    begun = time.monotonic()
+    client.cancel()
+    assert until_ended(client)[-1] == Stopped()
+    assert time.monotonic() - begun < 2
+    client.close()
+    assert list(temporary.iterdir()) == []
+
+
+def test_cancelling_a_loaded_worker_leaves_it_for_the_next_job(idle, patient):
+    begun = time.monotonic()
+    everything = tuple(one.name for one in STRUCTURES)
+    idle.segment(patient.volume, support_of(patient, *everything), "cpu", volume_key="once more")
+    pid = idle.pid
+    heard = until_ended(idle, also=lambda said: idle.cancel())
+    assert heard[-1] == Stopped()
+    assert time.monotonic() - begun < 4
+    idle.segment(patient.volume, support_of(patient, "liver"), "cpu", volume_key="once more")
+    assert isinstance(until_ended(idle)[-1], Finished)
+    assert idle.pid == pid
+
+
+def test_closing_ends_the_worker_in_the_middle_of_a_job(client, temporary, patient):
+    client.segment(patient.volume, support_of(patient, "liver"), "cpu")
+    wait_for(lambda: client.poll() is not None and client.pid is not None)
+    pid = client.pid
+    client.close()
+    assert not is_alive(pid)
+    assert not client.is_busy
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_killed_worker_is_said_and_leaves_nothing(client, temporary, patient):
+    client.segment(patient.volume, support_of(patient, "liver"), "cpu")
+    wait_for(lambda: client.poll() is not None and client.pid is not None)
+    os.kill(client.pid, signal.SIGKILL)
+    heard = until_ended(client)
+    assert isinstance(heard[-1], Failed)
+    assert "memory" in heard[-1].message
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_worker_killed_between_jobs_is_replaced_without_a_word(idle, patient):
+    idle.segment(patient.volume, support_of(patient, "liver"), "cpu")
+    until_ended(idle)
+    pid, folder = idle.pid, idle.folder
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not is_alive(pid))
+    idle.segment(patient.volume, support_of(patient, "liver"), "cpu")
+    assert isinstance(until_ended(idle)[-1], Finished)
+    assert idle.pid != pid
+    assert not folder.exists()
+
+
+def test_a_worker_that_cannot_start_says_why(temporary, tmp_path_factory, patient):
+    python = tmp_path_factory.mktemp("bin") / "python"
+    python.write_text("#!/bin/sh\necho 'libfoo.so: cannot open shared object file' >&2\nexit 1\n")
+    python.chmod(0o755)
+    client = WorkerClient(str(python))
+    client.segment(patient.volume, support_of(patient, "liver"))
+    heard = until_ended(client)
+    assert "could not start (libfoo.so: cannot open" in heard[-1].message
+    assert list(temporary.iterdir()) == []
+
+
+def test_an_interpreter_that_is_not_there_is_an_error_and_leaves_nothing(temporary, patient):
+    client = WorkerClient(str(temporary / "no python"))
+    with pytest.raises(FileNotFoundError):
+        client.segment(patient.volume, support_of(patient, "liver"))
+    assert not client.is_busy
+    assert list(temporary.iterdir()) == []
+
+
+def test_input_that_cannot_be_segmented_is_said_and_the_worker_goes_on(idle, patient):
+    truth = patient.truth == LABEL["liver"]
+    everything = Support.from_labels(truth.astype(np.uint8), patient.volume.geometry, annotation="complete")
+    idle.segment(patient.volume, everything, "cpu")
+    assert "leaves nothing to segment" in until_ended(idle)[-1].message
+    pid = idle.pid
+    idle.segment(patient.volume, support_of(patient, "liver"), "cpu")
+    assert isinstance(until_ended(idle)[-1], Finished)
+    assert idle.pid == pid
+
+
+def test_a_second_job_is_refused_while_one_runs(idle, patient):
+    idle.segment(patient.volume, support_of(patient, "liver"), "cpu")
+    with pytest.raises(RuntimeError, match="running already"):
+        idle.segment(patient.volume, support_of(patient, "liver"), "cpu")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_the_worker_leaves_with_whoever_started_it(tmp_path):
+    code = (
+        "import sys, tempfile, time, numpy as np\n"
+        f"tempfile.tempdir = {str(tmp_path)!r}\n"
+        "from MedMetaSegLib.demo.phantom import make_patient\n"
+        "from MedMetaSegLib.support.support import Support\n"
+        "from MedMetaSegLib.worker.client import WorkerClient\n"
+        "one = make_patient(shape=(8, 20, 24))\n"
+        "labels = np.zeros(one.truth.shape, np.uint8); labels[2:5:2, 5:15, 5:15] = 1\n"
+        "client = WorkerClient()\n"
+        "client.segment(one.volume, Support.from_labels(labels, one.volume.geometry), 'cpu')\n"
+        "while client.pid is None: client.poll(); time.sleep(0.02)\n"
+        "print(client.pid, flush=True); time.sleep(60)\n"
+    )
+    starter = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(MODULE)},
+    )
+    with starter:
+        pid = int(starter.stdout.readline())
+        assert is_alive(pid)
+        starter.kill()
+    wait_for(lambda: not is_alive(pid))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_worker_imports_no_slicer_and_no_qt():
+    code = (
+        "import sys, MedMetaSegLib.worker.process, MedMetaSegLib.segmenter\n"
+        "print({'slicer', 'vtk', 'qt', 'ctk', 'PySide6'} & set(sys.modules))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(MODULE)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shown.stdout == "set()\n"

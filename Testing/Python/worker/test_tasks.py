@@ -1,0 +1,127 @@
+"""What the worker says to learn, apply, batch and look, with a stand-in segmenter; see test_worker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from MedMetaSegLib.demo.phantom import LABEL, make_patient
+from MedMetaSegLib.support.support import Support
+from MedMetaSegLib.task.task_file import Task
+from MedMetaSegLib.worker import exchange
+from MedMetaSegLib.worker.client import WorkerClient
+from MedMetaSegLib.worker.messages import Finished, ItemState
+from MedMetaSegLib.worker.process import WINDOWS, Worker
+from scene_stand_in import StandInSegmenter
+from task_phantom import make_task
+
+
+@pytest.fixture(scope="module")
+def patient():
+    return make_patient(shape=(8, 24, 30), spacing_mm=(24.0, 12.0, 12.0))
+
+
+def carried_out(segmenter, folder, **order):
+    """All that a worker with this segmenter says of an order."""
+    said = []
+    about = {"job": 1, "device": "cpu", "memory": "as needed", "folder": str(folder)}
+    Worker(said.append, lambda device: segmenter).carry_out({**about, **order}, lambda: False)
+    return said
+
+
+def test_learning_gives_a_task_file_in_the_jobs_own_folder(patient, tmp_path):
+    truth = (patient.truth == LABEL["liver"]).astype(np.uint8)
+    support = Support.from_labels(truth, patient.volume.geometry, {1: "liver"}, "complete")
+    volume = exchange.save_volume(tmp_path / "v.npy", patient.volume)
+    standIn = StandInSegmenter()
+    pairs = [[volume, exchange.save_support(tmp_path, support)]]
+    said = carried_out(standIn, tmp_path, do="learn", pairs=pairs)
+    assert said[-1]["say"] == "done"
+    assert Path(said[-1]["task"]).parent == tmp_path
+    assert Task.read(said[-1]["task"]).describe() == make_task().describe()
+    np.testing.assert_array_equal(standIn.volumes[0].array, patient.volume.array)
+    assert standIn.supports[0].annotation == "complete"
+
+
+def test_applying_gives_structures_and_those_not_found_have_no_voxels(patient, tmp_path):
+    make_task().write(tmp_path / "kidneys.medmetaseg")
+    volume = exchange.save_volume(tmp_path / "v.npy", patient.volume)
+    task = str(tmp_path / "kidneys.medmetaseg")
+    said = carried_out(StandInSegmenter(), tmp_path, do="apply", task=task, volume=volume)
+    found = exchange.load_structures(said[-1]["structures"])
+    assert [bool(one.mask.any()) for one in found] == [True, False]
+    assert [one["found"] for one in said[-1]["report"]["structures"]] == [True, False]
+
+
+def test_a_task_that_is_not_there_is_said_in_a_sentence(patient, tmp_path):
+    volume = exchange.save_volume(tmp_path / "v.npy", patient.volume)
+    task = str(tmp_path / "none.medmetaseg")
+    said = carried_out(StandInSegmenter(), tmp_path, do="apply", task=task, volume=volume)
+    assert said[-1]["say"] == "failed"
+    assert "There is no task file" in said[-1]["message"]
+
+
+def test_little_memory_means_smaller_windows_for_the_next_job_alone(patient, tmp_path):
+    class Runner:
+        window = 0
+        device = type("Device", (), {"type": "cpu"})
+
+    standIn = StandInSegmenter()
+    standIn.runner, standIn.why_device = Runner(), "because"
+    worker = Worker(lambda message: None, lambda device: standIn)
+    for memory in ("little", "as needed"):
+        worker.carry_out({"do": "look", "device": "cpu", "memory": memory}, lambda: False)
+        assert standIn.runner.window == WINDOWS[memory]
+
+
+def test_looking_says_what_was_found(patient, tmp_path):
+    said = carried_out(StandInSegmenter(), tmp_path, do="look")
+    assert [one["say"] for one in said] == ["device", "done"]
+    assert said[-1]["report"] == {"device": ("cpu", "")}
+
+
+def test_what_is_said_of_a_batch_becomes_states_of_its_images():
+    message = {
+        "say": "item",
+        "item": "one",
+        "state": "done",
+        "finished": 1,
+        "total": 2,
+        "reason": "",
+        "image": "one.nii.gz",
+        "output": "one.seg.nrrd",
+        "found": [["liver", 12.5]],
+    }
+    said = WorkerClient()._understood(None, message)
+    assert said == ItemState("one", "done", 1, 2, "", "one.nii.gz", "one.seg.nrrd", (("liver", 12.5),))
+
+
+def test_a_task_that_was_learned_comes_back_as_bytes_and_its_folder_is_gone(tmp_path):
+    class Process:
+        folder = tmp_path
+
+    make_task().write(tmp_path / "t.medmetaseg")
+    content = (tmp_path / "t.medmetaseg").read_bytes()
+    client = WorkerClient()
+    (tmp_path / "job-0").mkdir()
+    said = client._understood(
+        Process(),
+        {"say": "done", "structures": [], "report": {}, "task": str(tmp_path / "t.medmetaseg")},
+    )
+    assert isinstance(said, Finished)
+    assert said.task == content
+    assert not (tmp_path / "job-0").exists()
+
+
+@pytest.mark.parametrize("piece", [1, 1000, 10**9])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_volume_written_in_pieces_is_the_same(tmp_path, monkeypatch, piece, order):
+    monkeypatch.setattr(exchange, "PIECE_BYTES", piece)
+    array = np.asarray(np.random.default_rng(1).integers(-900, 900, (7, 11, 13)), np.int16, order=order)
+    pieces = sum(1 for _ in exchange.written_in_pieces(tmp_path / "v.npy", array))
+    assert pieces == {1: 7, 1000: 3, 10**9: 1}[piece]
+    back = np.load(tmp_path / "v.npy", allow_pickle=False)
+    np.testing.assert_array_equal(back, array)
+    assert back.dtype == array.dtype
