@@ -17,21 +17,21 @@ from .errors import Cancelled, InputError
 from .imageio.geometry import AxisMap, Geometry
 from .imageio.volume import Volume, check_volume
 from .network.adaptation import Adaptation, adapted_to_slices
-from .network.condition_channels import image_channels
-from .network.inference import EncodedImage, Runner, chosen_device
+from .network.inference import EncodedImage, Predictor, chosen_device
+from .network.prompt_channels import image_channels
 from .network.weights import load_network
 from .next_patient.apply import applied_task
 from .next_patient.learn import learned_task
-from .results.merge import Composition, drawn_on
+from .results.merge import LabelMerger, drawn_on
 from .results.segmentation import Segmentation, SegmentedStructure
-from .same_volume.annotation_evidence import beyond_penalty, condition_on, held_out_conditions
+from .same_volume.annotation_evidence import beyond_penalty, held_out_prompts, prompt_on
 from .same_volume.preview import SegmentPreview
 from .same_volume.report import Clock, segment_report, versions
-from .support.structure import PaintedStructure, PlacedMask
+from .support.structure import AnnotatedStructure, PlacedMask
 from .support.support import Support, check_overlap, check_something_left
 from .task.task_file import Task
 from .working_grid.grid import DETAILS, Bounds, WorkingGrid, sampled_back, sampled_image, working_grid
-from .working_grid.intensity import IntensityRule, intensity_rule
+from .working_grid.intensity import IntensityNormalization, intensity_normalization
 
 Progress = Callable[[float, str], None]
 FirstLogits = Callable[[np.ndarray, WorkingGrid], None]
@@ -67,8 +67,8 @@ class Segmenter:
         result.mask("liver"), result.report
     """
 
-    def __init__(self, runner: Runner, provenance: dict[str, object], why_device: str) -> None:
-        self.runner, self.provenance, self.why_device = runner, provenance, why_device
+    def __init__(self, predictor: Predictor, provenance: dict[str, object], why_device: str) -> None:
+        self.predictor, self.provenance, self.why_device = predictor, provenance, why_device
         self._volume = b""
         self._features: OrderedDict[tuple[object, ...], EncodedImage] = OrderedDict()
         self._answers: dict[bytes, _Answer] = {}
@@ -82,7 +82,7 @@ class Segmenter:
         """
         network, provenance = load_network(weights)
         chosen, why = chosen_device(device)
-        return cls(Runner(network, chosen), provenance, why)
+        return cls(Predictor(network, chosen), provenance, why)
 
     def segment(
         self,
@@ -120,12 +120,12 @@ class Segmenter:
         upright, axis_map = volume.canonical()
         upright, frame, on_grid = _frames(support, upright)
         kept = [one.structure.name in chosen for one in frame.structures]
-        rule = intensity_rule(upright)
+        rule = intensity_normalization(upright)
         self._recognise(upright)
-        notes_before = len(self.runner.notes)
+        notes_before = len(self.predictor.notes)
         clock.lap("prepare")
 
-        composition = Composition(on_grid)
+        merger = LabelMerger(on_grid)
         answers: list[_Answer | None] = []
         for number, painted in enumerate(frame.structures):
             name = painted.structure.name
@@ -139,10 +139,10 @@ class Segmenter:
                 clock.lap("network")
                 logits, where = sampled_back(answer.logits, answer.grid, on_grid.geometry, -20.0)
                 shown.show(logits, where)
-                composition.add(number, logits, where)
+                merger.add(number, logits, where)
                 clock.lap("compose")
             answers.append(answer)
-        found = composition.finished(remove_islands)
+        found = merger.finished(remove_islands)
         results, probabilities = [], []
         for painted, answer, (where, mask) in zip(on_grid.structures, answers, found, strict=True):
             if answer is not None:
@@ -152,12 +152,12 @@ class Segmenter:
         progress(1.0, "done")
         about = {
             "quality": quality,
-            "device": self.runner.device.type,
+            "device": self.predictor.device.type,
             "device_reason": self.why_device,
             "seconds": clock.as_dict(),
             "weights": self._weights(),
         }
-        notes = [*frame.notes, *self.runner.notes[notes_before:]]
+        notes = [*frame.notes, *self.predictor.notes[notes_before:]]
         adaptations = [answer.adaptation for answer in answers if answer is not None]
         report = segment_report(support, rule, results, adaptations, notes, about)
         return Segmentation(
@@ -178,7 +178,7 @@ class Segmenter:
         """
         segment = partial(self.segment, cancelled=cancelled)
         about = (str(self.provenance["sha256"]), __version__)
-        return learned_task(pairs, segment, self.runner, *about, progress or _SILENT, cancelled or _NEVER)
+        return learned_task(pairs, segment, self.predictor, *about, progress or _SILENT, cancelled or _NEVER)
 
     def apply(
         self,
@@ -194,7 +194,7 @@ class Segmenter:
         Raises TaskError for a task of other weights, InputError (see `check_volume`) and Cancelled.
         """
         task.check_weights(str(self.provenance["sha256"]))
-        result = applied_task(task, volume, self.runner, progress or _SILENT, cancelled or _NEVER)
+        result = applied_task(task, volume, self.predictor, progress or _SILENT, cancelled or _NEVER)
         about = {"device_reason": self.why_device, "weights": self._weights(), "versions": versions()}
         return replace(result, report={**result.report, **about})
 
@@ -212,8 +212,8 @@ class Segmenter:
         self,
         volume: Volume,
         frame: Support,
-        painted: PaintedStructure,
-        rule: IntensityRule,
+        painted: AnnotatedStructure,
+        rule: IntensityNormalization,
         quality: str,
         adapt: bool,
         cancelled: Callable[[], bool],
@@ -233,15 +233,15 @@ class Segmenter:
         for growth in range(_MAX_GROWTHS + 1):
             grid = working_grid(painted, frame.geometry, bounds, reach, DETAILS[quality])
             image = image_channels(sampled_image(volume, grid, rule))
-            condition = condition_on(grid, image, painted, _others(painted, frame))
-            logits, encoded = self.runner.segment(image, condition, self._features.get(grid.key), cancelled)
+            prompt = prompt_on(grid, image, painted, _others(painted, frame))
+            logits, encoded = self.predictor.segment(image, prompt, self._features.get(grid.key), cancelled)
             if adapt:
                 first(logits, grid)
-                without = held_out_conditions(grid, image, painted)
-                adaptation = adapted_to_slices(self.runner, image, without, encoded, cancelled)
+                without = held_out_prompts(grid, image, painted)
+                adaptation = adapted_to_slices(self.predictor, image, without, encoded, cancelled)
                 if adaptation is not None and adaptation.parameters is not None:
-                    logits, _ = self.runner.segment(
-                        image, condition, encoded, cancelled, adaptation.parameters
+                    logits, _ = self.predictor.segment(
+                        image, prompt, encoded, cancelled, adaptation.parameters
                     )
             self._keep(grid, encoded)
             logits -= beyond_penalty(grid, painted.slices)
@@ -304,7 +304,7 @@ def _frames(support: Support, volume: Volume) -> tuple[Volume, Support, Support]
     return replace(volume, geometry=level), frame, frame
 
 
-def _painting(painted: PaintedStructure, frame: Support) -> bytes:
+def _painting(painted: AnnotatedStructure, frame: Support) -> bytes:
     """A digest of all that the answer for a structure depends on, besides the volume."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(frame.geometry.affine.round(6).tobytes())
@@ -314,7 +314,7 @@ def _painting(painted: PaintedStructure, frame: Support) -> bytes:
     return digest.digest()
 
 
-def _others(painted: PaintedStructure, frame: Support) -> tuple[PaintedStructure, ...]:
+def _others(painted: AnnotatedStructure, frame: Support) -> tuple[AnnotatedStructure, ...]:
     """What scribbles say a structure is not: the background, and the other structures unless they may
     overlap.
     """
@@ -325,7 +325,9 @@ def _others(painted: PaintedStructure, frame: Support) -> tuple[PaintedStructure
     return (*background, *others)
 
 
-def _touched(logits: np.ndarray, painted: PaintedStructure, grid: WorkingGrid, bounds: Bounds) -> np.ndarray:
+def _touched(
+    logits: np.ndarray, painted: AnnotatedStructure, grid: WorkingGrid, bounds: Bounds
+) -> np.ndarray:
     """(2, 3) bool: faces of the working grid that the structure surely reaches although the image goes on
     there.
 
@@ -345,7 +347,7 @@ def _touched(logits: np.ndarray, painted: PaintedStructure, grid: WorkingGrid, b
 
 
 def _result(
-    painted: PaintedStructure,
+    painted: AnnotatedStructure,
     answer: _Answer,
     where: tuple[slice, ...],
     mask: np.ndarray,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from MedMetaSegLib.network.condition_channels import (
+from MedMetaSegLib.network.model import Architecture, FewShotNetwork
+from MedMetaSegLib.network.prompt_channels import (
     KnownSlice,
     image_channels,
     signed_distance,
-    slice_condition,
+    slice_prompt,
 )
-from MedMetaSegLib.network.model import Architecture, FewShotNetwork
 
 TINY = Architecture(widths=(8, 12, 16), embedding=8, foreground_prototypes=3, background_prototypes=4)
 
@@ -29,15 +29,15 @@ def ball(shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def annotated(shape: tuple[int, int, int], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """image (2, k, j, i) and condition (C, k, j, i) of a noisy ellipsoid drawn on two slices."""
+    """image (2, k, j, i) and prompt (C, k, j, i) of a noisy ellipsoid drawn on two slices."""
     mask = ball(shape)
     noise = np.random.default_rng(seed).normal(0, 0.3, shape)
     image = image_channels((mask + noise).astype(np.float32))
     drawn = [KnownSlice(float(k), signed_distance(mask[k])) for k in (shape[0] // 3, 2 * shape[0] // 3)]
-    return image, slice_condition(image, drawn, 1.0)
+    return image, slice_prompt(image, drawn, 1.0)
 
 
 def batch(*parts: tuple[np.ndarray, np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images (B, 2, k, j, i) and conditions (B, C, k, j, i) as tensors."""
-    images, conditions = zip(*parts, strict=True)
-    return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(conditions))
+    """Images (B, 2, k, j, i) and prompts (B, C, k, j, i) as tensors."""
+    images, prompts = zip(*parts, strict=True)
+    return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(prompts))

@@ -139,12 +139,12 @@ def bench(panel, patient):
     return Bench(panel, patient).paint("liver")
 
 
-def until(condition):
+def until(prompt):
     """Let Qt work until the condition holds; the longest time that the event loop was kept, in seconds."""
     import qt
 
     limit, longest = time.monotonic() + PATIENCE_S, 0.0
-    while not condition():
+    while not prompt():
         assert time.monotonic() < limit
         begun = time.process_time()
         qt.QApplication.processEvents()

@@ -44,11 +44,11 @@ def quick(**options: object) -> TrainingConfig:
 
 
 def one_batch() -> Batch:
-    """Image, condition, target and no support of two episodes of 16 x 32 x 32 voxels."""
+    """Image, prompt, target and no support of two episodes of 16 x 32 x 32 voxels."""
     shape = (16, 32, 32)
     target = torch.from_numpy(ball(shape).astype(np.float32)).expand(2, 1, *shape)
-    image, condition = batch(annotated(shape, seed=1), annotated(shape, seed=2))
-    return image, condition, target, None
+    image, prompt = batch(annotated(shape, seed=1), annotated(shape, seed=2))
+    return image, prompt, target, None
 
 
 def labelled_image(folder: Path, name: str, seed: int = 0, side: int = 28) -> None:

@@ -60,10 +60,10 @@ class Photographer:
                 raise OSError(f"{path} cannot be written.")
             print(path, flush=True)
 
-    def wait(self, condition: Callable[[], bool]) -> None:
+    def wait(self, prompt: Callable[[], bool]) -> None:
         """Let Qt work until the condition holds."""
         limit = time.monotonic() + _PATIENCE_S
-        while not condition():
+        while not prompt():
             if time.monotonic() > limit:
                 raise TimeoutError("The panel did not come to the next state.")
             self.application.processEvents()
@@ -241,13 +241,13 @@ def _write(path: Path, patient: Patient) -> None:
 def _paint(patient: Patient) -> None:
     """The patient as a volume node, painted on a few slices."""
     from MedMetaSegLib.demo.nodes import addSegments
-    from MedMetaSegLib.support.structure import PaintedStructure
+    from MedMetaSegLib.support.structure import AnnotatedStructure
 
     volumeNode = _addVolume(patient, "Patient")
     called = {one.label: one for one in patient.structures}
     painted = []
     for name, slices in _STRUCTURES:
-        painted.append(PaintedStructure(called[LABEL[name]], (0, 0, 0), _drawn(patient, name, slices)))
+        painted.append(AnnotatedStructure(called[LABEL[name]], (0, 0, 0), _drawn(patient, name, slices)))
     addSegments(volumeNode, "Painted", painted, patient.volume.geometry)
 
 

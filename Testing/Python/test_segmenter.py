@@ -108,7 +108,7 @@ def test_the_same_patient_stored_otherwise_gives_exactly_the_same(
 ) -> None:
     image, affine = store_otherwise(phantom(), AFFINE, order, flips)
     labels, _ = store_otherwise(painting(), AFFINE, order, flips)
-    found = Segmenter(segmenter.runner, segmenter.provenance, "").segment(
+    found = Segmenter(segmenter.predictor, segmenter.provenance, "").segment(
         *volume_and_support(image, labels, affine)
     )
     expected, _ = store_otherwise(usual.labels, AFFINE, order, flips)
@@ -117,7 +117,9 @@ def test_the_same_patient_stored_otherwise_gives_exactly_the_same(
 
 def test_a_patient_lying_oblique_gives_exactly_the_same(segmenter: Segmenter, usual) -> None:
     affine = rotation(0.25, -0.2, 0.3) @ AFFINE
-    found = Segmenter(segmenter.runner, segmenter.provenance, "").segment(*volume_and_support(affine=affine))
+    found = Segmenter(segmenter.predictor, segmenter.provenance, "").segment(
+        *volume_and_support(affine=affine)
+    )
     np.testing.assert_array_equal(found.labels, usual.labels)
 
 
@@ -181,20 +183,20 @@ def test_scribbles_without_a_background_are_refused(segmenter: Segmenter) -> Non
 
 def test_a_second_press_decodes_only_what_changed_and_equals_a_fresh_one(segmenter: Segmenter) -> None:
     volume, support = volume_and_support()
-    first = Segmenter(segmenter.runner, segmenter.provenance, "")
+    first = Segmenter(segmenter.predictor, segmenter.provenance, "")
     first.segment(volume, support)
     asked: list[tuple[int, ...]] = []
-    decode = first.runner.segment
-    first.runner = type(
+    decode = first.predictor.segment
+    first.predictor = type(
         "Counting",
         (),
-        {**vars(first.runner), "segment": lambda self, *a: asked.append(a[0].shape) or decode(*a)},
+        {**vars(first.predictor), "segment": lambda self, *a: asked.append(a[0].shape) or decode(*a)},
     )()
     edited = painting()
     edited[20] = np.where(truth()[20] == 1, 1, 0)
     again = first.segment(volume, Support.from_labels(edited, volume.geometry, {1: "left", 2: "right"}))
     assert len(asked) == 1
-    fresh = Segmenter(segmenter.runner, segmenter.provenance, "").segment(
+    fresh = Segmenter(segmenter.predictor, segmenter.provenance, "").segment(
         volume, Support.from_labels(edited, volume.geometry, {1: "left", 2: "right"})
     )
     np.testing.assert_array_equal(again.labels, fresh.labels)

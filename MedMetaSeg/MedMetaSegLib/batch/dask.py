@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..errors import BatchStopped, Cancelled, InputError
 from .item import Outcome, failed, process_item
-from .threads import POLL_S, SEGMENTING, Said
+from .threads import POLL_S, SEGMENTING, Message
 
 if TYPE_CHECKING:
     from ..task.task_file import Task
@@ -34,7 +34,7 @@ _PER_WORKER = 2
 """Items that wait at a worker or are worked on there, so that it need not wait for the next."""
 
 
-class DaskCrew:
+class DaskExecutor:
     """The workers of one scheduler. Raises InputError where there is none, or none of them answers."""
 
     def __init__(self, task: Task, task_bytes: bytes, request: BatchRequest, limit: int) -> None:
@@ -61,7 +61,7 @@ class DaskCrew:
                 f"No Dask scheduler answers at {request.scheduler}; check the address and that it runs."
             ) from error
 
-    def __enter__(self) -> DaskCrew:
+    def __enter__(self) -> DaskExecutor:
         from distributed import WorkerPlugin
 
         given = self._given
@@ -86,8 +86,8 @@ class DaskCrew:
     def __exit__(self, *error: object) -> None:
         self._client.close()
 
-    def work(self, items: Sequence[BatchItem], cancelled: Callable[[], bool]) -> Iterator[Said]:
-        """See `Crew`; at most `_PER_WORKER` items are on their way to each worker."""
+    def work(self, items: Sequence[BatchItem], cancelled: Callable[[], bool]) -> Iterator[Message]:
+        """See `Executor`; at most `_PER_WORKER` items are on their way to each worker."""
         waiting = deque(items)
         running: dict[Any, BatchItem] = {}
         last_seen = time.monotonic()

@@ -52,7 +52,7 @@ class Journal:
             if journal._file is not None:
                 journal._file.close()
 
-    def standing(self, item: BatchItem, made_by: MadeBy, request: BatchRequest) -> BatchRow | None:
+    def up_to_date(self, item: BatchItem, made_by: MadeBy, request: BatchRequest) -> BatchRow | None:
         """The row of a result that need not be made, None to make it.
 
         It stands when it is whole and was made of these voxels by this task. One that no batch made, or that

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, InputError
 from .item import Outcome, failed, process_item
-from .threads import POLL_S, SEGMENTING, Said
+from .threads import POLL_S, SEGMENTING, Message
 
 if TYPE_CHECKING:
     from ..task.task_file import Task
@@ -34,7 +34,7 @@ _process: dict[str, Any] = {}
 """What a process of the crew keeps: its segmenter, the task, and how to stop."""
 
 
-class ProcessCrew:
+class ProcessExecutor:
     """So many processes, each with a network and its share of the cores; each works on one item at a time.
 
     When one dies, the items that were being worked on are tried once more, one after the other, so that the
@@ -52,7 +52,7 @@ class ProcessCrew:
         self._begin = (str(request.task), request.device, self._stop)
         self._pool: ProcessPoolExecutor | None = None
 
-    def __enter__(self) -> ProcessCrew:
+    def __enter__(self) -> ProcessExecutor:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -60,8 +60,8 @@ class ProcessCrew:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def work(self, items: Sequence[BatchItem], cancelled: Callable[[], bool]) -> Iterator[Said]:
-        """See `Crew`."""
+    def work(self, items: Sequence[BatchItem], cancelled: Callable[[], bool]) -> Iterator[Message]:
+        """See `Executor`."""
         waiting, suspects = deque(items), deque[Any]()
         running: dict[Future[Outcome], BatchItem] = {}
         with _threads_each(max(1, (os.cpu_count() or 1) // self._workers)):

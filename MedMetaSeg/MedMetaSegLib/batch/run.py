@@ -28,7 +28,7 @@ from .states import DONE, FAILED, KEPT, BatchRow
 if TYPE_CHECKING:
     from ..task.task_file import Task
     from .journal import Journal
-    from .threads import Crew, Outcome
+    from .threads import Executor, Outcome
 
 __all__ = ["DONE", "FAILED", "KEPT", "BatchProgress", "BatchRequest", "BatchResult", "BatchRow", "run_batch"]
 
@@ -175,19 +175,19 @@ class _Run:
     def finish(self, task_bytes: bytes) -> BatchResult:
         """Do it all."""
         from .journal import Journal
-        from .threads import make_crew
+        from .threads import make_executor
 
         was_cancelled, stopped = False, ""
         with ExitStack() as stack:
             try:
-                made = make_crew(self.request, self.task, task_bytes)
+                made = make_executor(self.request, self.task, task_bytes)
                 folder = stack.enter_context(lock_folder(self.request.out))
                 clear_staged(self.request.out)
                 stack.callback(clear_staged, self.request.out)
                 journal = stack.enter_context(Journal.open(folder))
-                crew = stack.enter_context(made)
+                executor = stack.enter_context(made)
                 self._announce()
-                was_cancelled = self._work(crew, journal)
+                was_cancelled = self._work(executor, journal)
             except KeyboardInterrupt:
                 was_cancelled = True
             except BatchStopped as error:
@@ -204,18 +204,18 @@ class _Run:
         for item in self.items:
             self.progress(BatchProgress(item.name, WAITING, 0, len(self.items)))
 
-    def _work(self, crew: Crew, journal: Journal) -> bool:
+    def _work(self, executor: Executor, journal: Journal) -> bool:
         """Give the crew what is not done and put what it makes in place; returns whether it was cancelled."""
         left = []
         for item in self.items:
             if self.cancelled():
                 return True
-            row = journal.standing(item, self.made_by, self.request) if self.request.resume else None
+            row = journal.up_to_date(item, self.made_by, self.request) if self.request.resume else None
             if row is None:
                 left.append(item)
             else:
                 self._settle(item, row)
-        for item, said in crew.work(left, self.cancelled):
+        for item, said in executor.work(left, self.cancelled):
             if isinstance(said, str):
                 self.progress(BatchProgress(item.name, said, len(self.rows), len(self.items)))
             else:

@@ -32,42 +32,42 @@ if TYPE_CHECKING:
     from .inputs import BatchItem
     from .run import BatchRequest
 
-__all__ = ["Crew", "Outcome", "ThreadCrew", "make_crew", "memory_limit_bytes"]
+__all__ = ["Executor", "Outcome", "ThreadExecutor", "make_executor", "memory_limit_bytes"]
 
 READING, SEGMENTING = "reading", "segmenting"
 POLL_S = 0.1
 _READ_AHEAD = 2
 _DEFAULT_LIMIT = 4 * 2**30
 
-Said = tuple["BatchItem", "str | Outcome"]
+Message = tuple["BatchItem", "str | Outcome"]
 
 
-class Crew(Protocol):
+class Executor(Protocol):
     """Works on items, in an order of its own."""
 
-    def work(self, items: Sequence[BatchItem], cancelled: Callable[[], bool]) -> Iterator[Said]:
+    def work(self, items: Sequence[BatchItem], cancelled: Callable[[], bool]) -> Iterator[Message]:
         """What begins and what came of it, until all is done or `cancelled` says so.
 
         Raises BatchStopped when results cannot be written.
         """
 
 
-def make_crew(request: BatchRequest, task: Task, task_bytes: bytes) -> AbstractContextManager[Crew]:
+def make_executor(request: BatchRequest, task: Task, task_bytes: bytes) -> AbstractContextManager[Executor]:
     """The crew that a request asks for, not yet at work. Raises TaskError for a task of other weights."""
     limit = memory_limit_bytes(request)
     if request.scheduler:
-        from .dask import DaskCrew
+        from .dask import DaskExecutor
 
-        return DaskCrew(task, task_bytes, request, limit)
+        return DaskExecutor(task, task_bytes, request, limit)
     if request.workers > 1 and not _on_cuda(request.device):
-        from .processes import ProcessCrew
+        from .processes import ProcessExecutor
 
-        return ProcessCrew(task, request, limit)
+        return ProcessExecutor(task, request, limit)
     from ..segmenter import Segmenter
 
     segmenter = Segmenter.load(device=request.device)
     task.check_weights(str(segmenter.provenance["sha256"]))
-    return ThreadCrew(segmenter, task, request.out, limit, request.workers)
+    return ThreadExecutor(segmenter, task, request.out, limit, request.workers)
 
 
 def memory_limit_bytes(request: BatchRequest) -> int:
@@ -113,7 +113,7 @@ class _Budget:
             self.changed.notify_all()
 
 
-class ThreadCrew:
+class ThreadExecutor:
     """One network; other threads read the next images and write the last results meanwhile.
 
     helpers: threads that read, and as many that write; more than one keep a GPU busy.
@@ -125,7 +125,7 @@ class ThreadCrew:
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
 
-    def __enter__(self) -> ThreadCrew:
+    def __enter__(self) -> ThreadExecutor:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -136,9 +136,9 @@ class ThreadCrew:
         for thread in self._threads:
             thread.join()
 
-    def work(self, items: Sequence[BatchItem], cancelled: Callable[[], bool]) -> Iterator[Said]:
-        """See `Crew`; what the threads say is handed out on the calling thread."""
-        said: queue.SimpleQueue[Said | BaseException] = queue.SimpleQueue()
+    def work(self, items: Sequence[BatchItem], cancelled: Callable[[], bool]) -> Iterator[Message]:
+        """See `Executor`; what the threads say is handed out on the calling thread."""
+        said: queue.SimpleQueue[Message | BaseException] = queue.SimpleQueue()
         waiting: queue.SimpleQueue[BatchItem] = queue.SimpleQueue()
         for item in items:
             waiting.put(item)

@@ -13,7 +13,7 @@ from scipy import ndimage
 from ..imageio.geometry import Index3
 from ..imageio.volume import Volume
 from ..support.structure import Color, region
-from ..working_grid.intensity import intensity_rule
+from ..working_grid.intensity import intensity_normalization
 
 _SOFT_TISSUE_HU = (-160.0, 240.0)
 PIXELS = 144
@@ -82,5 +82,5 @@ def _png(picture: np.ndarray, place: Path | None) -> bytes:
 
 def _window(volume: Volume) -> tuple[float, float]:
     """Grey levels that are black and white: soft tissue for CT."""
-    rule = intensity_rule(volume)
+    rule = intensity_normalization(volume)
     return _SOFT_TISSUE_HU if rule.kind == "CT" else (rule.low, rule.high)

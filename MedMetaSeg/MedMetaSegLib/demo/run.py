@@ -23,7 +23,7 @@ from ..evaluation.metrics import score_other_slices
 from ..imageio.volume import Volume, read_volume
 from ..support.structure import Structure
 from ..support.support import Support, check_overlap, check_something_left
-from ..working_grid.intensity import intensity_rule
+from ..working_grid.intensity import intensity_normalization
 from .phantom import LABEL, STRUCTURES, make_patient, painted
 from .slicer_core import SlicerCoreMissingError, boot
 from .views import RenderingUnavailableError
@@ -99,7 +99,7 @@ def own_case(image: Path, support: Path) -> Case:
     check_overlap(drawn, volume.geometry)
     check_something_left(drawn, volume.geometry)
     # Only DICOM says the modality; the window of the views follows the engine's own rule.
-    return Case(replace(volume, modality=intensity_rule(volume).kind), drawn, {})
+    return Case(replace(volume, modality=intensity_normalization(volume).kind), drawn, {})
 
 
 def demonstrate(
@@ -150,10 +150,10 @@ def _write_json(path: Path, report: dict[str, Any]) -> None:
 
 
 def _truthNode(case: Case, volumeNode: Any) -> Any:
-    from ..support.structure import PaintedStructure
+    from ..support.structure import AnnotatedStructure
     from . import nodes
 
-    whole = [PaintedStructure(one, (0, 0, 0), case.truth[one.name]) for one in case.structures]
+    whole = [AnnotatedStructure(one, (0, 0, 0), case.truth[one.name]) for one in case.structures]
     return nodes.addSegments(volumeNode, "Truth", whole, case.volume.geometry)
 
 

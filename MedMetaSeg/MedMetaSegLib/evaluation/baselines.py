@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from ..errors import InputError
 from ..imageio.volume import Volume
-from ..support.structure import PaintedStructure, Structure
+from ..support.structure import AnnotatedStructure, Structure
 from ..support.support import Support
 
 Box = tuple[slice, slice, slice]
@@ -36,7 +36,7 @@ PREDICTION_CHUNK = 500_000
 
 
 @dataclass(frozen=True)
-class Found:
+class Prediction:
     """One structure as a method found it: mask is bool (k, j, i) and starts at offset in the volume."""
 
     structure: Structure
@@ -44,7 +44,7 @@ class Found:
     mask: np.ndarray
 
 
-Method = Callable[[Volume, Support], Iterator[Found]]
+Method = Callable[[Volume, Support], Iterator[Prediction]]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Baseline:
             raise InputError(f"{self.title} needs {self.package}; install medmetaseg[evaluation]") from error
 
 
-def fill_between_slices(volume: Volume, support: Support) -> Iterator[Found]:
+def fill_between_slices(volume: Volume, support: Support) -> Iterator[Prediction]:
     """ITK's morphological contour interpolation, as Slicer's effect runs it.
 
     Zukic et al., Insight Journal 2016. Nothing beyond the outermost annotated slices; one annotated slice
@@ -86,10 +86,10 @@ def fill_between_slices(volume: Volume, support: Support) -> Iterator[Found]:
             mask = itk.array_from_image(filled)[1:-1, 1:-1, 1:-1] > 0
         else:
             mask = painted.mask
-        yield Found(painted.structure, painted.offset, mask)
+        yield Prediction(painted.structure, painted.offset, mask)
 
 
-def grow_from_seeds(volume: Volume, support: Support) -> Iterator[Found]:
+def grow_from_seeds(volume: Volume, support: Support) -> Iterator[Prediction]:
     """Slicer's own GrowCut (vtkImageGrowCutSegment, Zhu et al. 2014) with the effect's default locality of 0.
 
     Foreground seeds are the structure's annotated voxels; background seeds the rest of its annotated slices
@@ -115,10 +115,10 @@ def grow_from_seeds(volume: Volume, support: Support) -> Iterator[Found]:
         filter_.SetSeedLabelVolume(image(seeds))
         filter_.Update()
         grown = vtk_to_numpy(filter_.GetOutput().GetPointData().GetScalars()).reshape(seeds.shape)
-        yield Found(painted.structure, _start(box), _as_drawn(grown == FOREGROUND, seeds))
+        yield Prediction(painted.structure, _start(box), _as_drawn(grown == FOREGROUND, seeds))
 
 
-def random_forest(volume: Volume, support: Support) -> Iterator[Found]:
+def random_forest(volume: Volume, support: Support) -> Iterator[Prediction]:
     """A random forest per structure on multi-scale filters and position, as ilastik or Trainable Weka would.
 
     Features per voxel: intensity; at each scale the Gaussian, gradient magnitude, Laplacian and the
@@ -153,7 +153,7 @@ def random_forest(volume: Volume, support: Support) -> Iterator[Found]:
                 for start in range(0, len(values), PREDICTION_CHUNK)
             ]
         ).reshape(shape)
-        yield Found(painted.structure, _start(box), _as_drawn(mask, known))
+        yield Prediction(painted.structure, _start(box), _as_drawn(mask, known))
 
 
 BASELINES = (
@@ -163,7 +163,7 @@ BASELINES = (
 )
 
 
-def search_box(painted: PaintedStructure, shape: Sequence[int], spacing_mm: Sequence[float]) -> Box:
+def search_box(painted: AnnotatedStructure, shape: Sequence[int], spacing_mm: Sequence[float]) -> Box:
     """Where a baseline looks for the structure: its drawn extent and a margin, within the grid.
 
     The margin is a quarter of the drawn extent, at least 10 mm. One slice says nothing of the extent across
@@ -183,7 +183,7 @@ def search_box(painted: PaintedStructure, shape: Sequence[int], spacing_mm: Sequ
     return slice(start[0], stop[0]), slice(start[1], stop[1]), slice(start[2], stop[2])
 
 
-def known_labels(support: Support, painted: PaintedStructure, box: Box) -> np.ndarray:
+def known_labels(support: Support, painted: AnnotatedStructure, box: Box) -> np.ndarray:
     """What the support says of one structure in a box.
 
     Returns int16 (k, j, i) of UNKNOWN, FOREGROUND and BACKGROUND.
@@ -220,7 +220,7 @@ def filter_bank(array: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
     return np.stack(channels, axis=-1).astype(np.float32)
 
 
-def _paint(known: np.ndarray, painted: PaintedStructure, box: Box, value: int) -> None:
+def _paint(known: np.ndarray, painted: AnnotatedStructure, box: Box, value: int) -> None:
     """Writes value where the structure is painted, within the box; known starts at the box's corner."""
     target, source = [], []
     for offset, size, b in zip(painted.offset, painted.mask.shape, box, strict=True):
@@ -236,7 +236,7 @@ def _as_drawn(mask: np.ndarray, known: np.ndarray) -> np.ndarray:
     return (mask.astype(bool) | (known == FOREGROUND)) & (known != BACKGROUND)
 
 
-def _drawing_axis(painted: PaintedStructure) -> int:
+def _drawing_axis(painted: AnnotatedStructure) -> int:
     if painted.axis is None:
         raise ValueError(f"{painted.structure.name}: baselines need whole annotated slices")
     return painted.axis

@@ -20,8 +20,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..datasets.cases import Case, benchmark_cases, read_cases
 from ..errors import InputError
-from .interaction import Row, own_process, press_rows
-from .methods import OURS, Contender, contenders
+from .interaction import Row, interaction_rows, own_process
+from .methods import OURS, Method, compared_methods
 from .report import write_report
 from .speed import SpeedRow, speed_rows
 
@@ -66,7 +66,7 @@ def run(
     cases = benchmark_cases(read_cases(data), datasets)
     if not cases:
         raise InputError(f"{data} has none of the benchmark's cases")
-    chosen = contenders(methods, device)
+    chosen = compared_methods(methods, device)
     out.mkdir(parents=True, exist_ok=True)
     rows = read_rows(out / ROWS_FILE, Row) if resume else []
     rows = [row for row in rows if still_stands(row, chosen)]
@@ -80,7 +80,9 @@ def run(
                 progress.update(task, description=f"{case.dataset} {case.case}: {runner.title}")
                 missing = [k for k in sorted(set(ks)) if not is_there(rows, case, runner, k)]
                 if missing:
-                    rows += processes[runner.name](press_rows, case, runner.name, missing, runner.device)
+                    rows += processes[runner.name](
+                        interaction_rows, case, runner.name, missing, runner.device
+                    )
                     write_rows(out / ROWS_FILE, rows, Row)
                 progress.advance(task)
     ours = next((runner for runner in chosen if runner.name == OURS), None)
@@ -92,7 +94,7 @@ def run(
     return rows, speed
 
 
-def still_stands(row: Row, chosen: Sequence[Contender]) -> bool:
+def still_stands(row: Row, chosen: Sequence[Method]) -> bool:
     """Whether an old row may stay: its method is not run now, or has the same version, weights and device."""
     for runner in chosen:
         if row.method == runner.name:
@@ -101,7 +103,7 @@ def still_stands(row: Row, chosen: Sequence[Contender]) -> bool:
     return True
 
 
-def is_there(rows: Sequence[Row], case: Case, runner: Contender, k: int) -> bool:
+def is_there(rows: Sequence[Row], case: Case, runner: Method, k: int) -> bool:
     """Whether a case, K and method has its rows; a press's rows are written together, so any one tells."""
     key = (case.dataset, case.case, k, runner.name)
     return any((row.dataset, row.case, row.k, row.method) == key for row in rows)

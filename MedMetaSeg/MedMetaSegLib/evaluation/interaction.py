@@ -20,8 +20,8 @@ from ..errors import InputError
 from ..imageio.volume import Volume
 from ..support.structure import region
 from ..support.support import Support
-from .baselines import Found
-from .methods import Contender, contender, warm_up
+from .baselines import Prediction
+from .methods import Method, method_named, warm_up
 from .metrics import score_other_slices
 from .protocols import same_volume_support
 
@@ -58,15 +58,15 @@ def own_process() -> Iterator[Callable[..., Any]]:
         yield lambda function, *arguments: pool.submit(function, *arguments).result()
 
 
-def press_rows(case: Case, method: str, ks: Sequence[int], device: str) -> list[Row]:
+def interaction_rows(case: Case, method: str, ks: Sequence[int], device: str) -> list[Row]:
     """Protocol A on one case: a press per K, a row per structure; none for a K no structure qualifies for."""
-    runner = contender(method, device)
+    runner = method_named(method, device)
     volume, labels = read_case(case)
     rows: list[Row] = []
     for count in ks:
         support = support_or_none(labels, volume, case, count)
         if support is not None:
-            rows += score_press(case, runner, volume, labels, support, count)
+            rows += score_interaction(case, runner, volume, labels, support, count)
     return rows
 
 
@@ -78,13 +78,13 @@ def support_or_none(labels: np.ndarray, volume: Volume, case: Case, count: int) 
         return None
 
 
-def score_press(
-    case: Case, runner: Contender, volume: Volume, labels: np.ndarray, support: Support, count: int
+def score_interaction(
+    case: Case, runner: Method, volume: Volume, labels: np.ndarray, support: Support, count: int
 ) -> list[Row]:
     """The rows of one press. A structure the method does not give back is scored as nothing found."""
-    press = runner.make_press(runner.device)
-    warm_up(press)
-    found, seconds, peak_mb = timed(lambda: press(volume, support))
+    interaction = runner.make_interaction(runner.device)
+    warm_up(interaction)
+    found, seconds, peak_mb = timed(lambda: interaction(volume, support))
     by_label = {one.structure.label: one for one in found}
     rows = []
     for painted in support.structures:
@@ -114,7 +114,7 @@ def score_press(
     return rows
 
 
-def scored_mask(found: Found | None, shape: tuple[int, ...]) -> np.ndarray:
+def scored_mask(found: Prediction | None, shape: tuple[int, ...]) -> np.ndarray:
     """The full-grid bool mask (k, j, i) of what was found; empty for None."""
     mask = np.zeros(shape, dtype=bool)
     if found is not None:
@@ -122,11 +122,11 @@ def scored_mask(found: Found | None, shape: tuple[int, ...]) -> np.ndarray:
     return mask
 
 
-def timed(press: Callable[[], Iterator[Found]]) -> tuple[list[Found], float, float]:
+def timed(interaction: Callable[[], Iterator[Prediction]]) -> tuple[list[Prediction], float, float]:
     """What a press found, its wall-clock seconds, and the process's peak memory in MB until its end."""
     forget_peak()
     start = time.perf_counter()
-    found = list(press())
+    found = list(interaction())
     return found, time.perf_counter() - start, peak_memory_mb()
 
 

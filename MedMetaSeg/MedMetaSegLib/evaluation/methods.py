@@ -13,9 +13,9 @@ from ..imageio.geometry import Geometry
 from ..imageio.volume import Volume
 from ..support.structure import Structure
 from ..support.support import Support
-from .baselines import BASELINES, Found
+from .baselines import BASELINES, Prediction
 
-Press = Callable[[Volume, Support], Iterator[Found]]
+Interaction = Callable[[Volume, Support], Iterator[Prediction]]
 
 
 class Segments(Protocol):
@@ -26,7 +26,7 @@ class Segments(Protocol):
 
 
 @dataclass(frozen=True)
-class Contender:
+class Method:
     """A method in the benchmark.
 
     version: rows of another version are measured again. weights_id: of the shipped weights, "" for a
@@ -39,7 +39,7 @@ class Contender:
     version: str
     weights_id: str
     device: str
-    make_press: Callable[[str], Press]
+    make_interaction: Callable[[str], Interaction]
 
 
 OURS = "medmetaseg"
@@ -48,7 +48,7 @@ METHOD_NAMES = (OURS, *(baseline.name for baseline in BASELINES))
 TITLES = {OURS: "MedMetaSeg", **{baseline.name: baseline.title for baseline in BASELINES}}
 
 
-def contenders(names: Collection[str] | None, device: str) -> tuple[Contender, ...]:
+def compared_methods(names: Collection[str] | None, device: str) -> tuple[Method, ...]:
     """The methods named, all when None.
 
     device: "auto", "cpu" or "cuda", for MedMetaSeg; baselines use the CPU.
@@ -57,28 +57,28 @@ def contenders(names: Collection[str] | None, device: str) -> tuple[Contender, .
     unknown = sorted(set(names or ()) - set(METHOD_NAMES))
     if unknown:
         raise InputError(f"no method {', '.join(unknown)}; there are {', '.join(METHOD_NAMES)}")
-    return tuple(contender(name, device) for name in METHOD_NAMES if names is None or name in names)
+    return tuple(method_named(name, device) for name in METHOD_NAMES if names is None or name in names)
 
 
-def contender(name: str, device: str) -> Contender:
-    """One method by name; see `contenders`."""
+def method_named(name: str, device: str) -> Method:
+    """One method by name; see `compared_methods`."""
     if name == OURS:
         return _ours(device)
     baseline = next(one for one in BASELINES if one.name == name)
-    return Contender(name, baseline.title, baseline.version, "", "cpu", lambda _device: baseline.run)
+    return Method(name, baseline.title, baseline.version, "", "cpu", lambda _device: baseline.run)
 
 
-def press_of(segmenter: Segments) -> Press:
+def interaction_of(segmenter: Segments) -> Interaction:
     """A press of a Segmenter: all structures of the support in one call, as a user would."""
 
-    def press(volume: Volume, support: Support) -> Iterator[Found]:
+    def interaction(volume: Volume, support: Support) -> Iterator[Prediction]:
         for one in segmenter.segment(volume, support).structures:
-            yield Found(one.structure, one.offset, one.mask)
+            yield Prediction(one.structure, one.offset, one.mask)
 
-    return press
+    return interaction
 
 
-def warm_up(press: Press) -> None:
+def warm_up(interaction: Interaction) -> None:
     """One press on a small ball, so that what a library does on first use is in no figure."""
     places = np.indices((24, 24, 24)) - 12
     ball = (places**2).sum(axis=0) < 49
@@ -87,21 +87,21 @@ def warm_up(press: Press) -> None:
     drawn = np.zeros_like(ball)
     drawn[[8, 16]] = ball[[8, 16]]
     masks = [(Structure("ball", 1, (1.0, 0.0, 0.0)), drawn, (0, 0, 0))]
-    for _found in press(volume, Support.from_masks(masks, volume.geometry, "slices", plane="axial")):
+    for _found in interaction(volume, Support.from_masks(masks, volume.geometry, "slices", plane="axial")):
         pass
 
 
-def _ours(device: str) -> Contender:
+def _ours(device: str) -> Method:
     from .. import __version__
     from ..network.inference import chosen_device
     from ..network.weights import load_network
 
     weights_id = str(load_network()[1]["sha256"])[:12]
     version = f"{OURS_REVISION} (medmetaseg {__version__})"
-    return Contender(OURS, TITLES[OURS], version, weights_id, chosen_device(device)[0].type, _load_segmenter)
+    return Method(OURS, TITLES[OURS], version, weights_id, chosen_device(device)[0].type, _load_segmenter)
 
 
-def _load_segmenter(device: str) -> Press:
+def _load_segmenter(device: str) -> Interaction:
     from ..segmenter import Segmenter
 
-    return press_of(Segmenter.load(device=device))
+    return interaction_of(Segmenter.load(device=device))

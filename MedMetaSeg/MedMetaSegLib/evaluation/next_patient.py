@@ -23,7 +23,7 @@ import typer
 from ..datasets.cases import Case, is_for_development, is_held_out, read_case, read_cases
 from ..errors import InputError
 from ..imageio.geometry import Geometry
-from ..next_patient.apply import Overlay, applied_task, lay_over
+from ..next_patient.apply import AtlasPlacement, applied_task, register_atlases
 from ..next_patient.atlas_placement import fused_occupancy
 from ..segmenter import Segmenter
 from ..support.support import Support
@@ -78,10 +78,10 @@ def next_patient_rows(
     for case in queries:
         volume, labels = read_case(case)
         begun = time.perf_counter()
-        overlay = lay_over(task, volume, _never)
-        result = applied_task(task, volume, segmenter.runner, _silent, _never, overlay)
+        placement = register_atlases(task, volume, _never)
+        result = applied_task(task, volume, segmenter.predictor, _silent, _never, placement)
         apply_s = time.perf_counter() - begun
-        atlas = atlas_labels(task, overlay)
+        atlas = atlas_labels(task, placement)
         for number, one in enumerate(result.structures, start=1):
             truth = labels == one.structure.label
             whole = score(result.mask(one.structure.label), truth, volume.geometry.spacing_mm)
@@ -101,17 +101,17 @@ def next_patient_rows(
             )
 
 
-def atlas_labels(task: Task, overlay: Overlay) -> np.ndarray:
+def atlas_labels(task: Task, placement: AtlasPlacement) -> np.ndarray:
     """uint8 (k, j, i) on the upright query: number + 1 of the structure that the warped atlases say."""
-    grid = overlay.volume.geometry
+    grid = placement.volume.geometry
     labels = np.zeros(grid.shape, np.uint8)
-    if overlay.close is None:
+    if placement.close is None:
         return labels
     axes = [np.arange(n) * step for n, step in zip(grid.shape, grid.spacing_mm, strict=True)]
-    index = overlay.close.index(np.stack(np.meshgrid(*axes, indexing="ij")))
+    index = placement.close.index(np.stack(np.meshgrid(*axes, indexing="ij")))
     best = np.full(grid.shape, 0.5, np.float32)
     for number in range(len(task.structures)):
-        share = sampled_at(fused_occupancy(overlay.alignments, number), index, 0.0)
+        share = sampled_at(fused_occupancy(placement.registered, number), index, 0.0)
         taken = share > best
         labels[taken], best[taken] = number + 1, share[taken]
     return labels

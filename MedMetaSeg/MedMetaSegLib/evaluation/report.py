@@ -203,10 +203,10 @@ def _cost_table(rows: Sequence[Row]) -> str:
             cells = []
             for method in methods:
                 # Every row of a press holds the press's figures: one row a case is enough.
-                presses = {row.case: row for row in here if row.method == method}.values()
-                if presses:
+                interactions = {row.case: row for row in here if row.method == method}.values()
+                if interactions:
                     seconds, memory = (
-                        median(getattr(r, f) for r in presses) for f in ("seconds", "peak_memory_mb")
+                        median(getattr(r, f) for r in interactions) for f in ("seconds", "peak_memory_mb")
                     )
                     cells.append(f"{seconds:.1f} s, {memory:.0f} MB")
                 else:

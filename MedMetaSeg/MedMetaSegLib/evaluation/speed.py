@@ -14,7 +14,7 @@ from ..datasets.cases import ACCEPTANCE_STRUCTURES, Case, read_case
 from ..imageio.geometry import Geometry
 from ..imageio.volume import Volume, from_sitk, to_sitk
 from .interaction import forget_peak, own_process, peak_memory_mb
-from .methods import Contender, press_of, warm_up
+from .methods import Method, interaction_of, warm_up
 from .protocols import same_volume_support, with_one_more_slice
 
 SLICES = 3
@@ -45,7 +45,7 @@ class SpeedRow:
         return self.second_seconds / self.first_seconds
 
 
-def speed_rows(cases: Sequence[Case], ours: Contender) -> list[SpeedRow]:
+def speed_rows(cases: Sequence[Case], ours: Method) -> list[SpeedRow]:
     """The scenarios, on the totalseg CT; none when it is not among the cases."""
     ct = next((case for case in cases if (case.dataset, case.case) == ("totalseg", "ct")), None)
     if ct is None:
@@ -59,11 +59,11 @@ def speed_rows(cases: Sequence[Case], ours: Contender) -> list[SpeedRow]:
     rows = []
     for name, structures, shape in scenarios:
         with own_process() as do:
-            rows.append(do(two_presses, name, ct, structures, shape, ours.device, ours.weights_id))
+            rows.append(do(two_interactions, name, ct, structures, shape, ours.device, ours.weights_id))
     return rows
 
 
-def two_presses(
+def two_interactions(
     scenario: str,
     case: Case,
     structures: Sequence[str],
@@ -82,7 +82,7 @@ def two_presses(
     support = same_volume_support(labels, volume.geometry, names, SLICES)
     corrected = with_one_more_slice(support, labels, CORRECTED)
     del labels
-    warm_up(press_of(Segmenter.load(device=device, weights=weights)))
+    warm_up(interaction_of(Segmenter.load(device=device, weights=weights)))
     segmenter = Segmenter.load(device=device, weights=weights)
     forget_peak()
     seconds = []

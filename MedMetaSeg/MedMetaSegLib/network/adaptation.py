@@ -22,7 +22,7 @@ from torch.func import functional_call
 
 from ..errors import Cancelled
 from .decoder import Head
-from .inference import EncodedImage, Runner, is_out_of_memory
+from .inference import EncodedImage, Predictor, is_out_of_memory
 
 STEPS = 4
 REACH = 2
@@ -37,13 +37,13 @@ Parameters = Mapping[str, Tensor]
 class HeldOut:
     """A drawn slice that the network did not see.
 
-    x (B, F, d, j, i): the trunk's answer to the other slices, in the planes around it; condition
+    x (B, F, d, j, i): the trunk's answer to the other slices, in the planes around it; prompt
     (B, C, d, j, i): what else the head reads there; plane: which of the d planes it is; target (B, 1, j, i):
     1 where it was drawn; known (B, 1, j, i): 1 where that is known.
     """
 
     x: Tensor
-    condition: Tensor
+    prompt: Tensor
     plane: int
     target: Tensor
     known: Tensor
@@ -84,9 +84,7 @@ def slice_loss(logits: Tensor, held: HeldOut) -> Tensor:
 
 def support_loss(head: Head, parameters: Parameters, held: Sequence[HeldOut]) -> Tensor:
     """Mean loss of held-out slices under some parameters of the head."""
-    losses = [
-        slice_loss(functional_call(head, dict(parameters), (one.x, one.condition)), one) for one in held
-    ]
+    losses = [slice_loss(functional_call(head, dict(parameters), (one.x, one.prompt)), one) for one in held]
     return torch.stack(losses).mean()
 
 
@@ -141,7 +139,7 @@ def adapted(
 
 
 def adapted_to_slices(
-    runner: Runner,
+    predictor: Predictor,
     image: np.ndarray,
     without: Sequence[tuple[int, np.ndarray, np.ndarray]],
     encoded: EncodedImage,
@@ -150,33 +148,33 @@ def adapted_to_slices(
     """The head adapted to one structure; None with a single slice, or where the image needs several windows
     or memory runs out (noted).
 
-    image: (IMAGE_CHANNELS, k, j, i); without: of every drawn slice its plane, the condition
-    (CONDITION_CHANNELS, k, j, i) of the others, and bool (j, i) where it was drawn. Raises Cancelled.
+    image: (IMAGE_CHANNELS, k, j, i); without: of every drawn slice its plane, the prompt
+    (PROMPT_CHANNELS, k, j, i) of the others, and bool (j, i) where it was drawn. Raises Cancelled.
     """
     if len(without) < 2 or len(encoded.windows) > 1:
         return None
     try:
-        held = _held_out(runner, image, without, encoded, cancelled)
-        return adapted(runner.network.decoder.head, list(runner.network.step_sizes), held)
+        held = _held_out(predictor, image, without, encoded, cancelled)
+        return adapted(predictor.network.decoder.head, list(predictor.network.step_sizes), held)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        runner.notes.append("Memory ran out while adapting: the network was used as it came.")
+        predictor.notes.append("Memory ran out while adapting: the network was used as it came.")
         return None
 
 
 def _held_out(
-    runner: Runner,
+    predictor: Predictor,
     image: np.ndarray,
     without: Sequence[tuple[int, np.ndarray, np.ndarray]],
     encoded: EncodedImage,
     cancelled: Callable[[], bool],
 ) -> list[HeldOut]:
     held = []
-    for plane, condition, drawn in without:
+    for plane, prompt, drawn in without:
         if cancelled():
             raise Cancelled("Cancelled: nothing was written.")
-        x, read = runner.trunk(image, condition, encoded)
+        x, read = predictor.trunk(image, prompt, encoded)
         planes = around(plane, image.shape[1])
         target = torch.from_numpy(np.stack([drawn, drawn[:, ::-1]])[:, None].astype(np.float32)).to(x.device)
         held.append(

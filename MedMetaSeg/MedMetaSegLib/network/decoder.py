@@ -15,17 +15,17 @@ class Head(nn.Module):
         super().__init__()
         self.full, self.out = full, out
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """Logits (B, 1, k, j, i) from the trunk's x (B, F, k, j, i) and condition (B, C, k, j, i)."""
-        x = self.full(torch.cat([x, condition], 1))
-        return self.out(torch.cat([x, condition], 1))
+    def forward(self, x: Tensor, prompt: Tensor) -> Tensor:
+        """Logits (B, 1, k, j, i) from the trunk's x (B, F, k, j, i) and prompt (B, C, k, j, i)."""
+        x = self.full(torch.cat([x, prompt], 1))
+        return self.out(torch.cat([x, prompt], 1))
 
 
 class Decoder(nn.Module):
     """A U-shaped network over the cached features of the encoder, conditioned on one structure.
 
-    The condition goes down beside the features (fused by 1x1x1 convolutions at each resolution) and up again
-    to the full working grid, where the condition and the slices' own shape interpolation are seen once more,
+    The prompt goes down beside the features (fused by 1x1x1 convolutions at each resolution) and up again
+    to the full working grid, where the prompt and the slices' own shape interpolation are seen once more,
     so that a fine boundary survives the strided stem.
     """
 
@@ -57,9 +57,9 @@ class Decoder(nn.Module):
         """The last layers, sharing their parameters."""
         return Head(self.full, self.out)
 
-    def trunk(self, features: Features, similarity: Tensor, condition: Tensor) -> Tensor:
+    def trunk(self, features: Features, similarity: Tensor, prompt: Tensor) -> Tensor:
         """What the head reads, (B, F, k, j, i); shapes as in `forward`."""
-        x = torch.cat([self.stem(condition), similarity], 1)
+        x = torch.cat([self.stem(prompt), similarity], 1)
         skips: list[Tensor] = []
         for depth, (fuse, block) in enumerate(zip(self.fuse, self.down, strict=True)):
             if depth:
@@ -70,8 +70,8 @@ class Decoder(nn.Module):
             reversed(self.rise), reversed(self.up), reversed(skips[:-1]), strict=True
         ):
             x = block(upsampled(rise(x), skip) + skip)
-        return upsampled(self.shrink(x), condition)
+        return upsampled(self.shrink(x), prompt)
 
-    def forward(self, features: Features, similarity: Tensor, condition: Tensor) -> Tensor:
-        """Logits (B, 1, k, j, i) from condition (B, C, k, j, i) and similarity (B, S, k/2, j/2, i/2)."""
-        return self.head(self.trunk(features, similarity, condition), condition)
+    def forward(self, features: Features, similarity: Tensor, prompt: Tensor) -> Tensor:
+        """Logits (B, 1, k, j, i) from prompt (B, C, k, j, i) and similarity (B, S, k/2, j/2, i/2)."""
+        return self.head(self.trunk(features, similarity, prompt), prompt)

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.func import functional_call
 
 from ..errors import Cancelled, InputError
-from .condition_channels import BACKGROUND, FOREGROUND
 from .encoder import Features
 from .model import STRIDE, FewShotNetwork
+from .prompt_channels import BACKGROUND, FOREGROUND
 from .prototypes import NO_WEIGHT, VOTE, KnownPoints, Prototypes
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -78,7 +78,7 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     )
 
 
-class Runner:
+class Predictor:
     """Holds the network on a device; retries with smaller windows, then on the CPU, when memory runs out.
 
     Every image is seen as it is and mirrored in the plane, and the two answers are averaged. notes: what had
@@ -93,7 +93,7 @@ class Runner:
     def segment(
         self,
         image: np.ndarray,
-        condition: np.ndarray,
+        prompt: np.ndarray,
         encoded: EncodedImage | None,
         cancelled: Callable[[], bool],
         parameters: Mapping[str, Tensor] | None = None,
@@ -101,7 +101,7 @@ class Runner:
     ) -> tuple[np.ndarray, EncodedImage]:
         """Logits (k, j, i) float32 of one structure, and the features they came from.
 
-        image (IMAGE_CHANNELS, k, j, i) and condition (CONDITION_CHANNELS, k, j, i), each axis a multiple of
+        image (IMAGE_CHANNELS, k, j, i) and prompt (PROMPT_CHANNELS, k, j, i), each axis a multiple of
         8; encoded: features of the same image from an earlier call, None to make them; parameters: of the
         head, adapted to this structure, None for its own; task: prototypes learned on another patient.
         """
@@ -111,17 +111,15 @@ class Runner:
             nonlocal made
             if made is None or made.windows != self._windows(made.shape):
                 made = self._encode(image, cancelled)
-            return self._segment(image, condition, made, cancelled, parameters, task)
+            return self._segment(image, prompt, made, cancelled, parameters, task)
 
         logits = self._persistently(work)
         assert made is not None
         return logits, made
 
-    def prototypes(
-        self, image: np.ndarray, condition: np.ndarray, cancelled: Callable[[], bool]
-    ) -> Prototypes:
-        """The prototypes of what `condition` says is known, from the image as it is, float32 on the CPU."""
-        found = self._persistently(lambda: self._prototypes(condition, self._encode(image, cancelled))[0])
+    def prototypes(self, image: np.ndarray, prompt: np.ndarray, cancelled: Callable[[], bool]) -> Prototypes:
+        """The prototypes of what `prompt` says is known, from the image as it is, float32 on the CPU."""
+        found = self._persistently(lambda: self._prototypes(prompt, self._encode(image, cancelled))[0])
         return Prototypes(*(part.float().cpu() for part in found))
 
     def vote(self, encoded: EncodedImage, prototypes: Prototypes) -> np.ndarray:
@@ -160,19 +158,19 @@ class Runner:
     def _segment(
         self,
         image: np.ndarray,
-        condition: np.ndarray,
+        prompt: np.ndarray,
         encoded: EncodedImage,
         cancelled: Callable[[], bool],
         parameters: Mapping[str, Tensor] | None,
         task: Prototypes | None,
     ) -> np.ndarray:
-        prototypes = self._prototypes(condition, encoded)
+        prototypes = self._prototypes(prompt, encoded)
         learned = None if task is None else self._here(task)
         total, weight = np.zeros(encoded.shape, np.float32), np.zeros(encoded.shape, np.float32)
         for window, features in zip(encoded.windows, encoded.features, strict=True):
             _check(cancelled)
             with self._mode():
-                x, read = self._trunk(features, prototypes, image, condition, window, learned)
+                x, read = self._trunk(features, prototypes, image, prompt, window, learned)
                 head = self.network.decoder.head
                 logits = (
                     head(x, read)
@@ -193,7 +191,7 @@ class Runner:
         features: Features,
         prototypes: Sequence[Prototypes],
         image: np.ndarray,
-        condition: np.ndarray,
+        prompt: np.ndarray,
         window: tuple[slice, slice, slice],
         task: Prototypes | None = None,
     ) -> tuple[Tensor, Tensor]:
@@ -205,26 +203,26 @@ class Runner:
                 for embedding, one in zip(features.embedding, prototypes, strict=True)
             ]
         )
-        read = torch.cat([self._pair(image, window), self._pair(condition, window)], 1)
+        read = torch.cat([self._pair(image, window), self._pair(prompt, window)], 1)
         return self.network.decoder.trunk(features, similarity, read), read
 
-    def trunk(self, image: np.ndarray, condition: np.ndarray, encoded: EncodedImage) -> tuple[Tensor, Tensor]:
+    def trunk(self, image: np.ndarray, prompt: np.ndarray, encoded: EncodedImage) -> tuple[Tensor, Tensor]:
         """What the head reads of an image and its mirror image, (2, F, k, j, i) and (2, C, k, j, i), on the
         device; the image must fit one window (ValueError).
         """
         if len(encoded.windows) > 1:
             raise ValueError("the image does not fit one window")
-        prototypes = self._prototypes(condition, encoded)
+        prototypes = self._prototypes(prompt, encoded)
         with self._mode():
-            x, read = self._trunk(encoded.features[0], prototypes, image, condition, encoded.windows[0])
+            x, read = self._trunk(encoded.features[0], prototypes, image, prompt, encoded.windows[0])
             x = x.float()
         return x.clone(), read.clone()
 
-    def _prototypes(self, condition: np.ndarray, encoded: EncodedImage) -> list[Prototypes]:
+    def _prototypes(self, prompt: np.ndarray, encoded: EncodedImage) -> list[Prototypes]:
         """One set for the image and one for its mirror image, from the known voxels of all windows."""
         found: list[list[KnownPoints]] = [[], []]
         for window, features in zip(encoded.windows, encoded.features, strict=True):
-            known = self._pair(condition, window)
+            known = self._pair(prompt, window)
             if bool(known[:, [FOREGROUND, BACKGROUND]].any()):
                 with self._mode():
                     embedding = self._loaded(features).embedding

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from . import condition_channels as conditions
+from . import prompt_channels as prompts
 from .decoder import Decoder
 from .encoder import Encoder, Features
 from .prototypes import (
@@ -34,8 +34,8 @@ class Architecture:
     embedding: int = 32
     foreground_prototypes: int = 6
     background_prototypes: int = 12
-    image_channels: int = field(default=conditions.IMAGE_CHANNELS, init=False)
-    condition_channels: int = field(default=conditions.CONDITION_CHANNELS, init=False)
+    image_channels: int = field(default=prompts.IMAGE_CHANNELS, init=False)
+    condition_channels: int = field(default=prompts.PROMPT_CHANNELS, init=False)
 
     def as_dict(self) -> dict[str, object]:
         """Plain values, as written into a weights file."""
@@ -49,10 +49,8 @@ class FewShotNetwork(nn.Module):
         super().__init__()
         self.architecture = architecture or Architecture()
         widths = tuple(self.architecture.widths)
-        self.encoder = Encoder(conditions.IMAGE_CHANNELS, widths, self.architecture.embedding)
-        self.decoder = Decoder(
-            conditions.IMAGE_CHANNELS + conditions.CONDITION_CHANNELS, SIMILARITY_CHANNELS, widths
-        )
+        self.encoder = Encoder(prompts.IMAGE_CHANNELS, widths, self.architecture.embedding)
+        self.decoder = Decoder(prompts.IMAGE_CHANNELS + prompts.PROMPT_CHANNELS, SIMILARITY_CHANNELS, widths)
         self.log_temperature = nn.Parameter(torch.tensor(2.3))
         self.log_ridge = nn.Parameter(torch.tensor(-4.0))
         self.step_sizes = nn.ParameterList(
@@ -65,22 +63,22 @@ class FewShotNetwork(nn.Module):
         return self.encoder(image)
 
     def known_points(
-        self, embedding: Tensor, condition: Tensor
+        self, embedding: Tensor, prompt: Tensor
     ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Embedding vectors and weights of the known structure and of the known background, for one volume.
 
-        embedding (E, k/2, j/2, i/2), condition (CONDITION_CHANNELS, k, j, i).
+        embedding (E, k/2, j/2, i/2), prompt (PROMPT_CHANNELS, k, j, i).
         """
-        known = functional.avg_pool3d(condition[None, [conditions.FOREGROUND, conditions.BACKGROUND]], 2)[0]
+        known = functional.avg_pool3d(prompt[None, [prompts.FOREGROUND, prompts.BACKGROUND]], 2)[0]
         foreground, background = known[0], known[1]
         # A half-resolution voxel that holds both stands for neither, unless a thin structure has no other.
         pure = foreground * (foreground >= background)
         foreground = pure if bool((pure > 0).any()) else foreground
         return sampled(embedding, foreground), sampled(embedding, background * (known[0] == 0))
 
-    def prototypes(self, embedding: Tensor, condition: Tensor) -> Prototypes:
+    def prototypes(self, embedding: Tensor, prompt: Tensor) -> Prototypes:
         """Prototypes of one structure from one volume's known voxels; shapes as in `known_points`."""
-        return self.prototypes_of(*self.known_points(embedding, condition))
+        return self.prototypes_of(*self.known_points(embedding, prompt))
 
     def prototypes_of(
         self, foreground: tuple[Tensor, Tensor], background: tuple[Tensor, Tensor]
@@ -95,48 +93,46 @@ class FewShotNetwork(nn.Module):
         """
         return similarity_maps(embedding, prototypes, self.log_temperature.exp(), task)
 
-    def decode(self, features: Features, similarity: Tensor, image: Tensor, condition: Tensor) -> Tensor:
+    def decode(self, features: Features, similarity: Tensor, image: Tensor, prompt: Tensor) -> Tensor:
         """Logits (B, 1, k, j, i)."""
-        return self.decoder(features, similarity, torch.cat([image, condition], 1))
+        return self.decoder(features, similarity, torch.cat([image, prompt], 1))
 
-    def trunk(self, image: Tensor, condition: Tensor) -> Tensor:
-        """What the head reads, (B, F, k, j, i), of one image (1, IMAGE_CHANNELS, k, j, i) under conditions
-        (B, CONDITION_CHANNELS, k, j, i).
+    def trunk(self, image: Tensor, prompt: Tensor) -> Tensor:
+        """What the head reads, (B, F, k, j, i), of one image (1, IMAGE_CHANNELS, k, j, i) under prompts
+        (B, PROMPT_CHANNELS, k, j, i).
         """
         features = self.encode(image)
         similarity = torch.stack(
             [
                 self.similarity(features.embedding[0], self.prototypes(features.embedding[0], known))
-                for known in condition
+                for known in prompt
             ]
         )
-        number = len(condition)
+        number = len(prompt)
         levels = tuple(level.expand(number, *level.shape[1:]) for level in features.levels)
         features = Features(levels, features.embedding.expand(number, *features.embedding.shape[1:]))
         return self.decoder.trunk(
-            features, similarity, torch.cat([image.expand(number, *image.shape[1:]), condition], 1)
+            features, similarity, torch.cat([image.expand(number, *image.shape[1:]), prompt], 1)
         )
 
-    def forward(
-        self, image: Tensor, condition: Tensor, support: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor, prompt: Tensor, support: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Logits (B, 1, k, j, i), and the scores (B, 4, k/2, j/2, i/2) of vote and border: of the volumes'
         own prototypes, then of the task's.
 
-        image (B, IMAGE_CHANNELS, k, j, i), condition (B, CONDITION_CHANNELS, k, j, i): B independent volumes.
+        image (B, IMAGE_CHANNELS, k, j, i), prompt (B, PROMPT_CHANNELS, k, j, i): B independent volumes.
         support (B, IMAGE_CHANNELS + 2, k, j, i): of each, another patient, and where the structure is known
         there and where its background.
         """
         features = self.encode(image)
         tasks: Sequence[Prototypes | None] = [None] * len(image)
         if support is not None:
-            seen, known = support.split([conditions.IMAGE_CHANNELS, 2], 1)
+            seen, known = support.split([prompts.IMAGE_CHANNELS, 2], 1)
             learned = self.encode(seen).embedding
             tasks = [self.prototypes(*one) for one in zip(learned, known, strict=True)]
         similarity = torch.stack(
             [
                 self.similarity(embedding, self.prototypes(embedding, known), task)
-                for embedding, known, task in zip(features.embedding, condition, tasks, strict=True)
+                for embedding, known, task in zip(features.embedding, prompt, tasks, strict=True)
             ]
         )
-        return self.decode(features, similarity, image, condition), similarity[:, VOTE:]
+        return self.decode(features, similarity, image, prompt), similarity[:, VOTE:]

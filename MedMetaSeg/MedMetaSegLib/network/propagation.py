@@ -49,18 +49,18 @@ def slice_motion(image: np.ndarray) -> Motion:
         return Motion(*both.chunk(2))
 
 
-class CarriedOutlines(NamedTuple):
+class PropagatedContours(NamedTuple):
     """shape (k, j, i) float32: signed distances in in-plane voxels; doubt (k, j, i) float32: how much a slice
     differs from what was carried there, mean squared over contrasts and a window, at most 4; 0 where drawn.
     """
 
     shape: np.ndarray
-    doubt: np.ndarray
+    matching_residual: np.ndarray
 
 
-def carried_outlines(
+def propagated_contours(
     image: np.ndarray, motion: Motion, planes: Sequence[int], shapes: Sequence[np.ndarray], aspect: float
-) -> CarriedOutlines:
+) -> PropagatedContours:
     """Shapes (j, i), signed distances at ascending planes of image (C, k, j, i), carried to every plane.
 
     Between two drawn planes the nearer one counts more, and where one of them looks more like the slice, that
@@ -70,7 +70,7 @@ def carried_outlines(
     with torch.no_grad():
         slices = torch.from_numpy(image).transpose(0, 1).contiguous()
         given = torch.from_numpy(np.stack(shapes).astype(np.float32, copy=False))[:, None]
-        shape, doubt = torch.zeros_like(slices[:, :1]), torch.zeros_like(slices[:, :1])
+        shape, matching_residual = torch.zeros_like(slices[:, :1]), torch.zeros_like(slices[:, :1])
         weight = torch.zeros_like(shape)
         ways = _ways(motion, planes, len(slices))
         if ways:
@@ -87,11 +87,11 @@ def carried_outlines(
                     trust = torch.ones_like(off)
                     value = value - _SHRINK * aspect * apart
                 shape[k] += trust * value
-                doubt[k] += trust * off
+                matching_residual[k] += trust * off
                 weight[k] += trust
         weight[list(planes)] = 1.0
         shape[list(planes)] = given
-        return CarriedOutlines((shape / weight)[:, 0].numpy(), (doubt / weight)[:, 0].numpy())
+        return PropagatedContours((shape / weight)[:, 0].numpy(), (matching_residual / weight)[:, 0].numpy())
 
 
 class _Way(NamedTuple):

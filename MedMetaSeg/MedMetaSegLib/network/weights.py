@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from ..errors import WeightsError
-from .condition_channels import CONDITION_CHANNELS, IMAGE_CHANNELS
 from .model import Architecture, FewShotNetwork
+from .prompt_channels import IMAGE_CHANNELS, PROMPT_CHANNELS
 from .shipped import MODELS, SHIPPED
 
 __all__ = ["FORMAT", "MODELS", "SHIPPED", "fingerprint", "load_network", "weights_bytes"]
@@ -81,10 +81,10 @@ def load_network(path: Path | None = None) -> tuple[FewShotNetwork, dict[str, An
         )
     options = json.loads(about["architecture"])
     channels = options["image_channels"], options["condition_channels"]
-    if channels != (IMAGE_CHANNELS, CONDITION_CHANNELS):
+    if channels != (IMAGE_CHANNELS, PROMPT_CHANNELS):
         raise WeightsError(
             f"The weights file {path} is for a network with {channels[0]} + {channels[1]} input channels, "
-            f"and this version has {IMAGE_CHANNELS} + {CONDITION_CHANNELS}: use its own weights."
+            f"and this version has {IMAGE_CHANNELS} + {PROMPT_CHANNELS}: use its own weights."
         )
     widths, embedding = tuple(options["widths"]), options["embedding"]
     network = FewShotNetwork(

@@ -14,20 +14,20 @@ from scipy import ndimage
 from ..errors import Cancelled
 from ..imageio.geometry import AxisMap, Geometry
 from ..imageio.volume import Volume, check_volume
-from ..network.condition_channels import image_channels
-from ..network.inference import Runner
+from ..network.inference import Predictor
+from ..network.prompt_channels import image_channels
 from ..network.prototypes import Prototypes
-from ..results.merge import Composition, without_islands
+from ..results.merge import LabelMerger, without_islands
 from ..results.segmentation import Segmentation, SegmentedStructure
-from ..support.structure import PaintedStructure, Structure
+from ..support.structure import AnnotatedStructure, Structure
 from ..support.support import Support
 from ..task.atlas import Atlas
 from ..task.task_file import Task
 from ..working_grid.grid import Bounds, WorkingGrid, sampled_back, sampled_image, working_grid
-from ..working_grid.intensity import IntensityRule, intensity_rule
+from ..working_grid.intensity import IntensityNormalization, intensity_normalization
 from ..working_grid.reduced_image import ReducedImage, level, sampled_at
-from .atlas_placement import Alignment, align, fused_occupancy
-from .position_prior import expected_structure, filling, grid_places, prior_condition, prior_on
+from .atlas_placement import RegisteredAtlas, align, fused_occupancy
+from .position_prior import expected_structure, grid_places, occupancy_threshold, prior_on, prior_prompt
 
 Progress = Callable[[float, str], None]
 
@@ -48,7 +48,7 @@ _NOTHING = np.zeros((0, 0, 0), bool)
 
 
 @dataclass(frozen=True, eq=False)
-class _Found:
+class _Prediction:
     """Logits float16 of a structure on its working grid, or why there are none; evidence for the report."""
 
     grid: WorkingGrid | None
@@ -59,7 +59,7 @@ class _Found:
 
 
 @dataclass(frozen=True, eq=False)
-class Overlay:
+class AtlasPlacement:
     """The atlases of a task laid over a query.
 
     volume: the query, upright and level, and axis_map how it was turned; close: its part where the structures
@@ -68,59 +68,59 @@ class Overlay:
 
     volume: Volume
     axis_map: AxisMap
-    rule: IntensityRule
+    rule: IntensityNormalization
     close: ReducedImage | None
-    alignments: tuple[Alignment, ...]
+    registered: tuple[RegisteredAtlas, ...]
 
     @property
     def similarity(self) -> list[float]:
         """Of every atlas, how much it looks like the query where it lies best."""
-        found = {id(one.atlas): round(one.pose.similarity, 3) for one in self.alignments}
+        found = {id(one.atlas): round(one.pose.similarity, 3) for one in self.registered}
         return list(found.values())
 
 
-def lay_over(task: Task, volume: Volume, cancelled: Callable[[], bool]) -> Overlay:
+def register_atlases(task: Task, volume: Volume, cancelled: Callable[[], bool]) -> AtlasPlacement:
     """Lay a task's atlases over a query. Raises InputError (see `check_volume`) and Cancelled."""
     _check(cancelled)
     upright, axis_map = check_volume(volume).canonical()
     even = level(upright)
-    rule = intensity_rule(even)
-    close, alignments = align(even, rule, upright.geometry.axes, task.atlases, lambda: _check(cancelled))
-    return Overlay(even, axis_map, rule, close, alignments)
+    rule = intensity_normalization(even)
+    close, registered = align(even, rule, upright.geometry.axes, task.atlases, lambda: _check(cancelled))
+    return AtlasPlacement(even, axis_map, rule, close, registered)
 
 
 def applied_task(
     task: Task,
     volume: Volume,
-    runner: Runner,
+    predictor: Predictor,
     progress: Progress,
     cancelled: Callable[[], bool],
-    overlay: Overlay | None = None,
+    placement: AtlasPlacement | None = None,
 ) -> Segmentation:
     """The task's structures in a volume, on its own grid; those that are not there have no voxels.
 
-    overlay: from `lay_over`, made when None.
+    overlay: from `register_atlases`, made when None.
 
     The report's entry of each structure has "found" and, if not, "reason". Raises Cancelled.
     """
     begun = time.perf_counter()
     progress(0.0, "laying the atlas over the image")
-    overlay = overlay or lay_over(task, volume, cancelled)
+    placement = placement or register_atlases(task, volume, cancelled)
     aligned = time.perf_counter()
-    even, axis_map, rule = overlay.volume, overlay.axis_map, overlay.rule
-    search = _Search(task, overlay, runner, cancelled)
-    found: list[_Found] = []
-    composition = Composition(_unpainted(task, even.geometry))
+    even, axis_map, rule = placement.volume, placement.axis_map, placement.rule
+    search = _Search(task, placement, predictor, cancelled)
+    found: list[_Prediction] = []
+    merger = LabelMerger(_unpainted(task, even.geometry))
     for number, structure in enumerate(task.structures):
         _check(cancelled)
         progress(0.3 + 0.7 * number / len(task.structures), structure.name)
         one = search.look_for(number)
         if one.grid is not None and one.logits is not None:
             logits, where = sampled_back(one.logits, one.grid, even.geometry, -20.0)
-            composition.add(number, logits, where)
+            merger.add(number, logits, where)
         found.append(one)
     results, probabilities, entries = [], [], []
-    for number, (one, (where, mask)) in enumerate(zip(found, composition.finished(False), strict=True)):
+    for number, (one, (where, mask)) in enumerate(zip(found, merger.finished(False), strict=True)):
         if one.grid is not None and not _scattered(task, number):
             mask = without_islands(mask, np.zeros_like(mask))
         structure = task.structures[number]
@@ -138,9 +138,9 @@ def applied_task(
         "structures": entries,
         "skipped": [],
         "supports": len(task.atlases),
-        "similarity": overlay.similarity,
+        "similarity": placement.similarity,
         "intensity": rule.as_dict(),
-        "device": runner.device.type,
+        "device": predictor.device.type,
         "seconds": {
             "align": round(aligned - begun, 3),
             "network": round(finished - aligned, 3),
@@ -154,51 +154,53 @@ def applied_task(
 class _Search:
     """Looks for one structure after another in one query."""
 
-    def __init__(self, task: Task, overlay: Overlay, runner: Runner, cancelled: Callable[[], bool]) -> None:
-        self.task, self.volume, self.rule, self.runner = task, overlay.volume, overlay.rule, runner
-        self.close, self.alignments, self.cancelled = overlay.close, overlay.alignments, cancelled
-        self._notes_before = len(runner.notes)
+    def __init__(
+        self, task: Task, placement: AtlasPlacement, predictor: Predictor, cancelled: Callable[[], bool]
+    ) -> None:
+        self.task, self.volume, self.rule, self.predictor = task, placement.volume, placement.rule, predictor
+        self.close, self.registered, self.cancelled = placement.close, placement.registered, cancelled
+        self._notes_before = len(predictor.notes)
         self.shares: list[np.ndarray] = []
         self.sure = np.zeros((1, 1, 1), np.uint8)
-        if overlay.close is not None:
-            self.shares = [fused_occupancy(self.alignments, n) for n in range(len(task.structures))]
+        if placement.close is not None:
+            self.shares = [fused_occupancy(self.registered, n) for n in range(len(task.structures))]
             self.sure = _sure_places(self.shares)
 
     @property
     def notes(self) -> list[str]:
         """What the runner had to change for this query."""
-        return self.runner.notes[self._notes_before :]
+        return self.predictor.notes[self._notes_before :]
 
-    def look_for(self, number: int) -> _Found:
+    def look_for(self, number: int) -> _Prediction:
         """The answer for structure `number` of the task."""
         begun = time.perf_counter()
         structure = self.task.structures[number]
         if self.close is None:
-            return _Found(None, None, "its place lies outside the image", {}, 0.0)
+            return _Prediction(None, None, "its place lies outside the image", {}, 0.0)
         share, frame = self.shares[number], self.volume.geometry
         evidence = self._evidence(number)
         reason = _why_not(evidence)
         expected = None if reason else expected_structure(structure, share, self.close, frame)
         if expected is None:
             reason = reason or "its place lies outside the image"
-            return _Found(None, None, reason, evidence, time.perf_counter() - begun)
+            return _Prediction(None, None, reason, evidence, time.perf_counter() - begun)
         grid = working_grid(expected, frame, Bounds.of(frame, frame))
         image = image_channels(sampled_image(self.volume, grid, self.rule))
         alike = evidence.get("resemblance", 0.0)
         prior = prior_on(grid, share, self.close, _OFF - alike)
-        condition = prior_condition(grid, image, prior, self._elsewhere(grid, number))
+        prompt = prior_prompt(grid, image, prior, self._elsewhere(grid, number))
         parts = self.task.prototypes[number]
         learned = Prototypes(*(torch.from_numpy(getattr(parts, name)) for name in Prototypes._fields))
         # Another kind of image looks otherwise: prototypes say nothing there.
         task = learned if self.rule.kind == self.task.kind else None
-        logits, encoded = self.runner.segment(image, condition, None, self.cancelled, task=task)
+        logits, encoded = self.predictor.segment(image, prompt, None, self.cancelled, task=task)
         network = float(np.clip(1 - alike**2, *_NETWORK_SHARE))
         logits = network * logits + (1 - network) * prior.logits
-        vote = self.runner.vote(encoded, learned)
+        vote = self.predictor.vote(encoded, learned)
         inside = logits[::2, ::2, ::2] > 0
         if inside.any():
             evidence["prototype_vote"] = float(vote[inside].mean())
-        return _Found(grid, logits.astype(np.float16), "", evidence, time.perf_counter() - begun)
+        return _Prediction(grid, logits.astype(np.float16), "", evidence, time.perf_counter() - begun)
 
     def _evidence(self, number: int) -> dict[str, float]:
         """How much of the structure's place is in the image, and how much it looks like it did.
@@ -206,27 +208,27 @@ class _Search:
         Only atlases that were bent are asked: what is not there, they bend away.
         """
         assert self.close is not None
-        alignments = [one for one in self.alignments if one.bent]
-        share = fused_occupancy(alignments, number)
+        registered = [one for one in self.registered if one.bent]
+        share = fused_occupancy(registered, number)
         voxel_mm3 = float(np.prod(self.close.spacing_mm))
         whole = []
-        for one in alignments:
+        for one in registered:
             place = one.atlas.places[number]
             if place is not None:
                 volume = float(place.occupancy.sum()) / 255 * float(np.prod(one.atlas.close.spacing_mm))
                 whole.append(volume / abs(float(np.linalg.det(one.pose.matrix))))
         evidence = {
             "in_view": float(share.sum()) * voxel_mm3 / max(float(np.mean(whole)), 1e-6),
-            "similarity": max(one.pose.similarity for one in alignments),
+            "similarity": max(one.pose.similarity for one in registered),
         }
-        core = share > filling(share)
+        core = share > occupancy_threshold(share)
         if core.any():
             near = ndimage.binary_dilation(core, iterations=2)
-            evidence["resemblance"] = float(max(one.resemblance[near].mean() for one in alignments))
+            evidence["resemblance"] = float(max(one.resemblance[near].mean() for one in registered))
             places = self.close.places()
             unbent = [
                 float(laid.sum())
-                for one in alignments
+                for one in registered
                 if (laid := one.unbent_occupancy(number, places)) is not None
             ]
             evidence["kept"] = min(1.0, float(share.sum()) / max(float(np.mean(unbent)), 1e-6))
@@ -265,7 +267,7 @@ def _grey_overlap(grey: np.ndarray, atlas: Atlas, number: int) -> float:
         return 0.0
     share = atlas.share(number)
     histograms = []
-    for values in (grey, atlas.close.grey[share > filling(share)]):
+    for values in (grey, atlas.close.grey[share > occupancy_threshold(share)]):
         counts = np.bincount(values // (256 // _GREY_BINS), minlength=_GREY_BINS).astype(float)
         counts = ndimage.gaussian_filter1d(counts, 0.7, mode="nearest")
         histograms.append(counts / max(counts.sum(), 1e-9))
@@ -276,14 +278,14 @@ def _sure_places(shares: Sequence[np.ndarray]) -> np.ndarray:
     """uint8 (k, j, i) on the close image: number + 1 of the structure that a voxel surely belongs to."""
     sure = np.zeros(shares[0].shape, np.uint8)
     for number, share in enumerate(shares):
-        filled = share > max(filling(share), 0.5)
+        filled = share > max(occupancy_threshold(share), 0.5)
         sure[ndimage.binary_erosion(filled, iterations=1, border_value=1)] = number + 1
     return sure
 
 
 def _unpainted(task: Task, geometry: Geometry) -> Support:
     """The task's structures as a support on which nothing is painted."""
-    nothing = tuple(PaintedStructure(one, (0, 0, 0), _NOTHING) for one in task.structures)
+    nothing = tuple(AnnotatedStructure(one, (0, 0, 0), _NOTHING) for one in task.structures)
     return Support(geometry, nothing, "scribbles", task.overlapping)
 
 
@@ -299,7 +301,7 @@ def _scattered(task: Task, number: int) -> bool:
 
 def _result(
     structure: Structure,
-    found: _Found,
+    found: _Prediction,
     where: tuple[slice, ...],
     mask: np.ndarray,
     axis_map: AxisMap,
@@ -317,7 +319,7 @@ def _result(
     )
 
 
-def _probability(found: _Found, grid: Geometry, axis_map: AxisMap) -> np.ndarray:
+def _probability(found: _Prediction, grid: Geometry, axis_map: AxisMap) -> np.ndarray:
     full = np.zeros(grid.shape, np.float16)
     if found.grid is not None and found.logits is not None:
         logits, where = sampled_back(found.logits, found.grid, grid, -20.0)
@@ -325,7 +327,7 @@ def _probability(found: _Found, grid: Geometry, axis_map: AxisMap) -> np.ndarray
     return axis_map.undo(full)
 
 
-def _entry(result: SegmentedStructure, found: _Found, reason: str) -> dict[str, object]:
+def _entry(result: SegmentedStructure, found: _Prediction, reason: str) -> dict[str, object]:
     return {
         "name": result.structure.name,
         "label": result.structure.label,

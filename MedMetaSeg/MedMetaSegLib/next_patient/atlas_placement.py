@@ -18,9 +18,9 @@ from scipy import ndimage
 from ..imageio.volume import Volume
 from ..registration.deformable import dense_displacement, self_similarity
 from ..registration.pose import Pose, find_starts, refined_poses
-from ..registration.rotations import angle_between, likely_turns, possible_turns, turned
+from ..registration.rotations import angle_between, likely_rotations, possible_rotations, rotated
 from ..task.atlas import Atlas, close_image, overview
-from ..working_grid.intensity import IntensityRule
+from ..working_grid.intensity import IntensityNormalization
 from ..working_grid.reduced_image import ReducedImage, sampled_at, slice_axis
 
 _PART = 0.6
@@ -46,7 +46,7 @@ _WINDOW = 7
 
 
 @dataclass(frozen=True, eq=False)
-class Alignment:
+class RegisteredAtlas:
     """An atlas laid over a query.
 
     there: (3, k, j, i) float32, millimetres in the atlas of every voxel of the query's close image.
@@ -78,11 +78,11 @@ class Alignment:
 
 def align(
     volume: Volume,
-    rule: IntensityRule,
+    rule: IntensityNormalization,
     axes: np.ndarray,
     atlases: Sequence[Atlas],
     check: Callable[[], None] = lambda: None,
-) -> tuple[ReducedImage | None, tuple[Alignment, ...]]:
+) -> tuple[ReducedImage | None, tuple[RegisteredAtlas, ...]]:
     """A level query's close image, where the structures can be, and every atlas laid over it.
 
     axes: (3, 3), where the query's k, j and i point in RAS. None and no alignment when the structures lie
@@ -91,7 +91,8 @@ def align(
     view = overview(volume, rule)
     across = slice_axis(np.array(volume.geometry.spacing_mm))
     poses = [
-        _pose(volume, rule, view, atlas, possible_turns(across, axes, atlas.axes), check) for atlas in atlases
+        _pose(volume, rule, view, atlas, possible_rotations(across, axes, atlas.axes), check)
+        for atlas in atlases
     ]
     ends = [_reach(pose, atlas) for pose, atlas in zip(poses, atlases, strict=True)]
     low, high = (np.array(one) for one in zip(*ends, strict=True))
@@ -110,14 +111,14 @@ def align(
 
 def _pose(
     volume: Volume,
-    rule: IntensityRule,
+    rule: IntensityNormalization,
     view: ReducedImage,
     atlas: Atlas,
-    turns: Sequence[np.ndarray],
+    rotations: Sequence[np.ndarray],
     check: Callable[[], None],
 ) -> Pose:
     """Where the atlas lies in the query: of several places, the one that resembles it most when bent."""
-    poses = _candidates(view, atlas, turns, check)
+    poses = _candidates(view, atlas, rotations, check)
     if len(poses) == 1:
         return poses[0]
     likeness = []
@@ -129,7 +130,7 @@ def _pose(
 
 
 def _candidates(
-    view: ReducedImage, atlas: Atlas, turns: Sequence[np.ndarray], check: Callable[[], None]
+    view: ReducedImage, atlas: Atlas, rotations: Sequence[np.ndarray], check: Callable[[], None]
 ) -> list[Pose]:
     """Poses worth a dense registration, the likeliest first: found by the whole view and by the part with the
     structures, turned or not, refined on that part, those that come to the same place once.
@@ -147,8 +148,8 @@ def _candidates(
         found += find_starts(view, atlas.close, check)
     kept = _apart(refined_poses(view, atlas.close, found, check, _TRIAL_POINTS), atlas)
     kept = refined_poses(view, atlas.close, kept, check)
-    for matrix, starts in likely_turns(view, images, turns, check):
-        one = turned(atlas.close, matrix)
+    for matrix, starts in likely_rotations(view, images, rotations, check):
+        one = rotated(atlas.close, matrix)
         few = refined_poses(view, one.image, starts, check, _TRIAL_POINTS, one.known)
         likeliest = sorted(few, key=lambda pose: -pose.similarity)[:1]  # none where nothing of it is in view
         kept += [one.own(pose) for pose in refined_poses(view, one.image, likeliest, check, known=one.known)]
@@ -189,7 +190,7 @@ def _within(view: ReducedImage, low: np.ndarray, high: np.ndarray) -> tuple[np.n
     return np.clip(low, 0, view.end_mm), np.clip(high, 0, view.end_mm)
 
 
-def _likeness(alignment: Alignment) -> float:
+def _likeness(alignment: RegisteredAtlas) -> float:
     """Mean resemblance in and around the structures."""
     shares = [
         share for n in range(len(alignment.atlas.places)) if (share := alignment.occupancy(n)) is not None
@@ -213,7 +214,7 @@ def _reach(pose: Pose, atlas: Atlas) -> tuple[np.ndarray, np.ndarray]:
     return there.min(1), there.max(1)
 
 
-def _aligned(close: ReducedImage, pose: Pose, atlas: Atlas, check: Callable[[], None]) -> Alignment:
+def _aligned(close: ReducedImage, pose: Pose, atlas: Atlas, check: Callable[[], None]) -> RegisteredAtlas:
     fixed = close.grey.astype(np.float32) / 64
     places = close.places()
     index = atlas.close.index(pose.moving(places)).astype(np.float32)
@@ -226,7 +227,7 @@ def _aligned(close: ReducedImage, pose: Pose, atlas: Atlas, check: Callable[[], 
     return _laid(close, there, pose, atlas, bent=True)
 
 
-def _laid(close: ReducedImage, there: np.ndarray, pose: Pose, atlas: Atlas, bent: bool) -> Alignment:
+def _laid(close: ReducedImage, there: np.ndarray, pose: Pose, atlas: Atlas, bent: bool) -> RegisteredAtlas:
     """The atlas laid over the close image so that its places `there` come to the image's voxels."""
     index = atlas.close.index(there)
     size = np.array(atlas.close.grey.shape).reshape(3, 1, 1, 1)
@@ -234,7 +235,7 @@ def _laid(close: ReducedImage, there: np.ndarray, pose: Pose, atlas: Atlas, bent
     grey = atlas.close.grey.astype(np.float32) / 64
     seen = sampled_at(grey, np.clip(index, 0, size - 1), 0.0)
     resemblance = _local_resemblance(close.grey.astype(np.float32) / 64, seen) * reached
-    return Alignment(atlas, pose, there.astype(np.float32), resemblance, bent)
+    return RegisteredAtlas(atlas, pose, there.astype(np.float32), resemblance, bent)
 
 
 def _local_resemblance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -248,14 +249,14 @@ def _local_resemblance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.clip(both / np.sqrt(np.maximum(own * other, 1e-8)), 0, 1).astype(np.float32)
 
 
-def fused_occupancy(alignments: Sequence[Alignment], number: int) -> np.ndarray:
+def fused_occupancy(registered: Sequence[RegisteredAtlas], number: int) -> np.ndarray:
     """(k, j, i) float32, 0 to 1: a structure's share of the query's close voxels, from all atlases.
 
     An atlas without the structure speaks against it.
     """
-    total = np.zeros(alignments[0].resemblance.shape, np.float32)
+    total = np.zeros(registered[0].resemblance.shape, np.float32)
     weight = np.zeros_like(total)
-    for one in alignments:
+    for one in registered:
         trust = one.resemblance**_TRUST + 1e-6
         weight += trust
         occupancy = one.occupancy(number)

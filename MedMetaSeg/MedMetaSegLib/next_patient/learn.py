@@ -10,16 +10,16 @@ import numpy as np
 from ..errors import Cancelled, InputError
 from ..imageio.geometry import Geometry
 from ..imageio.volume import Volume, check_volume
-from ..network.condition_channels import BACKGROUND, CONDITION_CHANNELS, FOREGROUND, image_channels
-from ..network.inference import Runner
+from ..network.inference import Predictor
+from ..network.prompt_channels import BACKGROUND, FOREGROUND, PROMPT_CHANNELS, image_channels
 from ..results.merge import drawn_on
 from ..results.segmentation import Segmentation
-from ..support.structure import PaintedStructure, Structure
+from ..support.structure import AnnotatedStructure, Structure
 from ..support.support import MAX_STRUCTURES, Support, check_overlap
 from ..task.atlas import Atlas, make_atlas
 from ..task.task_file import LearnedPrototypes, Task
 from ..working_grid.grid import Bounds, WorkingGrid, sampled_image, working_grid
-from ..working_grid.intensity import IntensityRule, intensity_rule
+from ..working_grid.intensity import IntensityNormalization, intensity_normalization
 from ..working_grid.reduced_image import level
 from .position_prior import expected_structure, prior_on
 
@@ -33,14 +33,14 @@ class _Patient:
 
     volume: Volume
     axes: np.ndarray
-    rule: IntensityRule
-    structures: dict[str, PaintedStructure]
+    rule: IntensityNormalization
+    structures: dict[str, AnnotatedStructure]
 
 
 def learned_task(
     pairs: Sequence[Pair],
     segment: Callable[[Volume, Support], Segmentation],
-    runner: Runner,
+    predictor: Predictor,
     weights_sha256: str,
     version: str,
     progress: Progress,
@@ -72,7 +72,9 @@ def learned_task(
         _check(cancelled)
         progress(0.8 + 0.2 * number / len(structures), structure.name)
         first = next(n for n, patient in enumerate(patients) if structure.name in patient.structures)
-        prototypes.append(_prototypes(patients[first], atlases[first], number, structure, runner, cancelled))
+        prototypes.append(
+            _prototypes(patients[first], atlases[first], number, structure, predictor, cancelled)
+        )
     progress(1.0, "done")
     return Task(
         structures,
@@ -126,11 +128,11 @@ def _patient(
             shape = (one.mask.shape[0], one.mask.shape[1], one.mask.shape[2])
             offset = axis_map.apply_offset(one.offset, shape)
             mask = np.ascontiguousarray(axis_map.apply(one.mask))
-            structures[one.structure.name] = PaintedStructure(one.structure, offset, mask)
+            structures[one.structure.name] = AnnotatedStructure(one.structure, offset, mask)
     if not structures:
         raise InputError("No structure of the support lies in the image; check that they belong together.")
     even = level(upright)
-    return _Patient(even, upright.geometry.axes, intensity_rule(even), structures)
+    return _Patient(even, upright.geometry.axes, intensity_normalization(even), structures)
 
 
 def _on_grid(support: Support, geometry: Geometry) -> Support:
@@ -142,7 +144,7 @@ def _prototypes(
     atlas: Atlas,
     number: int,
     structure: Structure,
-    runner: Runner,
+    predictor: Predictor,
     cancelled: Callable[[], bool],
 ) -> LearnedPrototypes:
     """Prototypes on the working grid on which the structure would be looked for."""
@@ -152,11 +154,11 @@ def _prototypes(
     assert expected is not None
     grid: WorkingGrid = working_grid(expected, frame, Bounds.of(frame, frame))
     distance = prior_on(grid, share, atlas.close).distance
-    condition = np.zeros((CONDITION_CHANNELS, *grid.shape), np.float32)
-    condition[FOREGROUND], condition[BACKGROUND] = distance > 0, distance < 0
+    prompt = np.zeros((PROMPT_CHANNELS, *grid.shape), np.float32)
+    prompt[FOREGROUND], prompt[BACKGROUND] = distance > 0, distance < 0
     image = image_channels(sampled_image(patient.volume, grid, patient.rule))
     return LearnedPrototypes(
-        *(np.array(part, np.float32) for part in runner.prototypes(image, condition, cancelled))
+        *(np.array(part, np.float32) for part in predictor.prototypes(image, prompt, cancelled))
     )
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..imageio.geometry import Geometry
-from ..network.condition_channels import place_condition, volume_distance
-from ..support.structure import PaintedStructure, Structure
+from ..network.prompt_channels import place_prompt, volume_distance
+from ..support.structure import AnnotatedStructure, Structure
 from ..working_grid.grid import WorkingGrid
 from ..working_grid.reduced_image import ReducedImage, sampled_at, slice_axis
 
@@ -36,12 +36,12 @@ class Prior:
 
 def expected_structure(
     structure: Structure, share: np.ndarray, close: ReducedImage, frame: Geometry
-) -> PaintedStructure | None:
+) -> AnnotatedStructure | None:
     """The expected place as if painted on the frame's voxels, whole slices along its thickest axis.
 
     share: (k, j, i) float32 on the close image; frame: a level grid. None where no voxel of it is filled.
     """
-    least = filling(share)
+    least = occupancy_threshold(share)
     filled = np.argwhere(share > least)
     if not len(filled):
         return None
@@ -57,10 +57,10 @@ def expected_structure(
     axis = slice_axis(spacing)
     rows = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis))) + first[axis]
     slices = tuple(range(int(rows[0]), int(rows[-1]) + 1))
-    return PaintedStructure(structure, (int(first[0]), int(first[1]), int(first[2])), mask, axis, slices)
+    return AnnotatedStructure(structure, (int(first[0]), int(first[1]), int(first[2])), mask, axis, slices)
 
 
-def filling(share: np.ndarray) -> float:
+def occupancy_threshold(share: np.ndarray) -> float:
     """The share of a close voxel from which on it belongs: a half, less for what is thinner than a voxel."""
     return max(0.5 * min(1.0, float(share.max())), _TRACE)
 
@@ -70,14 +70,14 @@ def prior_on(grid: WorkingGrid, share: np.ndarray, close: ReducedImage, off: flo
 
     off: voxels of the close image by which its boundary may be off.
     """
-    inside = sampled_at(share, close.index(grid_places(grid)), 0.0) > filling(share)
+    inside = sampled_at(share, close.index(grid_places(grid)), 0.0) > occupancy_threshold(share)
     band = max(1.0, off * float(np.cbrt(np.prod(close.spacing_mm))) / grid.in_plane_mm)
     return Prior(volume_distance(inside, grid.aspect), band)
 
 
-def prior_condition(grid: WorkingGrid, image: np.ndarray, prior: Prior, elsewhere: np.ndarray) -> np.ndarray:
-    """The network's condition for the prior; elsewhere: bool, sure voxels of other structures."""
-    return place_condition(image, prior.distance, prior.band, elsewhere, grid.aspect)
+def prior_prompt(grid: WorkingGrid, image: np.ndarray, prior: Prior, elsewhere: np.ndarray) -> np.ndarray:
+    """The network's prompt for the prior; elsewhere: bool, sure voxels of other structures."""
+    return place_prompt(image, prior.distance, prior.band, elsewhere, grid.aspect)
 
 
 def grid_places(grid: WorkingGrid) -> np.ndarray:

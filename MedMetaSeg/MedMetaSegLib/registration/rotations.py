@@ -26,7 +26,7 @@ _COST = 0.02
 
 
 @dataclass(frozen=True, eq=False)
-class TurnedImage:
+class RotatedImage:
     """An image on a grid turned about the origin of its places: own_mm = matrix @ turned_mm.
 
     known: bool (k, j, i), where the grid lies in the image.
@@ -43,7 +43,7 @@ class TurnedImage:
         )
 
 
-def turn(axis: int, degrees: float) -> np.ndarray:
+def in_plane_rotation(axis: int, degrees: float) -> np.ndarray:
     """The rotation (3, 3) about an axis, 0 to 2."""
     angle = np.deg2rad(degrees)
     plane = [one for one in range(3) if one != axis]
@@ -52,18 +52,18 @@ def turn(axis: int, degrees: float) -> np.ndarray:
     return matrix
 
 
-def possible_turns(axis: int, axes: np.ndarray, own: np.ndarray | None) -> list[np.ndarray]:
+def possible_rotations(axis: int, axes: np.ndarray, own: np.ndarray | None) -> list[np.ndarray]:
     """Rotations (3, 3) that may bring a patient's image onto a query, the first of them none at all.
 
     Any about the axis across the query's slices; and the one that the directions of the two scans tell (axes
     of the query, own of the patient, see `Atlas`), where that is more than little.
     """
-    found = [np.eye(3), *(turn(axis, degrees) for degrees in _DEGREES)]
+    found = [np.eye(3), *(in_plane_rotation(axis, degrees) for degrees in _DEGREES)]
     if own is not None:
         u, _, v = np.linalg.svd(own.T @ axes)
         told = u @ v
         if np.linalg.det(told) > 0 and angle_between(np.eye(3), told) > _OBLIQUE:
-            found += [told @ turn(axis, degrees) for degrees in (-30, 0, 30)]
+            found += [told @ in_plane_rotation(axis, degrees) for degrees in (-30, 0, 30)]
     return found
 
 
@@ -73,7 +73,7 @@ def angle_between(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.degrees(np.arccos(np.clip((np.trace(u @ v) - 1) / 2, -1, 1))))
 
 
-def turned(image: ReducedImage, matrix: np.ndarray) -> TurnedImage:
+def rotated(image: ReducedImage, matrix: np.ndarray) -> RotatedImage:
     """`image` turned by a rotation (3, 3); edges are repeated where nothing is known."""
     ends = np.stack([image.start_mm, image.end_mm])
     corners = np.stack([ends[[a, b, c], range(3)] for a in (0, 1) for b in (0, 1) for c in (0, 1)])
@@ -85,10 +85,10 @@ def turned(image: ReducedImage, matrix: np.ndarray) -> TurnedImage:
     last = (np.array(image.grey.shape) - 1).reshape(3, 1, 1, 1)
     known = np.asarray(((index > -0.5) & (index < last + 0.5)).all(0))
     grey = np.rint(sampled_at(image.grey, np.clip(index, 0, last), 0.0)).astype(np.uint8)
-    return TurnedImage(ReducedImage(grey, spacing, empty.start_mm), known, matrix)
+    return RotatedImage(ReducedImage(grey, spacing, empty.start_mm), known, matrix)
 
 
-def likely_turns(
+def likely_rotations(
     fixed: ReducedImage,
     images: Sequence[ReducedImage],
     matrices: Sequence[np.ndarray],
@@ -105,7 +105,7 @@ def likely_turns(
         check()
         total, poses = -_cost(matrix), []
         for image in images:
-            one = turned(image, matrix)
+            one = rotated(image, matrix)
             found = best_shifts(fixed, one.image, one.known, _SCALES, _VOXELS)
             total += found[0].similarity / len(images)
             poses.append(found[0])

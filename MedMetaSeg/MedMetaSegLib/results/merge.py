@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..imageio.geometry import Geometry
-from ..support.structure import PaintedStructure, drawn_in_parts, region
+from ..support.structure import AnnotatedStructure, drawn_in_parts, region
 from ..support.support import Support
 
 _DRAWN = 255
@@ -21,7 +21,7 @@ _NOWHERE = (slice(0, 0), slice(0, 0), slice(0, 0))
 _TOUCHING = np.ones((3, 3, 3), bool)
 
 
-class Composition:
+class LabelMerger:
     """Who owns each voxel of a grid, as structures come in one by one.
 
     The most probable structure above one half takes a voxel, but one that lies inside another keeps all of
@@ -98,7 +98,7 @@ class Composition:
 
 
 def _with_drawing(
-    predicted: tuple[tuple[slice, ...], np.ndarray] | None, painted: PaintedStructure
+    predicted: tuple[tuple[slice, ...], np.ndarray] | None, painted: AnnotatedStructure
 ) -> tuple[tuple[slice, ...], np.ndarray]:
     boxes = [painted.region] if predicted is None else [painted.region, predicted[0]]
     where = tuple(slice(min(b[a].start for b in boxes), max(b[a].stop for b in boxes)) for a in range(3))
@@ -112,7 +112,7 @@ def _with_drawing(
 
 
 def first_mask(
-    painted: PaintedStructure, logits: np.ndarray, where: tuple[slice, ...]
+    painted: AnnotatedStructure, logits: np.ndarray, where: tuple[slice, ...]
 ) -> tuple[tuple[slice, ...], np.ndarray]:
     """A structure alone, cropped: logits (k, j, i) on the block `where` of its grid, and what was drawn."""
     shape = tuple(w.stop for w in where)
@@ -127,7 +127,7 @@ def first_mask(
     return placed, mask[held[0], held[1], held[2]]
 
 
-def drawn_slices(painted: PaintedStructure, shape: tuple[int, ...], where: tuple[slice, ...]) -> np.ndarray:
+def drawn_slices(painted: AnnotatedStructure, shape: tuple[int, ...], where: tuple[slice, ...]) -> np.ndarray:
     """Bool, broadcastable to the block `where`: the slices that are complete for a structure."""
     if painted.axis is None:
         return np.zeros((1, 1, 1), bool)
@@ -155,7 +155,7 @@ def without_islands(mask: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     return keep[parts]
 
 
-def _on_block(painted: PaintedStructure, where: tuple[slice, ...]) -> np.ndarray:
+def _on_block(painted: AnnotatedStructure, where: tuple[slice, ...]) -> np.ndarray:
     """The drawn voxels that lie in a block of the grid, bool (k, j, i) of the block's shape."""
     block = np.zeros([w.stop - w.start for w in where], bool)
     start = np.maximum(painted.offset, [w.start for w in where])
@@ -178,7 +178,7 @@ def drawn_on(support: Support, geometry: Geometry) -> Support:
     return replace(support, geometry=geometry, structures=structures, background=background)
 
 
-def _carried(painted: PaintedStructure, source: Geometry, target: Geometry) -> PaintedStructure:
+def _carried(painted: AnnotatedStructure, source: Geometry, target: Geometry) -> AnnotatedStructure:
     """Drawn voxels on another grid, slice by slice, by what is drawn at each of its voxels' centres."""
     size = np.array(painted.mask.shape)
     corners = np.array(list(product((0, 1), repeat=3))) * (size - 1) + painted.offset
@@ -193,4 +193,4 @@ def _carried(painted: PaintedStructure, source: Geometry, target: Geometry) -> P
         drawn -= painted.offset
         valid = ((drawn >= 0) & (drawn < size)).all(1)
         mask[k].flat[valid] = painted.mask[tuple(drawn[valid].T)]
-    return PaintedStructure(painted.structure, (int(low[0]), int(low[1]), int(low[2])), mask)
+    return AnnotatedStructure(painted.structure, (int(low[0]), int(low[1]), int(low[2])), mask)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..imageio.geometry import Geometry, Index3
-from ..support.structure import PaintedStructure, Structure, region
+from ..support.structure import AnnotatedStructure, Structure, region
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +29,9 @@ class SegmentedStructure:
         return region(self.offset, self.mask.shape)
 
     @property
-    def painted(self) -> PaintedStructure:
+    def painted(self) -> AnnotatedStructure:
         """The same voxels in the form that writers of segmentations take."""
-        return PaintedStructure(self.structure, self.offset, self.mask)
+        return AnnotatedStructure(self.structure, self.offset, self.mask)
 
 
 @dataclass(frozen=True, eq=False)

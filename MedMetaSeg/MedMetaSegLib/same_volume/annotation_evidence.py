@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from ..network.condition_channels import KnownSlice, signed_distance, slice_condition, voxel_condition
+from ..network.prompt_channels import KnownSlice, scribble_prompt, signed_distance, slice_prompt
 from ..network.propagation import slice_motion
-from ..support.structure import PaintedStructure
+from ..support.structure import AnnotatedStructure
 from ..working_grid.grid import WorkingGrid
 
 FREE_GAPS = 0.25
@@ -19,26 +19,29 @@ PENALTY_PER_GAP = 4.0
 _BARELY_INSIDE = 0.1
 
 
-def condition_on(
-    grid: WorkingGrid, image: np.ndarray, painted: PaintedStructure, others: Sequence[PaintedStructure] = ()
+def prompt_on(
+    grid: WorkingGrid,
+    image: np.ndarray,
+    painted: AnnotatedStructure,
+    others: Sequence[AnnotatedStructure] = (),
 ) -> np.ndarray:
-    """The network's condition (CONDITION_CHANNELS, k, j, i) for one structure on its working grid.
+    """The network's prompt (PROMPT_CHANNELS, k, j, i) for one structure on its working grid.
 
     image: (IMAGE_CHANNELS, k, j, i). Whole slices speak through their outlines at their exact positions;
     scribbles through the working voxels that hold a painted one, where `others` is what the structure is not;
     if none of that lies on the grid, the grid's own border stands in for it.
     """
     if painted.axis is not None:
-        return slice_condition(image, known_slices(grid, painted), grid.aspect)
+        return slice_prompt(image, known_slices(grid, painted), grid.aspect)
     inside, outside = _marked(grid, painted), np.zeros(grid.shape, bool)
     for one in others:
         outside |= _marked(grid, one)
     if not outside.any():
         outside[[0, -1]] = outside[:, [0, -1]] = outside[:, :, [0, -1]] = True
-    return voxel_condition(image, inside, outside & ~inside, grid.aspect)
+    return scribble_prompt(image, inside, outside & ~inside, grid.aspect)
 
 
-def known_slices(grid: WorkingGrid, painted: PaintedStructure) -> list[KnownSlice]:
+def known_slices(grid: WorkingGrid, painted: AnnotatedStructure) -> list[KnownSlice]:
     """The drawn slices in the plane of the working grid, with signed distances in working voxels."""
     drawing, rows, columns = grid.order
     planes = np.transpose(painted.mask, grid.order)
@@ -68,10 +71,10 @@ def known_slices(grid: WorkingGrid, painted: PaintedStructure) -> list[KnownSlic
     return result
 
 
-def held_out_conditions(
-    grid: WorkingGrid, image: np.ndarray, painted: PaintedStructure
+def held_out_prompts(
+    grid: WorkingGrid, image: np.ndarray, painted: AnnotatedStructure
 ) -> list[tuple[int, np.ndarray, np.ndarray]]:
-    """Of every drawn slice its plane on the working grid, the condition of the others without it, and bool
+    """Of every drawn slice its plane on the working grid, the prompt of the others without it, and bool
     (j, i) where it was drawn. Empty for scribbles and for a single slice.
     """
     if painted.axis is None or len(painted.slices) < 2:
@@ -82,8 +85,8 @@ def held_out_conditions(
         plane = int(np.floor(one.position + 0.5))
         rest = [other for other in slices if other is not one]
         if 0 <= plane < grid.shape[0]:
-            condition = slice_condition(image, rest, grid.aspect, None, motion)
-            found.append((plane, condition, one.signed_distance > 0))
+            prompt = slice_prompt(image, rest, grid.aspect, None, motion)
+            found.append((plane, prompt, one.signed_distance > 0))
     return found
 
 
@@ -103,7 +106,7 @@ def beyond_penalty(grid: WorkingGrid, slices: Sequence[int]) -> np.ndarray:
     return penalty.astype(np.float32)[:, None, None]
 
 
-def _marked(grid: WorkingGrid, painted: PaintedStructure) -> np.ndarray:
+def _marked(grid: WorkingGrid, painted: AnnotatedStructure) -> np.ndarray:
     """Bool (k, j, i): working voxels that hold a painted voxel; those off the grid are left out."""
     index = np.argwhere(painted.mask) + np.array(painted.offset)
     working = np.stack(

@@ -15,12 +15,12 @@ from .. import __version__
 from ..network.adaptation import Adaptation
 from ..results.segmentation import SegmentedStructure
 from ..support.support import Support
-from ..working_grid.intensity import IntensityRule
+from ..working_grid.intensity import IntensityNormalization
 
 
 def segment_report(
     support: Support,
-    rule: IntensityRule,
+    rule: IntensityNormalization,
     results: Sequence[SegmentedStructure],
     adaptations: Sequence[Adaptation | None],
     notes: Sequence[str],

@@ -19,7 +19,7 @@ import vtk
 from ..errors import InputError
 from ..imageio.volume import Geometry, Volume
 from ..support.support import Annotation, Structure, Support
-from .common_grid import Drawn, onOneGrid
+from .common_grid import SegmentMask, onCommonGrid
 from .space import (
     BINARY_LABELMAP,
     commonSpace,
@@ -85,7 +85,7 @@ def readSupport(
         _readSegment(segmentationNode, segmentId, label, volumeNode)
         for label, segmentId in enumerate(chosen, 1)
     ]
-    grid = onOneGrid(drawn, readVolume(volumeNode).geometry, annotation)
+    grid = onCommonGrid(drawn, readVolume(volumeNode).geometry, annotation)
     masks = [(one.structure, one.mask, one.offset) for one in grid.drawn]
     background = [
         one
@@ -141,7 +141,7 @@ def _isTaggedBackground(segment: Any) -> bool:
     return segment.HasTag("background") or segment.HasTag("Background") or "background" in meanings
 
 
-def _readSegment(segmentationNode: Any, segmentId: str, label: int, volumeNode: Any) -> Drawn:
+def _readSegment(segmentationNode: Any, segmentId: str, label: int, volumeNode: Any) -> SegmentMask:
     segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
     structure = Structure(
         name=segment.GetName() or segmentId,
@@ -157,7 +157,7 @@ def _readSegment(segmentationNode: Any, segmentId: str, label: int, volumeNode: 
         image = _resampled(image, segmentationNode, volumeNode)
         toSpace = np.eye(4)
     mask, offset = maskFromImage(image)
-    return Drawn(structure, mask, offset, toSpace @ imageAffine(image))
+    return SegmentMask(structure, mask, offset, toSpace @ imageAffine(image))
 
 
 def _labelmap(segmentationNode: Any, segmentId: str, volumeNode: Any) -> Any:

@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..imageio.geometry import AxisMap, Geometry, Index3
-from .structure import PaintedStructure, tight
+from .structure import AnnotatedStructure, tight
 
 # Closer than this to half-way between two voxels counts as half-way: headers round.
 _TIE_VOXELS = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
-class GridChange:
+class GridResampling:
     """From a support's grid to a parallel one: per turned axis, target = scale * source + shift (voxels)."""
 
     source_map: AxisMap
@@ -28,7 +28,7 @@ class GridChange:
     shift: tuple[float, ...]
 
     @classmethod
-    def between(cls, source: Geometry, target: Geometry) -> GridChange:
+    def between(cls, source: Geometry, target: Geometry) -> GridResampling:
         """Raises ValueError when the axes are not parallel."""
         if not target.is_parallel(source):
             raise ValueError("The support's axes are not parallel to those of the image.")
@@ -42,7 +42,7 @@ class GridChange:
         shift = mapped[0] - scale * centre
         return cls(source_map, target_map, turned_target.shape, tuple(scale), tuple(shift))
 
-    def carry(self, painted: PaintedStructure, annotation: str) -> tuple[PaintedStructure | None, str]:
+    def carry(self, painted: AnnotatedStructure, annotation: str) -> tuple[AnnotatedStructure | None, str]:
         """The structure on the target grid, None when nothing lands there, and what was lost, if any."""
         mask = self.source_map.apply(painted.mask)
         offset = self.source_map.apply_offset(painted.offset, _shape3(painted.mask))
@@ -67,8 +67,8 @@ class GridChange:
         return self._on_target(painted, mask, turned_offset, axis), note
 
     def _on_target(
-        self, painted: PaintedStructure, mask: np.ndarray, offset: Index3, axis: int | None
-    ) -> PaintedStructure:
+        self, painted: AnnotatedStructure, mask: np.ndarray, offset: Index3, axis: int | None
+    ) -> AnnotatedStructure:
         on_target = np.ascontiguousarray(self.target_map.undo(mask))
         target_offset = self.target_map.undo_offset(offset, _shape3(mask))
         if axis is None:

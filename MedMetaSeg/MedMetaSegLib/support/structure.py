@@ -41,7 +41,7 @@ class PlacedMask(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class PaintedStructure:
+class AnnotatedStructure:
     """What was painted of a structure.
 
     offset: (k, j, i) of the mask on the support's grid. mask: bool (k, j, i), cropped to the painted voxels.

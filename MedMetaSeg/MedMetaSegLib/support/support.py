@@ -20,14 +20,14 @@ from ..errors import InputError
 from ..imageio.geometry import Geometry, Index3
 from ..imageio.volume import read_image
 from .drawing_plane import PLANES, drawing_axes, plane_axis, plane_name
-from .regrid import GridChange
+from .regrid import GridResampling
 from .seg_nrrd import is_segmentation_file, read_segmentation, write_segmentation
-from .structure import PaintedStructure, Structure, default_color, region, tight
+from .structure import AnnotatedStructure, Structure, default_color, region, tight
 
 __all__ = [
     "PLANES",
+    "AnnotatedStructure",
     "Annotation",
-    "PaintedStructure",
     "Structure",
     "Support",
     "check_overlap",
@@ -54,10 +54,10 @@ class Support:
     """
 
     geometry: Geometry
-    structures: tuple[PaintedStructure, ...]
+    structures: tuple[AnnotatedStructure, ...]
     annotation: Annotation = "slices"
     overlapping: bool = False
-    background: PaintedStructure | None = None
+    background: AnnotatedStructure | None = None
     skipped: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -190,7 +190,7 @@ class Support:
         """
         if self.geometry.same_grid(geometry):
             return self
-        change = GridChange.between(self.geometry, geometry)
+        change = GridResampling.between(self.geometry, geometry)
         structures, skipped, notes = [], list(self.skipped), list(self.notes)
         for one in self.structures:
             moved, lost = change.carry(one, self.annotation)
@@ -265,7 +265,7 @@ def _check_count(number: int) -> None:
 
 def _usable(
     masks: Sequence[tuple[Structure, np.ndarray, Index3]], geometry: Geometry
-) -> tuple[list[PaintedStructure], list[tuple[str, str]]]:
+) -> tuple[list[AnnotatedStructure], list[tuple[str, str]]]:
     painted, skipped = [], []
     for structure, mask, offset in masks:
         ends = [start + size for start, size in zip(offset, mask.shape, strict=True)]
@@ -277,11 +277,11 @@ def _usable(
             skipped.append((structure.name, f"it has {count}, at least {MIN_VOXELS} are needed"))
             continue
         cropped, start = tight(mask, offset)
-        painted.append(PaintedStructure(structure, start, cropped))
+        painted.append(AnnotatedStructure(structure, start, cropped))
     return painted, skipped
 
 
-def _nothing_painted(skipped: list[tuple[str, str]], background: PaintedStructure | None) -> InputError:
+def _nothing_painted(skipped: list[tuple[str, str]], background: AnnotatedStructure | None) -> InputError:
     if skipped:
         listed = "; ".join(f"{name}: {reason}" for name, reason in skipped)
         return _SupportProblem(f"No structure of the support can be used ({listed}); paint more of it.")
@@ -290,7 +290,7 @@ def _nothing_painted(skipped: list[tuple[str, str]], background: PaintedStructur
     return _SupportProblem("The support is empty; paint the structure on at least one slice.")
 
 
-def _drawn(painted: PaintedStructure, axis: int) -> PaintedStructure:
+def _drawn(painted: AnnotatedStructure, axis: int) -> AnnotatedStructure:
     filled = painted.mask.any(axis=tuple(other for other in range(3) if other != axis))
     slices = tuple(int(number) + painted.offset[axis] for number in np.flatnonzero(filled))
     return replace(painted, axis=axis, slices=slices)
@@ -301,11 +301,11 @@ def _is_background(structure: Structure, background_ids: Collection[str]) -> boo
     return named or (structure.segment_id != "" and structure.segment_id in background_ids)
 
 
-def _any_overlap(painted: Sequence[PaintedStructure]) -> bool:
+def _any_overlap(painted: Sequence[AnnotatedStructure]) -> bool:
     return any(_overlap(one, other) for n, one in enumerate(painted) for other in painted[n + 1 :])
 
 
-def _overlap(one: PaintedStructure, other: PaintedStructure) -> bool:
+def _overlap(one: AnnotatedStructure, other: AnnotatedStructure) -> bool:
     start = np.maximum(one.offset, other.offset)
     size = np.minimum(np.add(one.offset, one.mask.shape), np.add(other.offset, other.mask.shape)) - start
     if size.min() <= 0:

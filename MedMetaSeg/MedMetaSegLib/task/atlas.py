@@ -10,8 +10,8 @@ from scipy import ndimage
 
 from ..imageio.geometry import Index3
 from ..imageio.volume import Volume
-from ..support.structure import PaintedStructure, region
-from ..working_grid.intensity import IntensityRule
+from ..support.structure import AnnotatedStructure, region
+from ..working_grid.intensity import IntensityNormalization
 from ..working_grid.reduced_image import ReducedImage, even_spacing, reduced, sampled_at
 
 OVERVIEW_VOXELS = 60_000
@@ -50,7 +50,10 @@ class Atlas:
 
 
 def make_atlas(
-    volume: Volume, rule: IntensityRule, structures: Sequence[PaintedStructure | None], axes: np.ndarray
+    volume: Volume,
+    rule: IntensityNormalization,
+    structures: Sequence[AnnotatedStructure | None],
+    axes: np.ndarray,
 ) -> Atlas:
     """The atlas of a level volume whose structures are whole, on its own grid; None for one it lacks.
 
@@ -69,7 +72,7 @@ def make_atlas(
     )
 
 
-def overview(volume: Volume, rule: IntensityRule) -> ReducedImage:
+def overview(volume: Volume, rule: IntensityNormalization) -> ReducedImage:
     """The whole of a level volume in few voxels."""
     native = np.array(volume.geometry.spacing_mm)
     extent = native * volume.geometry.shape
@@ -79,7 +82,7 @@ def overview(volume: Volume, rule: IntensityRule) -> ReducedImage:
 
 def close_image(
     volume: Volume,
-    rule: IntensityRule,
+    rule: IntensityNormalization,
     low_mm: np.ndarray,
     high_mm: np.ndarray,
     voxels: int = CLOSE_VOXELS,
@@ -93,7 +96,7 @@ def close_image(
     return reduced(volume, rule, spacing, low, high)
 
 
-def _place(painted: PaintedStructure, spacing: np.ndarray, close: ReducedImage) -> Place:
+def _place(painted: AnnotatedStructure, spacing: np.ndarray, close: ReducedImage) -> Place:
     """The share of every close voxel that the structure fills."""
     size = np.array(painted.mask.shape)
     low = np.floor(close.index(np.array(painted.offset) * spacing)).astype(int) - 2

@@ -67,7 +67,7 @@ class TaskFolder:
         self._read = {stamp: self._read.get(stamp) or _entry(stamp[0]) for stamp in stamps}
         return sorted(self._read.values(), key=lambda one: one.name.casefold())
 
-    def place_for(self, name: str) -> Path:
+    def path_for(self, name: str) -> Path:
         """Where a new task of this name goes; InputError for a name no file can have, or that is taken."""
         name = name.strip()
         if not name:
@@ -82,7 +82,7 @@ class TaskFolder:
 
     def add(self, name: str, content: bytes) -> Path:
         """Write a task that was just learned."""
-        path = self.place_for(name)
+        path = self.path_for(name)
         self._make(self.path)
         _write(path, content)
         return path
@@ -91,7 +91,7 @@ class TaskFolder:
         """Give a task another name; returns its new place."""
         if name.strip() == path.name.removesuffix(SUFFIX):
             return path
-        new = self.place_for(name)
+        new = self.path_for(name)
         _attempt(lambda: path.rename(new), path, "renamed")
         return new
 
@@ -106,12 +106,12 @@ class TaskFolder:
         _attempt(lambda: path.rename(place), path, "moved to the trash")
         return place
 
-    def take_in(self, source: Path) -> Path:
+    def import_task(self, source: Path) -> Path:
         """Copy a task file into the folder after checking it."""
         Task.read(source)
         return self.add(source.name.removesuffix(SUFFIX), source.read_bytes())
 
-    def copy_out(self, path: Path, target: Path) -> Path:
+    def export_task(self, path: Path, target: Path) -> Path:
         """Copy a task to another place; the ending is added where it is missing."""
         if not target.name.endswith(SUFFIX):
             target = target.with_name(target.name + SUFFIX)

@@ -35,7 +35,7 @@ def draw_architecture(path: Path, network: Architecture) -> None:
         11.8,
         top,
         5.2,
-        f"image, condition of a structure\n{network.image_channels} + {network.condition_channels} channels",
+        f"image, prompt of a structure\n{network.image_channels} + {network.condition_channels} channels",
         GIVEN,
     )
     levels = [top - 2.3 * (level + 1) for level in range(depth)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from ..network.condition_channels import image_channels
+from ..network.prompt_channels import image_channels
 from .canvas import Rng, smooth_noise
 from .synthesis import Anatomy
 
@@ -29,7 +29,7 @@ def bent_indices(rng: Rng, shape: tuple[int, ...], off: float, aspect: float) ->
     return (np.indices(size) + moved).astype(np.float32)
 
 
-def second_draw(
+def augmented_support_view(
     rng: Rng, anatomy: Anatomy, mask: np.ndarray, corner: np.ndarray, shape: tuple[int, ...]
 ) -> np.ndarray | None:
     """(IMAGE_CHANNELS + 2, k, j, i): image, structure and background of another draw; None where it misses.

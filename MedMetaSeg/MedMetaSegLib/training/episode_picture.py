@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..imageio.files import replace_whole
-from ..network.condition_channels import ASPECT, BACKGROUND, FOREGROUND
+from ..network.prompt_channels import ASPECT, BACKGROUND, FOREGROUND
 from .episodes import Episode
 from .stream import EpisodeStream
 
@@ -43,14 +43,14 @@ def draw_episodes(path: Path, stream: EpisodeStream, number: int = NUMBER) -> No
 
 def _draw(tiles: np.ndarray, episode: Episode, first_row: bool) -> None:
     image, target = episode.image[0], episode.target[0] > 0.5
-    foreground = episode.condition[FOREGROUND] > 0.5
-    known = foreground | (episode.condition[BACKGROUND] > 0.5)
+    foreground = episode.prompt[FOREGROUND] > 0.5
+    known = foreground | (episode.prompt[BACKGROUND] > 0.5)
     slices = np.flatnonzero(foreground.any((1, 2)))
     drawn = int(slices[foreground[slices].sum((1, 2)).argmax()])
     area = np.where(known.any((1, 2)), 0, target.sum((1, 2)))
     hidden = int(area.argmax())
     across = int(target.sum((0, 1)).argmax())
-    aspect = 4.0 ** float(episode.condition[ASPECT].flat[0])
+    aspect = 4.0 ** float(episode.prompt[ASPECT].flat[0])
     views = (
         (image[drawn], foreground[drawn], target[drawn], f"slice {drawn}"),
         (image[hidden], foreground[hidden], target[hidden], f"slice {hidden}"),

@@ -11,19 +11,19 @@ from itertools import pairwise
 import numpy as np
 from scipy import ndimage
 
-from ..network.condition_channels import (
+from ..network.prompt_channels import (
     SHAPE_LIMIT,
     KnownSlice,
     image_channels,
-    place_condition,
+    place_prompt,
+    scribble_prompt,
     signed_distance,
-    slice_condition,
+    slice_prompt,
     volume_distance,
-    voxel_condition,
 )
 from ..network.propagation import slice_motion
 from ..working_grid.margins import STRIDE, Box, margins, padding_to_stride
-from .augmented_support import bent_indices, corner_around, second_draw, unlike_structure
+from .augmented_support import augmented_support_view, bent_indices, corner_around, unlike_structure
 from .canvas import Rng, smooth_noise
 from .synthesis import Anatomy
 
@@ -48,16 +48,16 @@ _SCATTERED = 0.6
 
 @dataclass(frozen=True)
 class Episode:
-    """image (2, k, j, i), condition (C, k, j, i) and target (1, k, j, i), float32; shots: annotated slices, 0
+    """image (2, k, j, i), prompt (C, k, j, i) and target (1, k, j, i), float32; shots: annotated slices, 0
     where the structure is expected at a place. held_out: where asked for, of every annotated slice its plane
-    and the condition without it. support (4, k, j, i): of an expected structure another patient's image, the
+    and the prompt without it. support (4, k, j, i): of an expected structure another patient's image, the
     structure and its background there.
 
     Every axis is a multiple of 16: few shapes, many batches.
     """
 
     image: np.ndarray
-    condition: np.ndarray
+    prompt: np.ndarray
     target: np.ndarray
     shots: int
     held_out: tuple[tuple[int, np.ndarray], ...] = ()
@@ -149,25 +149,25 @@ def _episode(rng: Rng, anatomy: Anatomy, mask: np.ndarray, held_out: bool) -> Ep
     slices = [k + pad[0][0] for k in slices]
     target = mask[None].astype(np.float32)
     if placed:
-        condition = _expected(rng, image, mask, structures, anatomy.aspect)
-        if condition is None:
+        prompt = _expected(rng, image, mask, structures, anatomy.aspect)
+        if prompt is None:
             return None
         corner = np.array(box.offset) - np.array(pad)[:, 0]
-        return _learned(rng, anatomy, whole, cut, corner, Episode(image, condition, target, 0))
+        return _learned(rng, anatomy, whole, cut, corner, Episode(image, prompt, target, 0))
     if not held_out and rng.random() < 0.08:
         return Episode(image, _scribbles(rng, image, mask, anatomy.aspect), target, len(slices))
     drawn = [KnownSlice(float(k), _drawn(rng, mask[k])) for k in slices]
     motion = slice_motion(image)
-    condition = slice_condition(image, drawn, anatomy.aspect, _others(rng, structures, mask), motion)
+    prompt = slice_prompt(image, drawn, anatomy.aspect, _others(rng, structures, mask), motion)
     if not held_out:
-        return Episode(image, condition, target, len(slices))
+        return Episode(image, prompt, target, len(slices))
     if len(drawn) < 2:
         return None
     without = tuple(
-        (k, slice_condition(image, [one for one in drawn if one.position != k], anatomy.aspect, None, motion))
+        (k, slice_prompt(image, [one for one in drawn if one.position != k], anatomy.aspect, None, motion))
         for k in slices
     )
-    return Episode(image, condition, target, len(slices), without)
+    return Episode(image, prompt, target, len(slices), without)
 
 
 def _region(rng: Rng, anatomy: Anatomy, mask: np.ndarray, slices: Sequence[int]) -> Box:
@@ -215,7 +215,7 @@ def _others(rng: Rng, structures: np.ndarray, mask: np.ndarray) -> np.ndarray | 
 def _expected(
     rng: Rng, image: np.ndarray, mask: np.ndarray, structures: np.ndarray, aspect: float
 ) -> np.ndarray | None:
-    """The condition of a structure laid over by a registration that is off; None where it misses."""
+    """The prompt of a structure laid over by a registration that is off; None where it misses."""
     size = float(np.cbrt(np.count_nonzero(mask) * aspect))
     off = min(float(rng.uniform(0.3, _ASTRAY)), size / 2)
     field = bent_indices(rng, mask.shape, off, aspect)
@@ -230,7 +230,7 @@ def _expected(
         other = (np.isin(structures, chosen) & ~mask).astype(np.float32)
         moved = ndimage.map_coordinates(other, field, order=1, mode="nearest") > 0.5
         elsewhere = (volume_distance(moved, aspect) > band) & ~place
-    return place_condition(image, volume_distance(place, aspect), band, elsewhere, aspect)
+    return place_prompt(image, volume_distance(place, aspect), band, elsewhere, aspect)
 
 
 def _learned(
@@ -247,7 +247,7 @@ def _learned(
     if absent:
         mask = anatomy.structures == absent
         corner, target = corner_around(rng, mask, shape), np.zeros_like(target)
-    support = second_draw(rng, anatomy, mask, corner, shape)
+    support = augmented_support_view(rng, anatomy, mask, corner, shape)
     return episode if support is None else replace(episode, target=target, support=support)
 
 
@@ -258,7 +258,7 @@ def _scribbles(rng: Rng, image: np.ndarray, mask: np.ndarray, aspect: float) -> 
         present = np.flatnonzero(region.any((1, 2)))
         for k in annotated_slices(rng, present, int(rng.integers(1, 6))):
             _stroke(rng, strokes[k], region[k])
-    return voxel_condition(image, inside, outside, aspect)
+    return scribble_prompt(image, inside, outside, aspect)
 
 
 def _stroke(rng: Rng, strokes: np.ndarray, region: np.ndarray) -> None:

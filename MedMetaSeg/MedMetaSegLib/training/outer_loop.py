@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ..network.adaptation import HeldOut, around, slice_loss
-from ..network.condition_channels import BACKGROUND, FOREGROUND
 from ..network.inference import chosen_device
 from ..network.model import FewShotNetwork
+from ..network.prompt_channels import BACKGROUND, FOREGROUND
 from ..network.weights import load_network, weights_bytes
 from .episodes import Episode, episodes
 from .learn2learn_light import load_learn2learn
@@ -61,12 +61,12 @@ class HeldOutStream(IterableDataset):
 
 
 def held_out_slices(trunk: Tensor, episode: Episode, device: torch.device) -> list[HeldOut]:
-    """trunk (K, F, k, j, i): the trunk's answers to the conditions without each drawn slice."""
+    """trunk (K, F, k, j, i): the trunk's answers to the prompts without each drawn slice."""
     found = []
-    for x, (plane, condition) in zip(trunk, episode.held_out, strict=True):
+    for x, (plane, prompt) in zip(trunk, episode.held_out, strict=True):
         planes = around(plane, x.shape[1])
-        target = torch.from_numpy(episode.condition[None, FOREGROUND, plane][None] > 0).float().to(device)
-        read = np.concatenate([episode.image[:, planes], condition[:, planes]])
+        target = torch.from_numpy(episode.prompt[None, FOREGROUND, plane][None] > 0).float().to(device)
+        read = np.concatenate([episode.image[:, planes], prompt[:, planes]])
         found.append(
             HeldOut(
                 x[None, :, planes],
@@ -96,11 +96,11 @@ class OuterLoop:
     def step(self, episode: Episode) -> tuple[float, float]:
         """One outer step on one episode; its loss off the drawn slices before and after the inner loop."""
         image = torch.from_numpy(episode.image)[None].to(self.device)
-        conditions = np.stack([episode.condition, *(one for _, one in episode.held_out)])
+        prompts = np.stack([episode.prompt, *(one for _, one in episode.held_out)])
         with torch.no_grad():
-            trunk = self.network.trunk(image, torch.from_numpy(conditions).to(self.device))
+            trunk = self.network.trunk(image, torch.from_numpy(prompts).to(self.device))
         held = held_out_slices(trunk[1:], episode, self.device)
-        read = torch.cat([image, torch.from_numpy(episode.condition)[None].to(self.device)], 1)
+        read = torch.cat([image, torch.from_numpy(episode.prompt)[None].to(self.device)], 1)
         target = torch.from_numpy(episode.target)[None].to(self.device)
         unknown = ((read[:, 2 + FOREGROUND] == 0) & (read[:, 2 + BACKGROUND] == 0))[:, None].float()
         with torch.no_grad():
@@ -108,7 +108,7 @@ class OuterLoop:
         sizes = [one.exp() for one in self.log_sizes]
         learner = self.l2l.algorithms.MetaSGD(self.l2l.clone_module(self.head), lrs=sizes, first_order=False)
         for _ in range(INNER_STEPS):
-            losses = [slice_loss(learner(one.x, one.condition), one) for one in held]
+            losses = [slice_loss(learner(one.x, one.prompt), one) for one in held]
             learner.adapt(torch.stack(losses).mean())
         loss = self._loss(learner(trunk[:1], read), target, unknown)
         self.descent.zero_grad()

@@ -18,7 +18,7 @@ from scipy import ndimage
 from ..datasets.cases import Case, read_case
 from ..datasets.patients import training_cases
 from ..errors import InputError
-from ..network.condition_channels import image_channels
+from ..network.prompt_channels import image_channels
 from .synthesis import Anatomy
 
 SPACINGS_MM = (1.0, 2.0, 3.0)

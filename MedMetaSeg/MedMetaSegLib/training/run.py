@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..imageio.files import replace_whole
-from ..network import condition_channels as conditions
+from ..network import prompt_channels as prompts
 from ..network.inference import LAYOUT
 from ..network.model import Architecture, FewShotNetwork
 from ..network.weights import load_network, weights_bytes
@@ -140,7 +140,7 @@ class Run:
 
     def learn(self, batch: Batch) -> dict[str, float]:
         """One step on one batch of episodes; returns its loss and Dice off the annotated voxels."""
-        _, condition, target, _ = batch
+        _, prompt, target, _ = batch
         for group in self.optimiser.param_groups:
             group["lr"] = self.schedule.rate(self.step, self.seconds)
         loss, logits, votes = self._forward(self.learner, batch)
@@ -154,7 +154,7 @@ class Run:
         self.optimiser.step()
         self.averaged.update_parameters(self.network)
         self.step += 1
-        unknown = (condition[:, [conditions.FOREGROUND]] + condition[:, [conditions.BACKGROUND]]) == 0
+        unknown = (prompt[:, [prompts.FOREGROUND]] + prompt[:, [prompts.BACKGROUND]]) == 0
         half, truth = functional.avg_pool3d(unknown.float(), 2) > 0.5, functional.avg_pool3d(target, 2) > 0.5
         return {
             "loss": loss.item(),
@@ -162,13 +162,13 @@ class Run:
             "vote": dice(votes[:, :1] > 0, truth, half),
             "border": dice(votes[:, 1:2] > 0, truth, half),
             "task": dice(votes[:, 3:] > 0, truth, half) if batch[3] is not None else math.nan,
-            "interpolation": dice(condition[:, [conditions.SHAPE]] > 0, target > 0, unknown),
+            "interpolation": dice(prompt[:, [prompts.SHAPE]] > 0, target > 0, unknown),
         }
 
     def _forward(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        image, condition, target, support = batch
+        image, prompt, target, support = batch
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            logits, votes = network(image, condition, support)
+            logits, votes = network(image, prompt, support)
         logits, votes = logits.float(), votes.float()
         loss = self.loss(logits, target) + PROTOTYPE_LOSS * prototype_loss(votes, target)
         return loss, logits, votes

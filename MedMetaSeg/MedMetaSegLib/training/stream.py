@@ -15,24 +15,24 @@ from .episodes import Episode, episodes
 from .synthesis import Anatomy, random_anatomy
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]
-"""image (B, 2, k, j, i), condition (B, C, k, j, i), target (B, 1, k, j, i), support (B, 4, k, j, i)."""
+"""image (B, 2, k, j, i), prompt (B, C, k, j, i), target (B, 1, k, j, i), support (B, 4, k, j, i)."""
 
 
 def collated(alike: Sequence[Episode]) -> Batch:
     """A batch of episodes of one shape, all with a support or none."""
-    image, condition, target = (
+    image, prompt, target = (
         torch.from_numpy(np.stack([getattr(one, name) for one in alike]))
-        for name in ("image", "condition", "target")
+        for name in ("image", "prompt", "target")
     )
     support = [one.support for one in alike if one.support is not None]
-    return image, condition, target, torch.from_numpy(np.stack(support)) if support else None
+    return image, prompt, target, torch.from_numpy(np.stack(support)) if support else None
 
 
 def moved(batch: Batch, device: torch.device) -> Batch:
     """The batch on a device, in the layout that the network likes."""
-    image, condition, target = (part.to(device, memory_format=LAYOUT) for part in batch[:3])
+    image, prompt, target = (part.to(device, memory_format=LAYOUT) for part in batch[:3])
     support = batch[3] if batch[3] is None else batch[3].to(device, memory_format=LAYOUT)
-    return image, condition, target, support
+    return image, prompt, target, support
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..network import condition_channels as conditions
+from ..network import prompt_channels as prompts
 from ..network.model import FewShotNetwork
 from .episodes import Episode
 from .stream import EpisodeStream, collated, moved
@@ -55,10 +55,10 @@ class Validation:
         training, rows = network.training, []
         network.eval()
         for one in self.episodes:
-            image, condition, target, support = moved(collated([one]), device)
+            image, prompt, target, support = moved(collated([one]), device)
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                logits = network(image, condition, support)[0]
-            rows.append(overlaps(logits.float() > 0, condition, target > 0))
+                logits = network(image, prompt, support)[0]
+            rows.append(overlaps(logits.float() > 0, prompt, target > 0))
         network.train(training)
         self.took_s = time.monotonic() - begun
         table = np.array(rows, float)
@@ -72,10 +72,10 @@ class Validation:
 OVERLAPS = ("dice", "off_interpolation", "interpolation")
 
 
-def overlaps(predicted: Tensor, condition: Tensor, truth: Tensor) -> tuple[float, float, float]:
+def overlaps(predicted: Tensor, prompt: Tensor, truth: Tensor) -> tuple[float, float, float]:
     """The figures named in OVERLAPS, of a batch of masks (B, 1, k, j, i)."""
-    known = condition[:, [conditions.FOREGROUND]] + condition[:, [conditions.BACKGROUND]]
-    shape = condition[:, [conditions.SHAPE]] > 0
+    known = prompt[:, [prompts.FOREGROUND]] + prompt[:, [prompts.BACKGROUND]]
+    shape = prompt[:, [prompts.SHAPE]] > 0
     unknown = known == 0
     return (
         dice(predicted, truth, unknown),

@@ -36,7 +36,7 @@ from .exchange import (
     sent_mask,
     written_in_pieces,
 )
-from .messages import DeviceFound, Failed, Finished, ItemState, Preview, Progress, Said, Stopped
+from .messages import DeviceFound, Failed, Finished, ItemState, Message, Preview, Progress, Stopped
 
 CANCEL_PATIENCE_S = 1.2
 """A cancelled job that has not stopped by then is stopped by ending the worker."""
@@ -189,7 +189,7 @@ class WorkerClient:
             self._cancelled_at = time.monotonic()
             self._send(self._process, {"do": "cancel", "job": self._jobs})
 
-    def poll(self) -> list[Said]:
+    def poll(self) -> list[Message]:
         """What the worker has said since the last call, and how the job ended if it did. Never waits."""
         process = self._process
         if process is None:
@@ -278,20 +278,20 @@ class WorkerClient:
             process.popen.stdin.write(json.dumps(order).encode() + b"\n")
             process.popen.stdin.flush()
 
-    def _heard(self, process: _Process) -> list[Said]:
+    def _heard(self, process: _Process) -> list[Message]:
         with open(process.folder / "said.jsonl", "rb") as file:
             file.seek(process.heard_bytes)
             text = file.read()
         whole = text[: text.rfind(b"\n") + 1]
         process.heard_bytes += len(whole)
-        said: list[Said] = []
+        said: list[Message] = []
         for line in whole.splitlines():
             one = self._understood(process, json.loads(line))
             if one is not None:
                 said.append(one)
         return said
 
-    def _understood(self, process: _Process, message: dict[str, Any]) -> Said | None:
+    def _understood(self, process: _Process, message: dict[str, Any]) -> Message | None:
         kind = message["say"]
         if kind == "ready":
             process.pid = message["pid"]
@@ -308,7 +308,7 @@ class WorkerClient:
             return ItemState(**fields, found=found)
         cancelled = self._cancelled_at is not None
         self._busy, self._cancelled_at = False, None
-        ended: Said = Stopped()
+        ended: Message = Stopped()
         if kind == "failed" and not cancelled:
             ended = Failed(message["message"])
         if kind == "done" and not cancelled:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..imageio.geometry import Geometry, Index3
 from ..imageio.volume import Volume
-from ..support.structure import PaintedStructure, PlacedMask, Structure
+from ..support.structure import AnnotatedStructure, PlacedMask, Structure
 from ..support.support import Support
 
 Description = dict[str, Any]
@@ -151,13 +151,13 @@ def sent_mask(description: Description) -> SentMask:
     return SentMask(_structure(description), offset, shape, Path(description["file"]))
 
 
-def _save_painted(path: Path, painted: PaintedStructure) -> Description:
+def _save_painted(path: Path, painted: AnnotatedStructure) -> Description:
     described = save_mask(path, painted.structure, painted.offset, painted.mask)
     return {**described, "axis": painted.axis, "slices": list(painted.slices)}
 
 
-def _load_painted(description: Description) -> PaintedStructure:
-    return PaintedStructure(
+def _load_painted(description: Description) -> AnnotatedStructure:
+    return AnnotatedStructure(
         _structure(description),
         _index3(description["offset"]),
         _load(description["file"]),

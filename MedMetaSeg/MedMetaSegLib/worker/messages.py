@@ -70,4 +70,4 @@ class Failed:
     message: str
 
 
-Said = DeviceFound | Progress | Preview | ItemState | Finished | Stopped | Failed
+Message = DeviceFound | Progress | Preview | ItemState | Finished | Stopped | Failed

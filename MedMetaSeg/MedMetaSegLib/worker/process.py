@@ -84,7 +84,7 @@ class Worker:
             "look": self._look,
         }
 
-    def carry_out(self, order: Message, cancelled: Callable[[], bool]) -> None:
+    def handle(self, order: Message, cancelled: Callable[[], bool]) -> None:
         """Do what `order` says and say how it ended; errors nobody foresaw are raised."""
         try:
             segmenter = None
@@ -193,21 +193,21 @@ class Worker:
             self._device = device
             device_found, why = self._found(self._segmenter)
             self._say({"say": "device", "device": device_found, "why": why})
-        runner = getattr(self._segmenter, "runner", None)
-        if runner is not None:
-            runner.window = WINDOWS[memory]
+        predictor = getattr(self._segmenter, "predictor", None)
+        if predictor is not None:
+            predictor.window = WINDOWS[memory]
         return self._segmenter
 
     def _found(self, segmenter: Any) -> tuple[str, str]:
         """The device's kind, and in words what it is: its name and free memory, or why it is the CPU."""
-        runner = getattr(segmenter, "runner", None)
-        if runner is None:
+        predictor = getattr(segmenter, "predictor", None)
+        if predictor is None:
             return self._device, ""
         import torch
 
         why = str(segmenter.why_device)
-        if runner.device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(runner.device)
+        if predictor.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(predictor.device)
             return "cuda", f"{why}, {free / 2**30:.0f} GB free"
         threads = torch.get_num_threads()
         return "cpu", f"{why}; {threads} thread{'s' if threads > 1 else ''}"
@@ -272,4 +272,4 @@ def main(folder: str) -> None:
     worker = Worker(say)
     while (order := orders.next()) is not None:
         job = order["job"]
-        worker.carry_out(order, lambda job=job: orders.is_cancelled(job))  # type: ignore[misc]
+        worker.handle(order, lambda job=job: orders.is_cancelled(job))  # type: ignore[misc]

@@ -17,8 +17,8 @@ import SimpleITK as sitk
 
 from ..imageio.geometry import Geometry
 from ..imageio.volume import Volume, to_sitk
-from ..support.structure import PaintedStructure, drawn_in_parts
-from .intensity import IntensityRule
+from ..support.structure import AnnotatedStructure, drawn_in_parts
+from .intensity import IntensityNormalization
 from .margins import STRIDE, margins
 
 SMALL_PART_MM = 15.0
@@ -124,7 +124,7 @@ class Bounds:
 
 
 def working_grid(
-    painted: PaintedStructure,
+    painted: AnnotatedStructure,
     frame: Geometry,
     bounds: Bounds,
     reach: np.ndarray | None = None,
@@ -182,7 +182,7 @@ def _wanted_spacing(spacing: np.ndarray, whole: float, fine: float) -> float:
     return pixel * _LADDER ** math.floor(math.log(wanted / pixel, _LADDER) + 1e-6)
 
 
-def _thickness(painted: PaintedStructure, spacing: np.ndarray, drawing: int) -> float:
+def _thickness(painted: AnnotatedStructure, spacing: np.ndarray, drawing: int) -> float:
     """Diameter of the largest circle in any drawn slice, millimetres."""
     planes = np.moveaxis(painted.mask, drawing, 0)
     planes = planes[planes.any((1, 2))][:16]
@@ -206,7 +206,7 @@ def _steps(wanted_mm: float, spacing: np.ndarray) -> np.ndarray:
     return step
 
 
-def sampled_image(volume: Volume, grid: WorkingGrid, rule: IntensityRule) -> np.ndarray:
+def sampled_image(volume: Volume, grid: WorkingGrid, rule: IntensityNormalization) -> np.ndarray:
     """The image (k, j, i) float32 on a working grid, linear, smoothed first where that grid is coarser.
 
     Outside the image the nearest voxel is repeated.

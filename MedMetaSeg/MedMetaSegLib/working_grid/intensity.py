@@ -13,7 +13,7 @@ _CT_RANGE = (-1024.0, 2000.0)
 
 
 @dataclass(frozen=True)
-class IntensityRule:
+class IntensityNormalization:
     """Grey levels are cut to low..high before the network's own standardisation. kind: "CT" or "MR"."""
 
     kind: str
@@ -26,7 +26,7 @@ class IntensityRule:
         return {"kind": self.kind, "low": self.low, "high": self.high, "why": self.why}
 
 
-def intensity_rule(volume: Volume) -> IntensityRule:
+def intensity_normalization(volume: Volume) -> IntensityNormalization:
     """CT when DICOM says so or the values can only be Hounsfield units, else the rule for MR.
 
     CT is cut to a fixed range, so that padding outside the scanner's field of view and metal do not squeeze
@@ -43,7 +43,7 @@ def intensity_rule(volume: Volume) -> IntensityRule:
             if volume.modality == "CT"
             else f"values from {low:.0f} to {high:.0f} are Hounsfield units"
         )
-        return IntensityRule("CT", *_CT_RANGE, why)
+        return IntensityNormalization("CT", *_CT_RANGE, why)
     if high <= low:
         low, high = float(sample.min()), float(sample.max())
     why = (
@@ -51,4 +51,4 @@ def intensity_rule(volume: Volume) -> IntensityRule:
         if volume.modality
         else f"values from {low:.4g} to {high:.4g} are no Hounsfield units"
     )
-    return IntensityRule("MR", low, high, why)
+    return IntensityNormalization("MR", low, high, why)

@@ -14,7 +14,7 @@ from scipy import ndimage
 from ..imageio.geometry import Geometry
 from ..imageio.volume import Volume
 from .grid import WorkingGrid, sampled_image
-from .intensity import IntensityRule
+from .intensity import IntensityNormalization
 
 _HOUNSFIELD = ((-1024, 0), (-250, 25), (-150, 45), (-50, 95), (150, 205), (300, 230), (2000, 255))
 """Grey levels of CT: most of them for soft tissue."""
@@ -66,7 +66,11 @@ def level(volume: Volume) -> Volume:
 
 
 def reduced(
-    volume: Volume, rule: IntensityRule, spacing_mm: np.ndarray, low_mm: np.ndarray, high_mm: np.ndarray
+    volume: Volume,
+    rule: IntensityNormalization,
+    spacing_mm: np.ndarray,
+    low_mm: np.ndarray,
+    high_mm: np.ndarray,
 ) -> ReducedImage:
     """A level volume between two places, (3,) millimetres each, at a spacing (3,)."""
     frame = volume.geometry
@@ -78,7 +82,7 @@ def reduced(
     return ReducedImage(grey, np.array(spacing_mm, float), np.array(low_mm, float))
 
 
-def grey_levels(values: np.ndarray, rule: IntensityRule) -> np.ndarray:
+def grey_levels(values: np.ndarray, rule: IntensityNormalization) -> np.ndarray:
     """uint8 of the same shape: Hounsfield units by a fixed curve, anything else by rank among its kind."""
     if rule.kind == "CT":
         points, levels = zip(*_HOUNSFIELD, strict=True)

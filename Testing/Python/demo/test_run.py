@@ -21,7 +21,7 @@ from MedMetaSegLib.demo.slicer_core import boot
 from MedMetaSegLib.demo.views import RenderingUnavailableError
 from MedMetaSegLib.errors import InputError
 from MedMetaSegLib.imageio.volume import Volume, read_image, to_sitk, write_labels
-from MedMetaSegLib.support.structure import PaintedStructure
+from MedMetaSegLib.support.structure import AnnotatedStructure
 from MedMetaSegLib.support.support import Support
 
 SMALL = {"shape": (24, 70, 90), "spacing_mm": (8.0, 4.0, 4.0)}
@@ -43,7 +43,7 @@ def _empty_scene() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class StandInSegmentation:
-    structures: tuple[PaintedStructure, ...]
+    structures: tuple[AnnotatedStructure, ...]
     report: dict
 
 
@@ -59,7 +59,7 @@ class StandInSegmenter:
             mask = self.case.truth[one.structure.name].copy()
             if not found:
                 mask[np.flatnonzero(mask.any((1, 2)))[0]] = False
-            found.append(PaintedStructure(one.structure, (0, 0, 0), mask))
+            found.append(AnnotatedStructure(one.structure, (0, 0, 0), mask))
         rows = [{"name": one.structure.name, "label": one.structure.label, "seconds": 0.5} for one in found]
         return StandInSegmentation(tuple(found), {"structures": rows, "seconds": {"all": 0.5}, "notes": []})
 

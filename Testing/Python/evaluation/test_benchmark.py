@@ -15,10 +15,18 @@ import pytest
 from MedMetaSegLib.datasets.cases import read_case, read_cases
 from MedMetaSegLib.errors import InputError
 from MedMetaSegLib.evaluation import benchmark
-from MedMetaSegLib.evaluation import interaction as press
+from MedMetaSegLib.evaluation import interaction as interaction
 from MedMetaSegLib.evaluation.baselines import BASELINES
-from MedMetaSegLib.evaluation.interaction import Row, own_process, score_press
-from MedMetaSegLib.evaluation.methods import OURS, TITLES, Contender, contender, contenders, press_of, warm_up
+from MedMetaSegLib.evaluation.interaction import Row, own_process, score_interaction
+from MedMetaSegLib.evaluation.methods import (
+    OURS,
+    TITLES,
+    Method,
+    compared_methods,
+    interaction_of,
+    method_named,
+    warm_up,
+)
 from MedMetaSegLib.evaluation.protocols import same_volume_support
 from MedMetaSegLib.evaluation.report import report_text, write_report
 from MedMetaSegLib.evaluation.speed import SpeedRow, resampled
@@ -66,8 +74,10 @@ class PaintsNothingMore:
         return SimpleNamespace(structures=support.structures[: self.structures])
 
 
-def stand_in(structures: int) -> Contender:
-    return Contender(OURS, TITLES[OURS], "1", "abc", "cpu", lambda _: press_of(PaintsNothingMore(structures)))
+def stand_in(structures: int) -> Method:
+    return Method(
+        OURS, TITLES[OURS], "1", "abc", "cpu", lambda _: interaction_of(PaintsNothingMore(structures))
+    )
 
 
 def test_rows_are_written_for_every_k_that_qualifies(data: Path, tmp_path: Path) -> None:
@@ -90,7 +100,7 @@ def test_a_resumed_benchmark_measures_only_what_is_missing(
 
     def measured(_function: object, _case: object, method: str, ks: list[int], _device: str) -> list[Row]:
         asked.append(ks)
-        version = contender("fill", "cpu").version
+        version = method_named("fill", "cpu").version
         row = dataclasses.replace(ROW, method=method, weights_id="", version=version)
         return [dataclasses.replace(row, k=k) for k in ks]
 
@@ -119,7 +129,7 @@ def test_a_stand_in_segmenter_is_scored_over_the_other_slices(data: Path) -> Non
     case = read_cases(data)[0]
     volume, labels = read_case(case)
     support = same_volume_support(labels, volume.geometry, case.names, 3)
-    (row,) = score_press(case, stand_in(1), volume, labels, support, 3)
+    (row,) = score_interaction(case, stand_in(1), volume, labels, support, 3)
     assert (row.dice, row.weights_id, row.k, row.patient) == (0.0, "abc", 3, "p1")
 
 
@@ -127,7 +137,7 @@ def test_a_structure_a_method_does_not_give_back_scores_zero(data: Path) -> None
     case = read_cases(data)[0]
     volume, labels = read_case(case)
     support = same_volume_support(labels, volume.geometry, case.names, 3)
-    (row,) = score_press(case, stand_in(0), volume, labels, support, 3)
+    (row,) = score_interaction(case, stand_in(0), volume, labels, support, 3)
     assert row.dice == row.nsd_2mm == 0
 
 
@@ -135,16 +145,16 @@ def test_a_structure_a_method_does_not_give_back_scores_zero(data: Path) -> None
 def test_a_baseline_is_named_and_warms_up(baseline: object) -> None:
     pytest.importorskip("sklearn")
     pytest.importorskip("slicer")
-    runner = contender(baseline.name, "cpu")  # type: ignore[attr-defined]
-    warm_up(runner.make_press("cpu"))
+    runner = method_named(baseline.name, "cpu")  # type: ignore[attr-defined]
+    warm_up(runner.make_interaction("cpu"))
     assert runner.version.startswith(str(baseline.revision))  # type: ignore[attr-defined]
 
 
 def test_memory_is_the_peak_since_it_was_last_forgotten() -> None:
-    def press_of_size(megabytes: int) -> float:
-        return press.timed(lambda: iter([np.ones(megabytes * 2**20, dtype=np.uint8)]))[2]  # type: ignore[arg-type,list-item]
+    def interaction_of_size(megabytes: int) -> float:
+        return interaction.timed(lambda: iter([np.ones(megabytes * 2**20, dtype=np.uint8)]))[2]  # type: ignore[arg-type,list-item]
 
-    large, small = press_of_size(300), press_of_size(1)
+    large, small = interaction_of_size(300), interaction_of_size(1)
     assert large - small > 200
 
 
@@ -155,7 +165,7 @@ def test_errors_of_the_other_process_come_back_as_they_were(tmp_path: Path) -> N
 
 def test_methods_data_sets_and_ks_that_do_not_exist_are_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no method magic"):
-        contenders(["magic"], "cpu")
+        compared_methods(["magic"], "cpu")
     with pytest.raises(InputError, match="at least 1"):
         benchmark.run(data, tmp_path, ks=(0, 3), methods=["fill"])
     with pytest.raises(InputError, match="none of the benchmark's cases"):

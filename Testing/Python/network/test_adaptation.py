@@ -20,7 +20,7 @@ from MedMetaSegLib.network.adaptation import (
     support_loss,
 )
 from MedMetaSegLib.network.decoder import Head
-from MedMetaSegLib.network.inference import Runner
+from MedMetaSegLib.network.inference import Predictor
 from MedMetaSegLib.training.episodes import Episode, episodes
 from MedMetaSegLib.training.learn2learn_light import load_learn2learn
 from MedMetaSegLib.training.outer_loop import OuterLoop
@@ -48,9 +48,9 @@ def held_out(number: int, told: bool = True) -> list[HeldOut]:
     found = []
     for _ in range(number):
         x = torch.randn(1, CHANNELS, 5, 12, 12, generator=generator)
-        condition = torch.randn(1, CONDITIONS, 5, 12, 12, generator=generator)
+        prompt = torch.randn(1, CONDITIONS, 5, 12, 12, generator=generator)
         target = (x[:, :1, 2] > 0.3) if told else torch.rand(1, 1, 12, 12, generator=generator) > 0.5
-        found.append(HeldOut(x, condition, 2, target.float(), torch.ones(1, 1, 12, 12)))
+        found.append(HeldOut(x, prompt, 2, target.float(), torch.ones(1, 1, 12, 12)))
     return found
 
 
@@ -67,7 +67,7 @@ def test_the_inner_loop_takes_the_steps_of_learn2learn() -> None:
     sizes = [torch.rand_like(parameter) * 0.1 for parameter in head.parameters()]
     learner = l2l.algorithms.MetaSGD(l2l.clone_module(head), lrs=sizes, first_order=False)
     for _ in range(3):
-        learner.adapt(torch.stack([slice_loss(learner(one.x, one.condition), one) for one in held]).mean())
+        learner.adapt(torch.stack([slice_loss(learner(one.x, one.prompt), one) for one in held]).mean())
     theirs = list(learner.module.parameters())
     ours = inner_loop(head, sizes, held, 3, learning=True)[-1]
     for mine, other in zip(ours.values(), theirs, strict=True):
@@ -75,7 +75,7 @@ def test_the_inner_loop_takes_the_steps_of_learn2learn() -> None:
     # The gradient of what comes after, through the steps, to where they start.
     query = held_out(1)
     own = torch.autograd.grad(support_loss(head, ours, query), list(head.parameters()), retain_graph=True)
-    loss = slice_loss(learner(query[0].x, query[0].condition), query[0])
+    loss = slice_loss(learner(query[0].x, query[0].prompt), query[0])
     for mine, other in zip(own, torch.autograd.grad(loss, list(head.parameters())), strict=True):
         torch.testing.assert_close(mine, other)
 
@@ -84,7 +84,7 @@ def test_a_step_goes_down_the_gradient_by_each_parameters_own_size() -> None:
     head, held = small_head(), held_out(2)
     sizes = [torch.rand_like(parameter) * 0.1 for parameter in head.parameters()]
     gradients = torch.autograd.grad(
-        torch.stack([slice_loss(head(one.x, one.condition), one) for one in held]).mean(),
+        torch.stack([slice_loss(head(one.x, one.prompt), one) for one in held]).mean(),
         list(head.parameters()),
     )
     before, after = inner_loop(head, sizes, held, 1)
@@ -125,9 +125,9 @@ def test_what_is_not_known_has_no_say() -> None:
     known[..., :6] = 1
     wrong = one.target.clone()
     wrong[..., 6:] = 1 - wrong[..., 6:]
-    logits = head(one.x, one.condition)
+    logits = head(one.x, one.prompt)
     losses = [
-        slice_loss(logits, HeldOut(one.x, one.condition, 2, target, known)) for target in (one.target, wrong)
+        slice_loss(logits, HeldOut(one.x, one.prompt, 2, target, known)) for target in (one.target, wrong)
     ]
     assert losses[0] == losses[1]
 
@@ -155,11 +155,11 @@ def episode() -> Episode:
 
 def test_a_slice_held_out_is_unknown_and_the_others_stay(episode: Episode) -> None:
     assert 2 <= episode.shots == len(episode.held_out) <= 5
-    for plane, condition in episode.held_out:
-        assert not condition[:2, plane].any()
+    for plane, prompt in episode.held_out:
+        assert not prompt[:2, plane].any()
         for other, _ in episode.held_out:
             if other != plane:
-                np.testing.assert_array_equal(condition[0, other], episode.condition[0, other])
+                np.testing.assert_array_equal(prompt[0, other], episode.prompt[0, other])
 
 
 def test_the_outer_loop_learns_where_steps_begin_and_how_large_they_are(episode: Episode) -> None:
@@ -190,7 +190,7 @@ def test_a_segmenter_adapts_when_asked_and_keeps_what_was_drawn() -> None:
     with torch.no_grad():
         for size in network.step_sizes:
             size.fill_(0.3)
-    segmenter = Segmenter(Runner(network, torch.device("cpu")), {"sha256": "ab" * 32}, "for tests")
+    segmenter = Segmenter(Predictor(network, torch.device("cpu")), {"sha256": "ab" * 32}, "for tests")
     plain = segmenter.segment(patient.volume, support)
     stepped = segmenter.segment(patient.volume, support, adapt=True)
     for one in (plain, stepped):
@@ -207,19 +207,19 @@ def test_a_segmenter_adapts_when_asked_and_keeps_what_was_drawn() -> None:
 def test_when_memory_runs_out_the_network_is_used_as_it_came_and_that_is_noted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    runner = Runner(tiny_network(), torch.device("cpu"))
+    predictor = Predictor(tiny_network(), torch.device("cpu"))
 
     def full(*rest: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(runner, "trunk", full)
+    monkeypatch.setattr(predictor, "trunk", full)
     shape = (16, 24, 24)
-    image, condition = annotated(shape)
-    _, encoded = runner.segment(image, condition, None, lambda: False)
+    image, prompt = annotated(shape)
+    _, encoded = predictor.segment(image, prompt, None, lambda: False)
     drawn = np.ones(shape[1:], bool)
-    without = [(2, condition, drawn), (5, condition, drawn)]
-    assert adapted_to_slices(runner, image, without, encoded, lambda: False) is None
-    assert runner.notes == ["Memory ran out while adapting: the network was used as it came."]
+    without = [(2, prompt, drawn), (5, prompt, drawn)]
+    assert adapted_to_slices(predictor, image, without, encoded, lambda: False) is None
+    assert predictor.notes == ["Memory ran out while adapting: the network was used as it came."]
 
 
 def test_adapting_is_cancelled_like_anything_else() -> None:
@@ -228,7 +228,7 @@ def test_adapting_is_cancelled_like_anything_else() -> None:
     labels = np.where(patient.truth == liver, liver, 0).astype(np.uint8)
     labels[::3] = 0
     support = Support.from_labels(labels, patient.volume.geometry, {liver: "liver"})
-    segmenter = Segmenter(Runner(tiny_network(), torch.device("cpu")), {"sha256": "ab" * 32}, "for tests")
+    segmenter = Segmenter(Predictor(tiny_network(), torch.device("cpu")), {"sha256": "ab" * 32}, "for tests")
     asked = 0
 
     def cancelled() -> bool:

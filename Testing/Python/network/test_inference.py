@@ -10,7 +10,7 @@ import torch
 
 from MedMetaSegLib.errors import Cancelled, InputError
 from MedMetaSegLib.network import inference
-from MedMetaSegLib.network.inference import EncodedImage, Runner, chosen_device, is_out_of_memory
+from MedMetaSegLib.network.inference import EncodedImage, Predictor, chosen_device, is_out_of_memory
 from network_phantom import annotated, tiny_network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -19,27 +19,27 @@ SHAPE = (32, 48, 40)
 CPU = torch.device("cpu")
 
 
-def runner(window: int = 160, device: torch.device = CPU) -> Runner:
-    return Runner(tiny_network(), device, window)
+def predictor(window: int = 160, device: torch.device = CPU) -> Predictor:
+    return Predictor(tiny_network(), device, window)
 
 
 def never() -> bool:
     return False
 
 
-def logits_of(one: Runner, encoded: EncodedImage | None = None) -> tuple[np.ndarray, EncodedImage]:
+def logits_of(one: Predictor, encoded: EncodedImage | None = None) -> tuple[np.ndarray, EncodedImage]:
     return one.segment(*annotated(SHAPE), encoded, never)
 
 
-def short_of_memory(one: Runner, voxels: int, error: Exception) -> list[tuple[int, ...]]:
+def short_of_memory(one: Predictor, voxels: int, error: Exception) -> list[tuple[int, ...]]:
     """Let decoding fail with `error` above so many voxels; returns the shapes that were decoded."""
     decode, done = one.network.decoder.trunk, []
 
-    def decode_small(features, similarity, condition):
-        if condition[0, 0].numel() > voxels:
+    def decode_small(features, similarity, prompt):
+        if prompt[0, 0].numel() > voxels:
             raise error
-        done.append(tuple(condition.shape[2:]))
-        return decode(features, similarity, condition)
+        done.append(tuple(prompt.shape[2:]))
+        return decode(features, similarity, prompt)
 
     one.network.decoder.trunk = decode_small
     return done
@@ -49,7 +49,7 @@ def short_of_memory(one: Runner, voxels: int, error: Exception) -> list[tuple[in
 
 
 def test_logits_have_the_shape_of_the_image_and_are_float32() -> None:
-    logits, encoded = logits_of(runner())
+    logits, encoded = logits_of(predictor())
     assert logits.shape == SHAPE
     assert logits.dtype == np.float32
     assert np.isfinite(logits).all()
@@ -58,8 +58,8 @@ def test_logits_have_the_shape_of_the_image_and_are_float32() -> None:
 
 
 def test_windows_cover_the_whole_image_and_agree_with_the_whole() -> None:
-    whole, _ = logits_of(runner())
-    parts, encoded = logits_of(runner(window=32))
+    whole, _ = logits_of(predictor())
+    parts, encoded = logits_of(predictor(window=32))
     covered = np.zeros(SHAPE, bool)
     for window in encoded.windows:
         covered[window] = True
@@ -71,19 +71,19 @@ def test_windows_cover_the_whole_image_and_agree_with_the_whole() -> None:
 
 
 def test_every_axis_of_a_window_is_a_multiple_of_the_stride() -> None:
-    for window in logits_of(runner(window=32))[1].windows:
+    for window in logits_of(predictor(window=32))[1].windows:
         assert all((part.stop - part.start) % inference.STRIDE == 0 for part in window)
 
 
 def test_an_image_and_its_mirror_image_get_mirrored_logits() -> None:
-    one, (image, condition) = runner(), annotated(SHAPE)
-    logits, _ = one.segment(image, condition, None, never)
-    mirrored, _ = one.segment(image[..., ::-1], condition[..., ::-1], None, never)
+    one, (image, prompt) = predictor(), annotated(SHAPE)
+    logits, _ = one.segment(image, prompt, None, never)
+    mirrored, _ = one.segment(image[..., ::-1], prompt[..., ::-1], None, never)
     np.testing.assert_allclose(mirrored[..., ::-1], logits, atol=2e-3)
 
 
 def test_kept_features_give_the_same_logits_without_encoding_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = runner()
+    one = predictor()
     first, encoded = logits_of(one)
     monkeypatch.setattr(one.network, "encode", pytest.fail)
     again, kept = logits_of(one, encoded)
@@ -92,7 +92,7 @@ def test_kept_features_give_the_same_logits_without_encoding_again(monkeypatch: 
 
 
 def test_features_are_kept_in_half_precision_and_counted() -> None:
-    _, encoded = logits_of(runner())
+    _, encoded = logits_of(predictor())
     tensors = [encoded.features[0].embedding, *encoded.features[0].levels]
     assert {one.dtype for one in tensors} == {torch.float16}
     assert {one.device.type for one in tensors} == {"cpu"}
@@ -101,7 +101,7 @@ def test_features_are_kept_in_half_precision_and_counted() -> None:
 
 def test_cancelling_stops_before_the_next_window() -> None:
     asked = []
-    one = runner(window=32)
+    one = predictor(window=32)
     with pytest.raises(Cancelled):
         one.segment(*annotated(SHAPE), None, lambda: asked.append(None) is None and len(asked) > 3)
     assert len(asked) == 4
@@ -118,7 +118,7 @@ def test_cancelling_stops_before_the_next_window() -> None:
     ],
 )
 def test_when_memory_runs_out_smaller_windows_are_used_and_noted(error: Exception) -> None:
-    one = runner(window=64)
+    one = predictor(window=64)
     done = short_of_memory(one, 32**3, error)
     logits, encoded = logits_of(one)
     assert logits.shape == SHAPE
@@ -130,23 +130,23 @@ def test_when_memory_runs_out_smaller_windows_are_used_and_noted(error: Exceptio
 
 
 def test_features_of_larger_windows_are_made_anew_when_memory_runs_out() -> None:
-    one = runner(window=64)
+    one = predictor(window=64)
     _, encoded = logits_of(one)
     short_of_memory(one, 32**3, torch.OutOfMemoryError())
     logits, smaller = logits_of(one, encoded)
     assert len(smaller.windows) > len(encoded.windows)
-    np.testing.assert_allclose(logits, logits_of(runner(window=32))[0], atol=1e-5)
+    np.testing.assert_allclose(logits, logits_of(predictor(window=32))[0], atol=1e-5)
 
 
 def test_when_even_small_windows_do_not_fit_the_user_is_told() -> None:
-    one = runner()
+    one = predictor()
     short_of_memory(one, 0, torch.OutOfMemoryError())
     with pytest.raises(InputError, match="not enough memory"):
         logits_of(one)
 
 
 def test_another_error_is_not_taken_for_a_lack_of_memory() -> None:
-    one = runner()
+    one = predictor()
     short_of_memory(one, 0, RuntimeError("shapes do not match"))
     with pytest.raises(RuntimeError, match="shapes do not match"):
         logits_of(one)
@@ -158,7 +158,7 @@ def test_another_error_is_not_taken_for_a_lack_of_memory() -> None:
 
 
 def test_the_cpu_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    one, seen = runner(), set()
+    one, seen = predictor(), set()
     for name in ("encode", "decode"):
         called = getattr(one.network, name)
 
@@ -208,8 +208,8 @@ def test_a_device_that_does_not_exist_is_refused() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 @pytest.mark.parametrize("window", [160, 32])
 def test_cuda_and_the_cpu_agree(window: int) -> None:
-    expected, _ = logits_of(runner(window))
-    found, encoded = logits_of(runner(window, torch.device("cuda")))
+    expected, _ = logits_of(predictor(window))
+    found, encoded = logits_of(predictor(window, torch.device("cuda")))
     assert found.dtype == np.float32
     assert encoded.features[0].embedding.device.type == "cpu"
     assert np.abs(found - expected).mean() < 0.02 * np.abs(expected).mean() + 0.01

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from MedMetaSegLib.errors import WeightsError
 from MedMetaSegLib.network import weights
-from MedMetaSegLib.network.condition_channels import BACKGROUND, FOREGROUND
+from MedMetaSegLib.network.prompt_channels import BACKGROUND, FOREGROUND
 from MedMetaSegLib.network.weights import fingerprint, load_network, weights_bytes
 from network_phantom import TINY, annotated, batch, tiny_network
 
@@ -83,45 +83,43 @@ def test_a_volume_gets_the_same_logits_alone_and_in_a_batch() -> None:
 @torch.inference_mode()
 def test_encoding_once_and_decoding_later_is_the_same_as_forward() -> None:
     network = tiny_network()
-    image, condition = batch(annotated(SHAPE))
+    image, prompt = batch(annotated(SHAPE))
     features = network.encode(image)
-    prototypes = network.prototypes(features.embedding[0], condition[0])
+    prototypes = network.prototypes(features.embedding[0], prompt[0])
     similarity = network.similarity(features.embedding[0], prototypes)[None]
-    torch.testing.assert_close(
-        network.decode(features, similarity, image, condition), network(image, condition)[0]
-    )
+    torch.testing.assert_close(network.decode(features, similarity, image, prompt), network(image, prompt)[0])
 
 
 @torch.inference_mode()
 def test_a_structure_thinner_than_a_feature_still_has_prototypes() -> None:
     network = tiny_network()
-    image, condition = batch(annotated(SHAPE))
-    condition[:, FOREGROUND] = 0
-    condition[0, FOREGROUND, 5, 12, 16] = 1
-    condition[0, BACKGROUND, 5, 12, 16] = 0
-    (points, strength), (outside, _) = network.known_points(network.encode(image).embedding[0], condition[0])
+    image, prompt = batch(annotated(SHAPE))
+    prompt[:, FOREGROUND] = 0
+    prompt[0, FOREGROUND, 5, 12, 16] = 1
+    prompt[0, BACKGROUND, 5, 12, 16] = 0
+    (points, strength), (outside, _) = network.known_points(network.encode(image).embedding[0], prompt[0])
     assert points.shape == (1, TINY.embedding)
     assert strength.item() == pytest.approx(1 / 8)
     assert len(outside) > 0
-    assert torch.isfinite(network(image, condition)[0]).all()
+    assert torch.isfinite(network(image, prompt)[0]).all()
 
 
 @torch.inference_mode()
 def test_nothing_known_at_all_still_gives_finite_logits() -> None:
-    image, condition = batch(annotated(SHAPE))
-    condition[:, [FOREGROUND, BACKGROUND]] = 0
-    logits, votes = tiny_network()(image, condition)
+    image, prompt = batch(annotated(SHAPE))
+    prompt[:, [FOREGROUND, BACKGROUND]] = 0
+    logits, votes = tiny_network()(image, prompt)
     assert torch.isfinite(logits).all()
     assert torch.isfinite(votes).all()
 
 
 def test_prototypes_of_another_patient_have_a_say_and_are_learned_through() -> None:
     network = tiny_network()
-    image, condition = batch(annotated(SHAPE, seed=1), annotated(SHAPE, seed=2))
+    image, prompt = batch(annotated(SHAPE, seed=1), annotated(SHAPE, seed=2))
     other, known = batch(annotated(SHAPE, seed=3), annotated(SHAPE, seed=4))
     support = torch.cat([other, known[:, [FOREGROUND, BACKGROUND]]], 1).requires_grad_(True)
-    logits, votes = network(image, condition, support)
-    own, own_votes = network(image, condition)
+    logits, votes = network(image, prompt, support)
+    own, own_votes = network(image, prompt)
     assert votes.shape == (2, 4, *(n // 2 for n in SHAPE))
     torch.testing.assert_close(votes[:, :2], own_votes[:, :2])
     torch.testing.assert_close(own_votes[:, 2:], own_votes[:, :2])

@@ -7,18 +7,18 @@ import pytest
 from scipy import ndimage
 
 from MedMetaSegLib.evaluation.metrics import dice
-from MedMetaSegLib.network.condition_channels import (
-    CARRIED,
-    DOUBT,
+from MedMetaSegLib.network.prompt_channels import (
+    MATCHING_RESIDUAL,
+    PROPAGATED,
     SHAPE,
     KnownSlice,
     image_channels,
+    scribble_prompt,
     shape_interpolation,
     signed_distance,
-    slice_condition,
-    voxel_condition,
+    slice_prompt,
 )
-from MedMetaSegLib.network.propagation import CarriedOutlines, carried_outlines, slice_motion
+from MedMetaSegLib.network.propagation import PropagatedContours, propagated_contours, slice_motion
 
 DEPTH, SIDE = 25, 48
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -32,14 +32,16 @@ def drifting(step: float, radius: float = 7.0) -> tuple[np.ndarray, np.ndarray]:
     return image_channels(ndimage.gaussian_filter(mask.astype(float), (0, 1, 1)) + noise), mask
 
 
-def carried(image: np.ndarray, planes: list[int], shapes: list[np.ndarray], aspect: float) -> CarriedOutlines:
-    return carried_outlines(image, slice_motion(image), planes, shapes, aspect)
+def carried(
+    image: np.ndarray, planes: list[int], shapes: list[np.ndarray], aspect: float
+) -> PropagatedContours:
+    return propagated_contours(image, slice_motion(image), planes, shapes, aspect)
 
 
 def test_an_outline_follows_what_it_was_drawn_around():
     image, mask = drifting(1.0)
     drawn = [KnownSlice(float(k), signed_distance(mask[k])) for k in (0, DEPTH - 1)]
-    followed = slice_condition(image, drawn, 1.0)[CARRIED] > 0
+    followed = slice_prompt(image, drawn, 1.0)[PROPAGATED] > 0
     between = slice(1, DEPTH - 1)
     assert dice(followed[between], mask[between]) > 0.9
     assert dice(shape_interpolation(drawn, DEPTH, 1.0)[between] > 0, mask[between]) < 0.5
@@ -57,10 +59,10 @@ def test_without_motion_it_is_the_interpolation_between_the_slices():
     image = np.zeros((2, DEPTH, SIDE, SIDE), np.float32)
     shapes = [signed_distance(drifting(1.0)[1][k]).clip(-6, 6) for k in (3, 11, 20)]
     drawn = [KnownSlice(float(k), shape) for k, shape in zip((3, 11, 20), shapes, strict=True)]
-    shape, doubt = carried(image, [3, 11, 20], shapes, 1.5)
+    shape, matching_residual = carried(image, [3, 11, 20], shapes, 1.5)
     expected = shape_interpolation(drawn, DEPTH, 1.5)
     np.testing.assert_allclose(shape[3:21], expected[3:21], atol=1e-3)
-    np.testing.assert_array_equal(doubt, 0)
+    np.testing.assert_array_equal(matching_residual, 0)
     # Beyond the outer slices it shrinks half as fast: a structure goes on longer than a ball would.
     np.testing.assert_allclose(shape[0], shapes[0] - 0.5 * 1.5 * 3, atol=1e-3)
     np.testing.assert_allclose(shape[24], shapes[2] - 0.5 * 1.5 * 4, atol=1e-3)
@@ -70,10 +72,10 @@ def test_outlines_are_in_doubt_where_what_they_were_drawn_around_is_gone():
     image, mask = drifting(0.0)
     image[:, 14:] = image[:, :1, :1, :1].mean()
     shapes = [signed_distance(mask[k]) for k in (4, 20)]
-    doubt = carried(image, [4, 20], shapes, 1.0).doubt
+    matching_residual = carried(image, [4, 20], shapes, 1.0).matching_residual
     disc = mask[0]
-    assert doubt[8][disc].mean() < 0.2
-    assert doubt[22][disc].mean() < 0.2  # as empty as the slice it was carried from
+    assert matching_residual[8][disc].mean() < 0.2
+    assert matching_residual[22][disc].mean() < 0.2  # as empty as the slice it was carried from
     # Between two different outlines, the one that was drawn on a slice that looks the same is followed.
     aside = np.roll(disc, 10, 0)
     shape = carried(image, [4, 20], [shapes[0], signed_distance(aside)], 1.0).shape
@@ -85,13 +87,13 @@ def test_outlines_are_in_doubt_where_what_they_were_drawn_around_is_gone():
 def test_drawn_slices_stay_as_drawn_and_every_plane_has_an_outline(planes: list[int]):
     image, mask = drifting(0.5)
     shapes = [signed_distance(mask[k]) for k in planes]
-    shape, doubt = carried(image, planes, shapes, 1.0)
-    assert shape.shape == doubt.shape == mask.shape
+    shape, matching_residual = carried(image, planes, shapes, 1.0)
+    assert shape.shape == matching_residual.shape == mask.shape
     assert np.isfinite(shape).all()
-    assert np.isfinite(doubt).all()
+    assert np.isfinite(matching_residual).all()
     for plane, drawn in zip(planes, shapes, strict=True):
         np.testing.assert_array_equal(shape[plane], drawn)
-        np.testing.assert_array_equal(doubt[plane], 0)
+        np.testing.assert_array_equal(matching_residual[plane], 0)
     if planes == [5, 6]:
         assert shape[20].max() < shape[6].max() - 5
 
@@ -106,7 +108,7 @@ def test_the_smallest_images_are_no_trouble():
 def test_drawn_slices_beyond_the_grid_count_at_its_ends_and_scribbles_carry_nothing():
     image, mask = drifting(0.5)
     outside = [KnownSlice(-3.0, signed_distance(mask[0])), KnownSlice(12.0, signed_distance(mask[12]))]
-    assert np.isfinite(slice_condition(image, outside, 1.0)).all()
-    condition = voxel_condition(image, mask, ~mask, 1.0)
-    np.testing.assert_array_equal(condition[CARRIED], condition[SHAPE])
-    np.testing.assert_array_equal(condition[DOUBT], 0)
+    assert np.isfinite(slice_prompt(image, outside, 1.0)).all()
+    prompt = scribble_prompt(image, mask, ~mask, 1.0)
+    np.testing.assert_array_equal(prompt[PROPAGATED], prompt[SHAPE])
+    np.testing.assert_array_equal(prompt[MATCHING_RESIDUAL], 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from MedMetaSegLib.network.condition_channels import image_channels
+from MedMetaSegLib.network.prompt_channels import image_channels
 from MedMetaSegLib.network.voxel_classifier import (
     FEATURES,
     appearance_log_odds,

@@ -19,12 +19,12 @@ from MedMetaSegLib.demo.phantom import LABEL, STRUCTURES, Patient, make_patient
 from MedMetaSegLib.errors import TaskError
 from MedMetaSegLib.evaluation.metrics import dice
 from MedMetaSegLib.imageio.volume import Geometry
-from MedMetaSegLib.network.inference import Runner
+from MedMetaSegLib.network.inference import Predictor
 from MedMetaSegLib.next_patient import atlas_placement as alignment
-from MedMetaSegLib.next_patient.apply import applied_task, lay_over
+from MedMetaSegLib.next_patient.apply import applied_task, register_atlases
 from MedMetaSegLib.next_patient.atlas_placement import fused_occupancy
 from MedMetaSegLib.registration.pose import refined_poses
-from MedMetaSegLib.registration.rotations import turn
+from MedMetaSegLib.registration.rotations import in_plane_rotation
 from MedMetaSegLib.segmenter import Segmenter
 from MedMetaSegLib.task.task_file import LearnedPrototypes
 from network_phantom import tiny_network
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture(scope="module")
 def segmenter() -> Segmenter:
     """Random weights: what comes from the network is noise."""
-    return Segmenter(Runner(tiny_network(), torch.device("cpu")), {"sha256": "ab" * 32}, "for tests")
+    return Segmenter(Predictor(tiny_network(), torch.device("cpu")), {"sha256": "ab" * 32}, "for tests")
 
 
 @pytest.fixture(scope="module")
@@ -75,27 +75,27 @@ def test_structures_are_carried_to_another_patient(segmenter: Segmenter, task: T
 
 
 def test_a_support_is_bent_several_times_and_its_pose_has_a_say_too(task: Task, second: Patient):
-    found = lay_over(task, second.volume, lambda: False)
+    found = register_atlases(task, second.volume, lambda: False)
     assert found.close is not None
-    *bent, straight = found.alignments
-    assert [one.bent for one in found.alignments] == [True] * 6 + [False]
+    *bent, straight = found.registered
+    assert [one.bent for one in found.registered] == [True] * 6 + [False]
     places = found.close.places()
     np.testing.assert_allclose(straight.there, straight.pose.moving(places), atol=1e-3)
     assert all(np.abs(one.there - one.pose.moving(places)).max() > 1 for one in bent)
     assert straight.pose is bent[0].pose
     # What was bent looks more like the query around the structures, and so counts more.
-    where = fused_occupancy(found.alignments, 0) > 0.3
+    where = fused_occupancy(found.registered, 0) > 0.3
     assert bent[0].resemblance[where].mean() > straight.resemblance[where].mean() > 0
 
 
 def test_whether_a_structure_is_there_is_judged_by_what_was_bent(
     segmenter: Segmenter, task: Task, second: Patient
 ):
-    found = lay_over(task, second.volume, lambda: False)
+    found = register_atlases(task, second.volume, lambda: False)
     evidence = []
-    for overlay in (found, replace(found, alignments=found.alignments[:-1])):
+    for placement in (found, replace(found, registered=found.registered[:-1])):
         applied = applied_task(
-            task, second.volume, segmenter.runner, lambda share, what: None, lambda: False, overlay
+            task, second.volume, segmenter.predictor, lambda share, what: None, lambda: False, placement
         )
         evidence.append([one["evidence"] for one in applied.report["structures"]])
     for one, again in zip(*evidence, strict=True):
@@ -109,11 +109,11 @@ def test_prototypes_of_the_support_have_a_say_in_images_of_their_kind(
     def exchanged(one: LearnedPrototypes) -> LearnedPrototypes:
         return LearnedPrototypes(one.background, one.foreground, -one.mean, -one.border)
 
-    found = lay_over(task, second.volume, lambda: False)
+    found = register_atlases(task, second.volume, lambda: False)
 
     def liver(one: Task) -> np.ndarray:
         applied = applied_task(
-            one, second.volume, segmenter.runner, lambda share, what: None, lambda: False, found
+            one, second.volume, segmenter.predictor, lambda share, what: None, lambda: False, found
         )
         return applied.probability("liver")
 
@@ -163,7 +163,7 @@ def test_scans_along_other_planes_are_brought_together_by_their_directions(
     """The query's slices lie nearer to coronal planes than to the axial ones of the support, and askew."""
     geometry = second.volume.geometry
     tilt = np.eye(4)
-    tilt[:3, :3] = turn(0, 50) @ turn(1, 40)
+    tilt[:3, :3] = in_plane_rotation(0, 50) @ in_plane_rotation(1, 40)
     middle = np.eye(4)
     middle[:3, 3] = geometry.index_to_world((np.array([geometry.shape]) - 1) / 2)[0]
     shape = (56, 56, 72)
@@ -298,7 +298,7 @@ def test_a_support_of_another_place_is_refused(segmenter: Segmenter, first: Pati
 
 
 def test_a_task_of_other_weights_is_refused_before_any_work(task: Task, second: Patient):
-    other = Segmenter(Runner(tiny_network(), torch.device("cpu")), {"sha256": "cd" * 32}, "for tests")
+    other = Segmenter(Predictor(tiny_network(), torch.device("cpu")), {"sha256": "cd" * 32}, "for tests")
     with pytest.raises(TaskError, match="other weights"):
         other.apply(task, second.volume)
 

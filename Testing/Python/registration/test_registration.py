@@ -8,7 +8,13 @@ from scipy import ndimage
 
 from MedMetaSegLib.registration.deformable import dense_displacement
 from MedMetaSegLib.registration.pose import find_pose
-from MedMetaSegLib.registration.rotations import angle_between, likely_turns, possible_turns, turn, turned
+from MedMetaSegLib.registration.rotations import (
+    angle_between,
+    in_plane_rotation,
+    likely_rotations,
+    possible_rotations,
+    rotated,
+)
 from MedMetaSegLib.working_grid.reduced_image import ReducedImage, even_spacing
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -73,21 +79,21 @@ def test_a_larger_patient_is_found_by_scale():
 @pytest.mark.parametrize(("axis", "degrees"), [(0, 90), (0, -60), (1, 50)])
 def test_a_turned_image_is_found_about_its_slices_or_where_directions_tell(axis: int, degrees: float):
     whole = as_image(lumps((36, 40, 44), 9))
-    matrix = turn(axis, degrees)
-    fixed = turned(whole, matrix).image
-    turns = possible_turns(0, matrix if axis else np.eye(3), np.eye(3))
-    likeliest, starts = likely_turns(fixed, [whole], turns)[0]
+    matrix = in_plane_rotation(axis, degrees)
+    fixed = rotated(whole, matrix).image
+    rotations = possible_rotations(0, matrix if axis else np.eye(3), np.eye(3))
+    likeliest, starts = likely_rotations(fixed, [whole], rotations)[0]
     assert angle_between(likeliest, matrix) < 1
     assert starts[0].similarity > 0.8
-    pose = turned(whole, likeliest).own(starts[0])
+    pose = rotated(whole, likeliest).own(starts[0])
     np.testing.assert_allclose(pose.moving(np.full(3, 5.0)), matrix @ np.full(3, 5.0), atol=4.0)
 
 
 def test_an_image_that_lies_straight_is_not_turned():
     whole = as_image(lumps((36, 40, 44), 9))
-    assert likely_turns(whole, [whole], possible_turns(0, np.eye(3), None)) == []
-    with_little = possible_turns(0, turn(1, 8.0), np.eye(3))
-    assert len(with_little) == len(possible_turns(0, np.eye(3), None))
+    assert likely_rotations(whole, [whole], possible_rotations(0, np.eye(3), None)) == []
+    with_little = possible_rotations(0, in_plane_rotation(1, 8.0), np.eye(3))
+    assert len(with_little) == len(possible_rotations(0, np.eye(3), None))
 
 
 def test_a_pose_goes_both_ways():

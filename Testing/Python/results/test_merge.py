@@ -7,7 +7,7 @@ import pytest
 
 from affines import offset, rotation
 from MedMetaSegLib.imageio.geometry import Geometry
-from MedMetaSegLib.results.merge import Composition, drawn_on, without_islands
+from MedMetaSegLib.results.merge import LabelMerger, drawn_on, without_islands
 from MedMetaSegLib.support.structure import Structure
 from MedMetaSegLib.support.support import Support
 
@@ -41,10 +41,10 @@ def logits(value: float, where: tuple[slice, ...]) -> np.ndarray:
 
 
 def test_the_more_probable_structure_takes_a_voxel() -> None:
-    composition = Composition(two_drawn())
-    composition.add(0, logits(1.0, np.s_[5:16, 4:14, 4:20]), WHOLE)
-    composition.add(1, logits(2.0, np.s_[5:16, 4:14, 12:24]), WHOLE)
-    a, b = (full(one) for one in composition.finished(remove_islands=False))
+    merger = LabelMerger(two_drawn())
+    merger.add(0, logits(1.0, np.s_[5:16, 4:14, 4:20]), WHOLE)
+    merger.add(1, logits(2.0, np.s_[5:16, 4:14, 12:24]), WHOLE)
+    a, b = (full(one) for one in merger.finished(remove_islands=False))
     assert not (a & b).any()
     assert b[8, 8, 15]
     assert a[8, 8, 10]
@@ -53,20 +53,20 @@ def test_the_more_probable_structure_takes_a_voxel() -> None:
 def test_the_order_of_structures_does_not_decide() -> None:
     results = []
     for order in ((0, 1), (1, 0)):
-        composition = Composition(two_drawn())
+        merger = LabelMerger(two_drawn())
         answers = {0: logits(1.0, np.s_[5:16, 4:14, 4:20]), 1: logits(2.0, np.s_[5:16, 4:14, 12:24])}
         for number in order:
-            composition.add(number, answers[number], WHOLE)
-        results.append(composition.owner)
+            merger.add(number, answers[number], WHOLE)
+        results.append(merger.owner)
     np.testing.assert_array_equal(*results)
 
 
 def test_an_annotated_slice_is_never_changed() -> None:
     support = two_drawn()
-    composition = Composition(support)
+    merger = LabelMerger(support)
     for number in range(2):
-        composition.add(number, logits(9.0, WHOLE), WHOLE)
-    for found, painted in zip(composition.finished(remove_islands=True), support.structures, strict=True):
+        merger.add(number, logits(9.0, WHOLE), WHOLE)
+    for found, painted in zip(merger.finished(remove_islands=True), support.structures, strict=True):
         drawn = np.zeros(SHAPE, bool)
         drawn[painted.region] = painted.mask
         for k in painted.slices:
@@ -74,19 +74,19 @@ def test_an_annotated_slice_is_never_changed() -> None:
 
 
 def test_structures_that_overlap_in_the_drawing_may_overlap_in_the_result() -> None:
-    composition = Composition(two_drawn(overlap=True))
+    merger = LabelMerger(two_drawn(overlap=True))
     for number in range(2):
-        composition.add(number, logits(3.0, np.s_[6:9, 4:14, 4:24]), WHOLE)
-    a, b = (full(one) for one in composition.finished(remove_islands=False))
+        merger.add(number, logits(3.0, np.s_[6:9, 4:14, 4:24]), WHOLE)
+    a, b = (full(one) for one in merger.finished(remove_islands=False))
     assert (a & b)[7].any()
     assert a[5, 4:14, 4:14].all()
     assert b[5, 8:12, 8:20].all()
 
 
 def test_a_structure_without_an_answer_keeps_its_drawing_from_the_others() -> None:
-    composition = Composition(two_drawn())
-    composition.add(0, logits(9.0, WHOLE), WHOLE)
-    a, b = (full(one) for one in composition.finished(remove_islands=True))
+    merger = LabelMerger(two_drawn())
+    merger.add(0, logits(9.0, WHOLE), WHOLE)
+    a, b = (full(one) for one in merger.finished(remove_islands=True))
     assert b.sum() == 100
     assert not a[10, 4:14, 14:24].any()
 
@@ -142,10 +142,10 @@ def test_a_drawing_on_a_turned_grid_lands_on_the_image(angle: float) -> None:
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_a_structure_inside_another_keeps_what_the_other_claims_too(order: tuple[int, int]) -> None:
     answers = {0: logits(5.0, np.s_[4:17, 2:22, 2:26]), 1: logits(1.0, np.s_[8:12, 8:14, 14:22])}
-    composition = Composition(two_drawn())
+    merger = LabelMerger(two_drawn())
     for number in order:
-        composition.add(number, answers[number], WHOLE)
-    a, b = (full(one) for one in composition.finished(remove_islands=False))
+        merger.add(number, answers[number], WHOLE)
+    a, b = (full(one) for one in merger.finished(remove_islands=False))
     assert b[[8, 9, 11], 8:14, 14:22].all()
     assert not (a & b).any()
     assert a[8, 4, 4]

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from MedMetaSegLib.imageio.geometry import Geometry
-from MedMetaSegLib.network import condition_channels as conditions
-from MedMetaSegLib.same_volume.annotation_evidence import beyond_penalty, condition_on, known_slices
+from MedMetaSegLib.network import prompt_channels as prompts
+from MedMetaSegLib.same_volume.annotation_evidence import beyond_penalty, known_slices, prompt_on
 from MedMetaSegLib.support.structure import Structure
 from MedMetaSegLib.support.support import Support
 from MedMetaSegLib.working_grid.grid import Bounds, WorkingGrid, working_grid
@@ -53,12 +53,12 @@ def test_known_slices_lie_where_they_were_drawn_whatever_the_axis() -> None:
 def test_a_condition_marks_the_drawn_slices_only() -> None:
     painted, grid = setting("slices", [18, 24, 31])
     image = np.zeros((2, *grid.shape), np.float32)
-    condition = condition_on(grid, image, painted)
-    assert condition.shape == (conditions.CONDITION_CHANNELS, *grid.shape)
-    known = (condition[conditions.FOREGROUND] + condition[conditions.BACKGROUND]).any((1, 2))
+    prompt = prompt_on(grid, image, painted)
+    assert prompt.shape == (prompts.PROMPT_CHANNELS, *grid.shape)
+    known = (prompt[prompts.FOREGROUND] + prompt[prompts.BACKGROUND]).any((1, 2))
     assert known.sum() == 3
-    assert condition[conditions.FOREGROUND].any((1, 2)).sum() == 3
-    distance = condition[conditions.DISTANCE][:, 0, 0]
+    assert prompt[prompts.FOREGROUND].any((1, 2)).sum() == 3
+    distance = prompt[prompts.DISTANCE][:, 0, 0]
     assert (distance[known] < 0.1).all()
     assert distance.max() > 0.3
 
@@ -67,18 +67,18 @@ def test_scribbles_mark_only_what_was_touched() -> None:
     painted, grid = setting("scribbles", [24])
     other, _ = setting("scribbles", [30])
     image = np.random.default_rng(0).standard_normal((2, *grid.shape)).astype(np.float32)
-    condition = condition_on(grid, image, painted, [other])
-    assert condition[conditions.FOREGROUND].sum() == painted.voxels
-    assert condition[conditions.BACKGROUND].sum() == other.voxels
-    assert np.isfinite(condition).all()
+    prompt = prompt_on(grid, image, painted, [other])
+    assert prompt[prompts.FOREGROUND].sum() == painted.voxels
+    assert prompt[prompts.BACKGROUND].sum() == other.voxels
+    assert np.isfinite(prompt).all()
 
 
 def test_scribbles_with_nothing_else_near_take_the_border_for_background() -> None:
     painted, grid = setting("scribbles", [24])
-    condition = condition_on(grid, np.zeros((2, *grid.shape), np.float32), painted)
-    assert condition[conditions.BACKGROUND][0].all()
-    assert condition[conditions.BACKGROUND][:, :, -1].all()
-    assert not condition[conditions.BACKGROUND][1:-1, 1:-1, 1:-1].any()
+    prompt = prompt_on(grid, np.zeros((2, *grid.shape), np.float32), painted)
+    assert prompt[prompts.BACKGROUND][0].all()
+    assert prompt[prompts.BACKGROUND][:, :, -1].all()
+    assert not prompt[prompts.BACKGROUND][1:-1, 1:-1, 1:-1].any()
 
 
 def test_going_on_beyond_the_drawn_slices_costs_more_the_farther_and_nothing_between_them() -> None:

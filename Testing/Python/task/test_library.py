@@ -13,7 +13,7 @@ from task_phantom import make_task
 def folder(tmp_path):
     one = TaskFolder(tmp_path / "my tasks")
     make_task().write(tmp_path / "kidneys.medmetaseg")
-    one.take_in(tmp_path / "kidneys.medmetaseg")
+    one.import_task(tmp_path / "kidneys.medmetaseg")
     return one
 
 
@@ -85,18 +85,18 @@ def test_a_discarded_task_lies_in_the_trash_beside_others_of_its_name(folder):
 
 def test_a_task_is_copied_out_and_in_again_byte_by_byte(folder, tmp_path):
     inside = folder.path / "kidneys.medmetaseg"
-    outside = folder.copy_out(inside, tmp_path / "for you")
+    outside = folder.export_task(inside, tmp_path / "for you")
     assert outside.name == "for you.medmetaseg"
-    assert folder.take_in(outside).read_bytes() == inside.read_bytes() == outside.read_bytes()
+    assert folder.import_task(outside).read_bytes() == inside.read_bytes() == outside.read_bytes()
     assert names(folder) == ["for you", "kidneys"]
     with pytest.raises(InputError, match="the task itself"):
-        folder.copy_out(inside, inside)
+        folder.export_task(inside, inside)
     with pytest.raises(InputError, match="already"):
-        folder.take_in(outside)
+        folder.import_task(outside)
 
 
 def test_what_is_no_task_is_not_taken_in(folder, tmp_path):
     (tmp_path / "strange.medmetaseg").write_bytes(b"strange")
     with pytest.raises(TaskError, match="damaged"):
-        folder.take_in(tmp_path / "strange.medmetaseg")
+        folder.import_task(tmp_path / "strange.medmetaseg")
     assert names(folder) == ["kidneys"]

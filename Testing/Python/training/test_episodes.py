@@ -13,7 +13,7 @@ from scipy import ndimage
 from MedMetaSegLib.datasets.cases import is_for_development, is_held_out, read_cases
 from MedMetaSegLib.errors import InputError
 from MedMetaSegLib.imageio.volume import Volume
-from MedMetaSegLib.network.condition_channels import BACKGROUND, DISTANCE, FOREGROUND, SHAPE
+from MedMetaSegLib.network.prompt_channels import BACKGROUND, DISTANCE, FOREGROUND, SHAPE
 from MedMetaSegLib.training import real
 from MedMetaSegLib.training.augmented_support import unlike_structure
 from MedMetaSegLib.training.episodes import MAX_VOXELS, Episode, annotated_slices, episodes
@@ -60,7 +60,7 @@ def test_a_seed_makes_the_same_anatomy_and_episodes_every_time() -> None:
     for one, again in zip(made(3), made(3), strict=True):
         assert one.shots == again.shots
         assert (one.support is None) == (again.support is None)
-        for name in ("image", "condition", "target") + ("support",) * (one.support is not None):
+        for name in ("image", "prompt", "target") + ("support",) * (one.support is not None):
             np.testing.assert_array_equal(getattr(one, name), getattr(again, name))
 
 
@@ -82,13 +82,13 @@ def test_every_episode_has_few_shapes_and_something_to_find(drawn: list[Episode]
     assert len(drawn) > 15
     for one in drawn:
         shape = one.target.shape[1:]
-        assert one.image.shape[1:] == one.condition.shape[1:] == shape
+        assert one.image.shape[1:] == one.prompt.shape[1:] == shape
         assert all(n % 16 == 0 for n in shape)
         assert np.prod(shape) < 3 * MAX_VOXELS
-        assert {one.image.dtype, one.condition.dtype, one.target.dtype} == {np.dtype(np.float32)}
+        assert {one.image.dtype, one.prompt.dtype, one.target.dtype} == {np.dtype(np.float32)}
         assert set(np.unique(one.target)) == {0.0, 1.0} or one.support is not None
         assert np.isfinite(one.image).all()
-        assert np.isfinite(one.condition).all()
+        assert np.isfinite(one.prompt).all()
     assert {one.shots == 0 for one in drawn} == {True, False}
 
 
@@ -97,11 +97,11 @@ def test_an_expected_place_is_near_the_structure_and_says_how_far_off_it_may_be(
     for one in drawn:
         if one.shots or not one.target.any():
             continue
-        band = one.condition[DISTANCE]
+        band = one.prompt[DISTANCE]
         assert np.ptp(band) == 0
         assert 0.1 <= band.flat[0] <= 1
-        place, target = one.condition[SHAPE] > 0, one.target[0] > 0
-        assert not ((one.condition[FOREGROUND] > 0) & ~place).any()
+        place, target = one.prompt[SHAPE] > 0, one.target[0] > 0
+        assert not ((one.prompt[FOREGROUND] > 0) & ~place).any()
         overlaps.append(2 * np.count_nonzero(place & target) / (place.sum() + target.sum()))
     assert min(overlaps) < 0.8 < max(overlaps)
 
@@ -112,8 +112,8 @@ def test_what_is_known_agrees_with_the_target(drawn: list[Episode]) -> None:
             continue
         target, inside, outside = (
             one.target[0] > 0,
-            one.condition[FOREGROUND] > 0,
-            one.condition[BACKGROUND] > 0,
+            one.prompt[FOREGROUND] > 0,
+            one.prompt[BACKGROUND] > 0,
         )
         assert inside.any()
         assert not (inside & outside).any()
@@ -126,17 +126,17 @@ def test_whole_slices_are_known_and_the_shape_goes_through_them(drawn: list[Epis
     sliced = 0
     drawn = [one for one in drawn if one.shots]
     for one in drawn:
-        known = (one.condition[FOREGROUND] > 0) | (one.condition[BACKGROUND] > 0)
+        known = (one.prompt[FOREGROUND] > 0) | (one.prompt[BACKGROUND] > 0)
         complete = np.flatnonzero(known.all((1, 2)))
         sliced += len(complete) > 0
         for k in complete:
-            np.testing.assert_array_equal(one.condition[SHAPE, k] > 0, one.condition[FOREGROUND, k] > 0)
+            np.testing.assert_array_equal(one.prompt[SHAPE, k] > 0, one.prompt[FOREGROUND, k] > 0)
     assert sliced > 0.7 * len(drawn)
 
 
 def test_most_of_the_structure_is_left_to_find(drawn: list[Episode]) -> None:
     sliced = [one for one in drawn if one.shots]
-    left = [(one.target[0][one.condition[FOREGROUND] == 0]).sum() / one.target.sum() for one in sliced]
+    left = [(one.target[0][one.prompt[FOREGROUND] == 0]).sum() / one.target.sum() for one in sliced]
     assert min(left) > 0
     assert np.median(left) > 0.5
 
@@ -218,7 +218,7 @@ def test_where_another_structure_was_learned_nothing_is_to_be_found() -> None:
         assert one.support is not None
         inside = one.support[2] > 0
         learned = one.support[0][inside].mean() - one.support[0][~inside].mean()
-        place = one.condition[SHAPE] > 0
+        place = one.prompt[SHAPE] > 0
         here = one.image[0][place].mean() - one.image[0][~place].mean()
         assert learned * here < 0  # bright was learned where dark is, or the other way round
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from MedMetaSegLib import cli
-from MedMetaSegLib.network import condition_channels as conditions
+from MedMetaSegLib.network import prompt_channels as prompts
 from MedMetaSegLib.network.model import Architecture
 from MedMetaSegLib.training import log, throughput
 from MedMetaSegLib.training.architecture_picture import draw_architecture
@@ -105,13 +105,13 @@ def test_validation_looks_at_the_same_episodes_every_time() -> None:
 
 
 def test_only_what_interpolation_does_not_say_counts_off_the_interpolation() -> None:
-    _, condition, target, _ = one_batch()
-    truth, shape = target > 0, condition[:, [conditions.SHAPE]] > 0
+    _, prompt, target, _ = one_batch()
+    truth, shape = target > 0, prompt[:, [prompts.SHAPE]] > 0
     assert (shape != truth).any()
-    dice, off, interpolation = overlaps(truth, condition, truth)
+    dice, off, interpolation = overlaps(truth, prompt, truth)
     assert (dice, off) == (1.0, 1.0)
     assert 0 < interpolation < 1
-    dice, off, interpolation = overlaps(shape, condition, truth)
+    dice, off, interpolation = overlaps(shape, prompt, truth)
     assert dice == interpolation
     assert off == 0.0
 

@@ -44,9 +44,9 @@ def test_a_few_steps_lower_the_loss_on_one_batch(tmp_path: Path) -> None:
 def test_prototypes_learn_to_carry_to_the_next_patient(tmp_path: Path) -> None:
     torch.manual_seed(0)
     run = Run(tmp_path, QUICK, CPU)
-    image, condition, target, _ = one_batch()
+    image, prompt, target, _ = one_batch()
     support = torch.cat([image.flip(-1), target.flip(-1), 1 - target.flip(-1)], 1)
-    figures = [run.learn((image, condition, target, support)) for _ in range(12)]
+    figures = [run.learn((image, prompt, target, support)) for _ in range(12)]
     assert figures[-1]["loss"] < 0.8 * figures[0]["loss"]
     assert figures[-1]["task"] > max(0.5, figures[0]["task"])
 
@@ -211,9 +211,9 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     run = Run(tmp_path, QUICK, CPU)
-    image, condition, target, support = one_batch()
+    image, prompt, target, support = one_batch()
     with pytest.raises(RuntimeError, match="resume from the last checkpoint"):
-        run.learn((image * float("nan"), condition, target, support))
+        run.learn((image * float("nan"), prompt, target, support))
 
 
 def test_training_may_begin_with_given_weights_and_says_so(tmp_path: Path) -> None:

@@ -83,9 +83,9 @@ def until_ended(client, also=lambda said: None):
     return heard
 
 
-def wait_for(condition):
+def wait_for(prompt):
     limit = time.monotonic() + PATIENCE_S
-    while not condition():
+    while not prompt():
         assert time.monotonic() < limit
         time.sleep(0.02)
 
@@ -162,7 +162,7 @@ def order_for(patient, folder, device="cpu"):
 def test_a_stand_in_segmenter_that_fails_is_told_in_one_sentence(patient, tmp_path, failure, kind, sentence):
     said = []
     worker = Worker(said.append, lambda device: StandInSegmenter(failure))
-    worker.carry_out(order_for(patient, tmp_path), lambda: False)
+    worker.handle(order_for(patient, tmp_path), lambda: False)
     assert said[-1]["say"] == kind
     assert sentence in said[-1].get("message", "")
 
@@ -170,14 +170,14 @@ def test_a_stand_in_segmenter_that_fails_is_told_in_one_sentence(patient, tmp_pa
 def test_an_error_of_a_stand_in_that_nobody_foresaw_is_not_hidden(patient, tmp_path):
     worker = Worker(lambda message: None, lambda device: StandInSegmenter(RuntimeError("shapes differ")))
     with pytest.raises(RuntimeError, match="shapes differ"):
-        worker.carry_out(order_for(patient, tmp_path), lambda: False)
+        worker.handle(order_for(patient, tmp_path), lambda: False)
 
 
 def test_a_stand_in_segmenter_is_loaded_again_only_for_another_device(patient, tmp_path):
     loaded = []
     worker = Worker(lambda message: None, lambda device: loaded.append(device) or StandInSegmenter())
     for device in ("auto", "auto", "cpu"):
-        worker.carry_out(order_for(patient, tmp_path, device), lambda: False)
+        worker.handle(order_for(patient, tmp_path, device), lambda: False)
     assert loaded == ["auto", "cpu"]
 
 

@@ -23,11 +23,11 @@ def patient():
     return make_patient(shape=(8, 24, 30), spacing_mm=(24.0, 12.0, 12.0))
 
 
-def carried_out(segmenter, folder, **order):
+def handled(segmenter, folder, **order):
     """All that a worker with this segmenter says of an order."""
     said = []
     about = {"job": 1, "device": "cpu", "memory": "as needed", "folder": str(folder)}
-    Worker(said.append, lambda device: segmenter).carry_out({**about, **order}, lambda: False)
+    Worker(said.append, lambda device: segmenter).handle({**about, **order}, lambda: False)
     return said
 
 
@@ -37,7 +37,7 @@ def test_learning_gives_a_task_file_in_the_jobs_own_folder(patient, tmp_path):
     volume = exchange.save_volume(tmp_path / "v.npy", patient.volume)
     standIn = StandInSegmenter()
     pairs = [[volume, exchange.save_support(tmp_path, support)]]
-    said = carried_out(standIn, tmp_path, do="learn", pairs=pairs)
+    said = handled(standIn, tmp_path, do="learn", pairs=pairs)
     assert said[-1]["say"] == "done"
     assert Path(said[-1]["task"]).parent == tmp_path
     assert Task.read(said[-1]["task"]).describe() == make_task().describe()
@@ -49,7 +49,7 @@ def test_applying_gives_structures_and_those_not_found_have_no_voxels(patient, t
     make_task().write(tmp_path / "kidneys.medmetaseg")
     volume = exchange.save_volume(tmp_path / "v.npy", patient.volume)
     task = str(tmp_path / "kidneys.medmetaseg")
-    said = carried_out(StandInSegmenter(), tmp_path, do="apply", task=task, volume=volume)
+    said = handled(StandInSegmenter(), tmp_path, do="apply", task=task, volume=volume)
     found = exchange.load_structures(said[-1]["structures"])
     assert [bool(one.mask.any()) for one in found] == [True, False]
     assert [one["found"] for one in said[-1]["report"]["structures"]] == [True, False]
@@ -58,26 +58,26 @@ def test_applying_gives_structures_and_those_not_found_have_no_voxels(patient, t
 def test_a_task_that_is_not_there_is_said_in_a_sentence(patient, tmp_path):
     volume = exchange.save_volume(tmp_path / "v.npy", patient.volume)
     task = str(tmp_path / "none.medmetaseg")
-    said = carried_out(StandInSegmenter(), tmp_path, do="apply", task=task, volume=volume)
+    said = handled(StandInSegmenter(), tmp_path, do="apply", task=task, volume=volume)
     assert said[-1]["say"] == "failed"
     assert "There is no task file" in said[-1]["message"]
 
 
 def test_little_memory_means_smaller_windows_for_the_next_job_alone(patient, tmp_path):
-    class Runner:
+    class Predictor:
         window = 0
         device = type("Device", (), {"type": "cpu"})
 
     standIn = StandInSegmenter()
-    standIn.runner, standIn.why_device = Runner(), "because"
+    standIn.predictor, standIn.why_device = Predictor(), "because"
     worker = Worker(lambda message: None, lambda device: standIn)
     for memory in ("little", "as needed"):
-        worker.carry_out({"do": "look", "device": "cpu", "memory": memory}, lambda: False)
-        assert standIn.runner.window == WINDOWS[memory]
+        worker.handle({"do": "look", "device": "cpu", "memory": memory}, lambda: False)
+        assert standIn.predictor.window == WINDOWS[memory]
 
 
 def test_looking_says_what_was_found(patient, tmp_path):
-    said = carried_out(StandInSegmenter(), tmp_path, do="look")
+    said = handled(StandInSegmenter(), tmp_path, do="look")
     assert [one["say"] for one in said] == ["device", "done"]
     assert said[-1]["report"] == {"device": ("cpu", "")}
 

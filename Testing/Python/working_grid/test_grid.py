@@ -10,7 +10,7 @@ import pytest
 from affines import offset, rotation
 from MedMetaSegLib.imageio.geometry import Geometry
 from MedMetaSegLib.imageio.volume import Volume
-from MedMetaSegLib.support.structure import PaintedStructure, Structure
+from MedMetaSegLib.support.structure import AnnotatedStructure, Structure
 from MedMetaSegLib.working_grid.grid import (
     BALANCED,
     DETAILS,
@@ -20,23 +20,23 @@ from MedMetaSegLib.working_grid.grid import (
     sampled_image,
     working_grid,
 )
-from MedMetaSegLib.working_grid.intensity import IntensityRule
+from MedMetaSegLib.working_grid.intensity import IntensityNormalization
 from MedMetaSegLib.working_grid.margins import STRIDE
 
-EVERYTHING = IntensityRule("MR", -1e6, 1e6, "test")
+EVERYTHING = IntensityNormalization("MR", -1e6, 1e6, "test")
 
 
 def level(shape: tuple[int, int, int], spacing_kji: tuple[float, float, float]) -> Geometry:
     return Geometry(shape, np.diag([*spacing_kji[::-1], 1.0]))
 
 
-def drawn(shape: tuple[int, int, int], start: tuple[int, int, int], axis: int = 0) -> PaintedStructure:
+def drawn(shape: tuple[int, int, int], start: tuple[int, int, int], axis: int = 0) -> AnnotatedStructure:
     mask = np.ones(shape, bool)
     slices = tuple(range(start[axis], start[axis] + shape[axis], max(1, shape[axis] // 3)))
-    return PaintedStructure(Structure("organ", 1, (1, 0, 0)), start, mask, axis, slices)
+    return AnnotatedStructure(Structure("organ", 1, (1, 0, 0)), start, mask, axis, slices)
 
 
-def grid_for(painted: PaintedStructure, geometry: Geometry, reach: np.ndarray | None = None):
+def grid_for(painted: AnnotatedStructure, geometry: Geometry, reach: np.ndarray | None = None):
     return working_grid(painted, geometry, Bounds.of(geometry, geometry), reach)
 
 

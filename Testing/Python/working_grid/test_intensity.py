@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from MedMetaSegLib.imageio.volume import Volume
-from MedMetaSegLib.working_grid.intensity import IntensityRule, intensity_rule
+from MedMetaSegLib.working_grid.intensity import IntensityNormalization, intensity_normalization
 
 
 def volume(array: np.ndarray, modality: str = "") -> Volume:
@@ -28,16 +28,16 @@ def mr() -> np.ndarray:
 
 
 def test_hounsfield_units_are_recognised_by_their_values() -> None:
-    rule = intensity_rule(volume(ct()))
+    rule = intensity_normalization(volume(ct()))
     assert (rule.kind, rule.low, rule.high) == ("CT", -1024, 2000)
     assert "Hounsfield" in rule.why
 
 
 def test_what_dicom_says_comes_before_the_values() -> None:
-    assert intensity_rule(volume(mr(), "CT")).kind == "CT"
-    assert intensity_rule(volume(ct(), "MR")).kind == "MR"
-    assert intensity_rule(volume(mr(), "CT")).why == "DICOM modality"
-    assert "PT" in intensity_rule(volume(mr(), "PT")).why
+    assert intensity_normalization(volume(mr(), "CT")).kind == "CT"
+    assert intensity_normalization(volume(ct(), "MR")).kind == "MR"
+    assert intensity_normalization(volume(mr(), "CT")).why == "DICOM modality"
+    assert "PT" in intensity_normalization(volume(mr(), "PT")).why
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_what_dicom_says_comes_before_the_values() -> None:
     ids=["MR", "negative MR", "CT stored unsigned", "ten times CT", "CT in thousands"],
 )
 def test_other_scales_are_cut_at_their_own_percentiles(array: np.ndarray) -> None:
-    rule = intensity_rule(volume(array))
+    rule = intensity_normalization(volume(array))
     assert rule.kind == "MR"
     assert array.min() <= rule.low < rule.high <= array.max()
 
@@ -60,28 +60,28 @@ def test_other_scales_are_cut_at_their_own_percentiles(array: np.ndarray) -> Non
 def test_padding_and_metal_do_not_move_the_range_of_ct() -> None:
     array = ct()
     array[0, 0, :8], array[5, 5, 5] = -3024, 30000
-    rule = intensity_rule(volume(array))
+    rule = intensity_normalization(volume(array))
     assert (rule.kind, rule.low, rule.high) == ("CT", -1024, 2000)
 
 
 def test_single_bright_voxels_do_not_stretch_the_range_of_mr() -> None:
     array = mr()
     array[3, 3, 3] = 1e6
-    assert intensity_rule(volume(array)).high < 1000
+    assert intensity_normalization(volume(array)).high < 1000
 
 
 def test_an_image_that_is_nearly_constant_still_has_a_range() -> None:
     array = np.zeros((20, 30, 30), np.uint8)
     array[4, 5, 6] = 7
-    rule = intensity_rule(volume(array))
+    rule = intensity_normalization(volume(array))
     assert (rule.low, rule.high) == (0, 7)
 
 
 def test_a_large_volume_gets_the_rule_of_its_contents() -> None:
     array = np.broadcast_to(ct()[:, None, :, None, :], (20, 10, 24, 10, 28)).reshape(200, 240, 28)
-    assert intensity_rule(volume(array)).kind == "CT"
+    assert intensity_normalization(volume(array)).kind == "CT"
 
 
 def test_the_rule_is_told_in_the_report() -> None:
-    rule = IntensityRule("CT", -1024, 2000, "DICOM modality")
+    rule = IntensityNormalization("CT", -1024, 2000, "DICOM modality")
     assert rule.as_dict() == {"kind": "CT", "low": -1024, "high": 2000, "why": "DICOM modality"}

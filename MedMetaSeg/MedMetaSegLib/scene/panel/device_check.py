@@ -9,7 +9,7 @@ from ...worker.client import WorkerClient
 from ...worker.messages import Finished
 
 
-class LookJob:
+class DeviceCheckJob:
     """Loads the network and tells onDevice(kind, why)."""
 
     def __init__(self, device: str, onDevice: Callable[[str, str], None]) -> None:

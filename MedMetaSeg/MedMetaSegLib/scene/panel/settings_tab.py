@@ -68,9 +68,9 @@ class SettingsTab:
         self._host.begin(self._lookJob, lambda: _("Cancelled."))
 
     def _lookJob(self) -> Job:
-        from .device_check import LookJob
+        from .device_check import DeviceCheckJob
 
-        return LookJob(self._host.parameters.device.value, self.onDeviceFound)
+        return DeviceCheckJob(self._host.parameters.device.value, self.onDeviceFound)
 
     def onDeviceFound(self, device: str, why: str) -> None:
         """The network was loaded."""

@@ -48,7 +48,7 @@ class LearnJob:
         return [node for pair in self._pairs for node in pair]
 
     def send(self, client: WorkerClient) -> None:
-        self._folder.place_for(self._name)
+        self._folder.path_for(self._name)
         annotation: Any = self._annotation
         read = [
             (readVolume(volume), readSupport(segmentation, volume, annotation=annotation))

@@ -130,12 +130,12 @@ class TasksTab:
             return
         target = qt.QFileDialog.getSaveFileName(None, _("Export task"), entry.path.name, _FILTER)
         if target:
-            self._do(lambda: self.folder.copy_out(entry.path, Path(target)), _("Exported: {path}"))
+            self._do(lambda: self.folder.export_task(entry.path, Path(target)), _("Exported: {path}"))
 
     def onImport(self) -> None:
         """Copy task files into the folder."""
         for source in qt.QFileDialog.getOpenFileNames(None, _("Import tasks"), "", _FILTER):
-            self._do(partial(self.folder.take_in, Path(source)), _("Imported: {name}."))
+            self._do(partial(self.folder.import_task, Path(source)), _("Imported: {name}."))
 
     def _do(self, work: Callable[[], Path], done: str) -> None:
         """Change something in the folder and say how it went."""

@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from MedMetaSegLib.network import condition_channels as conditions
-from MedMetaSegLib.network.condition_channels import (
-    CONDITION_CHANNELS,
+from MedMetaSegLib.network import prompt_channels as prompts
+from MedMetaSegLib.network.prompt_channels import (
+    PROMPT_CHANNELS,
     SHAPE_LIMIT,
     KnownSlice,
     image_channels,
     likelihood_ratio,
+    scribble_prompt,
     shape_interpolation,
     signed_distance,
-    slice_condition,
-    voxel_condition,
+    slice_prompt,
 )
 
 SIDE = 40
@@ -138,24 +138,24 @@ def test_an_image_of_whole_numbers_with_much_air_is_finite() -> None:
     assert channels[0, 0, 20, 20] > channels[0, 0, 0, 0]
 
 
-# ---- the condition
+# ---- the prompt
 
 
 def test_known_slices_say_what_is_and_what_is_not_there_and_nothing_elsewhere() -> None:
     masks = np.stack([disc(12)] * 9)
     drawn = [KnownSlice(2, signed_distance(masks[2])), KnownSlice(6, signed_distance(masks[6]))]
-    condition = slice_condition(image_channels(noisy(masks)), drawn, aspect=2.0)
-    assert condition.shape == (CONDITION_CHANNELS, 9, SIDE, SIDE)
-    assert condition.dtype == np.float32
-    foreground, background = condition[conditions.FOREGROUND] > 0, condition[conditions.BACKGROUND] > 0
+    prompt = slice_prompt(image_channels(noisy(masks)), drawn, aspect=2.0)
+    assert prompt.shape == (PROMPT_CHANNELS, 9, SIDE, SIDE)
+    assert prompt.dtype == np.float32
+    foreground, background = prompt[prompts.FOREGROUND] > 0, prompt[prompts.BACKGROUND] > 0
     np.testing.assert_array_equal(foreground[2], masks[2])
     np.testing.assert_array_equal(background[6], ~masks[6])
     unknown = [0, 1, 3, 4, 5, 7, 8]
     assert not (foreground | background)[unknown].any()
-    along = condition[conditions.DISTANCE, :, 0, 0] * 10
+    along = prompt[prompts.DISTANCE, :, 0, 0] * 10
     np.testing.assert_allclose(along, [2, 1, 0, 1, 2, 1, 0, 1, 2], atol=1e-5)
-    np.testing.assert_allclose(condition[conditions.ASPECT], 0.5)
-    assert ((condition[conditions.SHAPE] > 0)[4] == masks[4]).all()
+    np.testing.assert_allclose(prompt[prompts.ASPECT], 0.5)
+    assert ((prompt[prompts.SHAPE] > 0)[4] == masks[4]).all()
 
 
 def test_what_belongs_to_another_structure_is_background_but_never_foreground() -> None:
@@ -163,18 +163,18 @@ def test_what_belongs_to_another_structure_is_background_but_never_foreground() 
     elsewhere = np.zeros_like(masks)
     elsewhere[3] = elsewhere[2] = disc(5)
     drawn = [KnownSlice(2, signed_distance(masks[2]))]
-    condition = slice_condition(image_channels(noisy(masks)), drawn, 1.0, elsewhere)
-    np.testing.assert_array_equal(condition[conditions.BACKGROUND, 3] > 0, disc(5))
-    np.testing.assert_array_equal(condition[conditions.FOREGROUND, 2] > 0, masks[2])
-    assert not ((condition[conditions.FOREGROUND] > 0) & (condition[conditions.BACKGROUND] > 0)).any()
+    prompt = slice_prompt(image_channels(noisy(masks)), drawn, 1.0, elsewhere)
+    np.testing.assert_array_equal(prompt[prompts.BACKGROUND, 3] > 0, disc(5))
+    np.testing.assert_array_equal(prompt[prompts.FOREGROUND, 2] > 0, masks[2])
+    assert not ((prompt[prompts.FOREGROUND] > 0) & (prompt[prompts.BACKGROUND] > 0)).any()
 
 
 def test_two_slices_in_one_working_voxel_leave_the_nearer_one() -> None:
     drawn = [KnownSlice(2.4, signed_distance(disc(12))), KnownSlice(2.9, signed_distance(disc(6)))]
     drawn.append(KnownSlice(3.1, signed_distance(disc(9))))
-    condition = slice_condition(image_channels(noisy(np.stack([disc(12)] * 6))), drawn, 1.0)
-    np.testing.assert_array_equal(condition[conditions.FOREGROUND, 2] > 0, disc(12))
-    np.testing.assert_array_equal(condition[conditions.FOREGROUND, 3] > 0, disc(6))
+    prompt = slice_prompt(image_channels(noisy(np.stack([disc(12)] * 6))), drawn, 1.0)
+    np.testing.assert_array_equal(prompt[prompts.FOREGROUND, 2] > 0, disc(12))
+    np.testing.assert_array_equal(prompt[prompts.FOREGROUND, 3] > 0, disc(6))
 
 
 @pytest.mark.parametrize("sides", ["both", "inside only"])
@@ -183,10 +183,10 @@ def test_scribbles_are_known_where_they_were_drawn(sides: str) -> None:
     inside, outside = np.zeros_like(masks), np.zeros_like(masks)
     inside[3, 20, 15:25] = True
     outside[3, 3, 5:30] = sides == "both"
-    condition = voxel_condition(image_channels(noisy(masks)), inside, outside, aspect=1.0)
-    assert np.isfinite(condition).all()
-    np.testing.assert_array_equal(condition[conditions.FOREGROUND] > 0, inside)
-    np.testing.assert_array_equal(condition[conditions.BACKGROUND] > 0, outside)
-    assert (condition[conditions.SHAPE][inside] > 0).all()
-    assert not (condition[conditions.SHAPE][outside] > 0).any()
-    assert (condition[conditions.DISTANCE][inside | outside] == 0).all()
+    prompt = scribble_prompt(image_channels(noisy(masks)), inside, outside, aspect=1.0)
+    assert np.isfinite(prompt).all()
+    np.testing.assert_array_equal(prompt[prompts.FOREGROUND] > 0, inside)
+    np.testing.assert_array_equal(prompt[prompts.BACKGROUND] > 0, outside)
+    assert (prompt[prompts.SHAPE][inside] > 0).all()
+    assert not (prompt[prompts.SHAPE][outside] > 0).any()
+    assert (prompt[prompts.DISTANCE][inside | outside] == 0).all()

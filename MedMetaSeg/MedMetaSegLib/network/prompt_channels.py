@@ -13,13 +13,13 @@ import numpy as np
 from scipy import ndimage
 
 from .geodesic import geodesic_preference
-from .propagation import CarriedOutlines, Motion, carried_outlines, slice_motion
+from .propagation import Motion, PropagatedContours, propagated_contours, slice_motion
 from .voxel_classifier import appearance_log_odds, voxel_features
 
 IMAGE_CHANNELS = 2
-CONDITION_CHANNELS = 10
+PROMPT_CHANNELS = 10
 (FOREGROUND, BACKGROUND, SHAPE, DISTANCE, LIKELIHOOD) = range(5)
-(ASPECT, APPEARANCE, GEODESIC, CARRIED, DOUBT) = range(5, CONDITION_CHANNELS)
+(ASPECT, APPEARANCE, GEODESIC, PROPAGATED, MATCHING_RESIDUAL) = range(5, PROMPT_CHANNELS)
 
 SHAPE_LIMIT = 20.0
 """Signed distances are cut here, in in-plane voxels."""
@@ -122,14 +122,14 @@ def likelihood_ratio(image: np.ndarray, foreground: np.ndarray, background: np.n
     return ratio[index[0], index[1]]
 
 
-def slice_condition(
+def slice_prompt(
     image: np.ndarray,
     slices: Sequence[KnownSlice],
     aspect: float,
     elsewhere: np.ndarray | None = None,
     motion: Motion | None = None,
 ) -> np.ndarray:
-    """(CONDITION_CHANNELS, k, j, i) float32 of one structure annotated on `slices`, ascending by position.
+    """(PROMPT_CHANNELS, k, j, i) float32 of one structure annotated on `slices`, ascending by position.
 
     image: (IMAGE_CHANNELS, k, j, i) from `image_channels`; elsewhere: bool (k, j, i), voxels off the slices
     known to be something else (other structures); motion: of the image's slices, found when None.
@@ -148,65 +148,65 @@ def slice_condition(
         background |= elsewhere & ~foreground
     positions = np.array([s.position for s in slices])
     distance = np.abs(np.arange(depth)[:, None] - positions[None]).min(1)
-    condition = np.empty((CONDITION_CHANNELS, *image.shape[1:]), np.float32)
-    condition[FOREGROUND] = foreground
-    condition[BACKGROUND] = background
-    condition[SHAPE] = shape_interpolation(slices, depth, aspect) / 10
-    condition[DISTANCE] = (np.minimum(distance, 20) / 10)[:, None, None]
+    prompt = np.empty((PROMPT_CHANNELS, *image.shape[1:]), np.float32)
+    prompt[FOREGROUND] = foreground
+    prompt[BACKGROUND] = background
+    prompt[SHAPE] = shape_interpolation(slices, depth, aspect) / 10
+    prompt[DISTANCE] = (np.minimum(distance, 20) / 10)[:, None, None]
     carried = _carried(image, motion or slice_motion(image), slices, aspect)
-    condition[CARRIED] = np.clip(carried.shape, -SHAPE_LIMIT, SHAPE_LIMIT) / 10
-    condition[DOUBT] = carried.doubt / 2
-    _finish(condition, image, aspect)
-    return condition
+    prompt[PROPAGATED] = np.clip(carried.shape, -SHAPE_LIMIT, SHAPE_LIMIT) / 10
+    prompt[MATCHING_RESIDUAL] = carried.matching_residual / 2
+    _finish(prompt, image, aspect)
+    return prompt
 
 
 def _carried(
     image: np.ndarray, motion: Motion, slices: Sequence[KnownSlice], aspect: float
-) -> CarriedOutlines:
+) -> PropagatedContours:
     """The slices' outlines carried through the image."""
     at: dict[int, np.ndarray] = {}
     for one in slices:
         plane = int(np.clip(np.floor(one.position + 0.5), 0, image.shape[1] - 1))
         at[plane] = np.clip(one.signed_distance, -SHAPE_LIMIT, SHAPE_LIMIT)
     planes = sorted(at)
-    return carried_outlines(image, motion, planes, [at[plane] for plane in planes], aspect)
+    return propagated_contours(image, motion, planes, [at[plane] for plane in planes], aspect)
 
 
-def voxel_condition(
+def scribble_prompt(
     image: np.ndarray, foreground: np.ndarray, background: np.ndarray, aspect: float
 ) -> np.ndarray:
-    """As `slice_condition`, for scribbles: known voxels anywhere, bool (k, j, i) each."""
-    condition = np.empty((CONDITION_CHANNELS, *image.shape[1:]), np.float32)
+    """As `slice_prompt`, for scribbles: known voxels anywhere, bool (k, j, i) each."""
+    prompt = np.empty((PROMPT_CHANNELS, *image.shape[1:]), np.float32)
     sampling = (aspect, 1.0, 1.0)
     to_foreground = ndimage.distance_transform_edt(~foreground, sampling) if foreground.any() else SHAPE_LIMIT
     to_background = ndimage.distance_transform_edt(~background, sampling) if background.any() else SHAPE_LIMIT
-    condition[FOREGROUND] = foreground
-    condition[BACKGROUND] = background
-    condition[SHAPE] = np.clip(to_background - to_foreground, -SHAPE_LIMIT, SHAPE_LIMIT) / 20
-    condition[DISTANCE] = np.minimum(np.minimum(to_foreground, to_background), 20) / 10
-    condition[CARRIED], condition[DOUBT] = condition[SHAPE], 0.0
-    _finish(condition, image, aspect)
-    return condition
+    prompt[FOREGROUND] = foreground
+    prompt[BACKGROUND] = background
+    prompt[SHAPE] = np.clip(to_background - to_foreground, -SHAPE_LIMIT, SHAPE_LIMIT) / 20
+    prompt[DISTANCE] = np.minimum(np.minimum(to_foreground, to_background), 20) / 10
+    prompt[PROPAGATED], prompt[MATCHING_RESIDUAL] = prompt[SHAPE], 0.0
+    _finish(prompt, image, aspect)
+    return prompt
 
 
-def place_condition(
+def place_prompt(
     image: np.ndarray, distance: np.ndarray, band: float, elsewhere: np.ndarray, aspect: float
 ) -> np.ndarray:
-    """As `slice_condition`, for a structure that nobody drew here: where it is expected, and how surely.
+    """As `slice_prompt`, for a structure that nobody drew here: where it is expected, and how surely.
 
     distance: (k, j, i) signed distance of the expected structure, positive inside, in in-plane voxels; band:
     how many of these its boundary may be off; elsewhere: bool, surely another structure. What lies deeper
     than the band stands for drawn voxels; the distance channel, the same everywhere, says how wide it is.
     """
-    condition = np.empty((CONDITION_CHANNELS, *image.shape[1:]), np.float32)
+    prompt = np.empty((PROMPT_CHANNELS, *image.shape[1:]), np.float32)
     inside = (distance >= min(band, DEEPEST * float(distance.max()))) & ~elsewhere
-    condition[FOREGROUND] = inside
-    condition[BACKGROUND] = ((distance <= -band) | elsewhere) & ~inside
-    condition[SHAPE] = np.clip(distance, -SHAPE_LIMIT, SHAPE_LIMIT) / 10
-    condition[DISTANCE] = min(band, 20.0) / 10
-    condition[CARRIED], condition[DOUBT] = condition[SHAPE], 0.0
-    _finish(condition, image, aspect)
-    return condition
+    prompt[FOREGROUND] = inside
+    prompt[BACKGROUND] = ((distance <= -band) | elsewhere) & ~inside
+    prompt[SHAPE] = np.clip(distance, -SHAPE_LIMIT, SHAPE_LIMIT) / 10
+    prompt[DISTANCE] = min(band, 20.0) / 10
+    prompt[PROPAGATED], prompt[MATCHING_RESIDUAL] = prompt[SHAPE], 0.0
+    _finish(prompt, image, aspect)
+    return prompt
 
 
 def volume_distance(inside: np.ndarray, aspect: float) -> np.ndarray:
@@ -219,10 +219,10 @@ def volume_distance(inside: np.ndarray, aspect: float) -> np.ndarray:
     return np.where(inside, within - 0.5, 0.5 - beyond).astype(np.float32)
 
 
-def _finish(condition: np.ndarray, image: np.ndarray, aspect: float) -> None:
+def _finish(prompt: np.ndarray, image: np.ndarray, aspect: float) -> None:
     """The channels that any kind of known voxels fill alike."""
-    foreground, background = condition[FOREGROUND] > 0, condition[BACKGROUND] > 0
-    condition[LIKELIHOOD] = likelihood_ratio(image[1], foreground, background) / 3
-    condition[ASPECT] = np.log2(max(aspect, 1e-3)) / 2
-    condition[APPEARANCE] = appearance_log_odds(voxel_features(image, aspect), foreground, background) / 3
-    condition[GEODESIC] = geodesic_preference(image[0], foreground, background, aspect)
+    foreground, background = prompt[FOREGROUND] > 0, prompt[BACKGROUND] > 0
+    prompt[LIKELIHOOD] = likelihood_ratio(image[1], foreground, background) / 3
+    prompt[ASPECT] = np.log2(max(aspect, 1e-3)) / 2
+    prompt[APPEARANCE] = appearance_log_odds(voxel_features(image, aspect), foreground, background) / 3
+    prompt[GEODESIC] = geodesic_preference(image[0], foreground, background, aspect)
