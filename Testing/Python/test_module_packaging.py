@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MODULE = ROOT / "MedMetaSeg"
-NOT_IN_SLICER = ("training", "evaluation", "demo")
+NOT_IN_SLICER = ("training", "evaluation", "datasets", "demo")
 NOT_PACKAGED_RESOURCES = {"Resources/Icons/MedMetaSeg.svg"}
 
 
