@@ -129,23 +129,23 @@ def segment(
     ] = None,
 ) -> None:
     """Segment the whole of what SUPPORT shows on a few slices of IMAGE."""
-    from .commands.segment import Request, segment_files
+    from .commands.segment import SegmentRequest, segment_files
 
     segment_files(
-        Request(
-            image,
-            support,
-            out,
-            annotation,
-            plane,
-            tuple(structure or ()),
-            report,
-            device,
-            allow_nonfinite,
-            keep_islands,
-            save_task,
-            quality,
-            adapt,
+        SegmentRequest(
+            image=image,
+            support=support,
+            out=out,
+            annotation=annotation,
+            plane=plane,
+            structures=tuple(structure or ()),
+            report=report,
+            device=device,
+            allow_nonfinite=allow_nonfinite,
+            keep_islands=keep_islands,
+            save_task=save_task,
+            quality=quality,
+            adapt=adapt,
         )
     )
 
@@ -164,7 +164,16 @@ def learn(
     """Learn a task from one or several patients, to be applied to others."""
     from .commands.learn import LearnRequest, in_pairs, learn_files
 
-    learn_files(LearnRequest(in_pairs(files), out, annotation, plane, device, allow_nonfinite))
+    learn_files(
+        LearnRequest(
+            pairs=in_pairs(files),
+            out=out,
+            annotation=annotation,
+            plane=plane,
+            device=device,
+            allow_nonfinite=allow_nonfinite,
+        )
+    )
 
 
 @app.command()
@@ -202,7 +211,7 @@ def apply(
     allow_nonfinite: AllowNonfinite = False,
 ) -> None:
     """Segment the structures of TASK in other patients' images; nothing is painted on them."""
-    from .batch.run import BatchRequest
+    from .batch.request import BatchRequest
     from .commands.apply import apply_files
 
     request = BatchRequest(

@@ -10,26 +10,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from ..batch.run import DONE, FAILED, KEPT, SEGMENTING, BatchProgress, BatchRequest, BatchResult, run_batch
+from ..batch.request import BatchProgress, BatchRequest, BatchResult
+from ..batch.run import run_batch
+from ..batch.states import DONE, FAILED, KEPT, SEGMENTING
 from ..errors import CancelledPartway, InputError
-from .segment import progress_bar
+from .terminal import progress_bar
 
 _LONG = 40
 """Rows of the table on the terminal; of a longer batch only what failed is shown."""
 
 
 def apply_files(request: BatchRequest) -> int:
-    """Apply a task to every image; returns how many are not done, their reasons shown and in the report.
+    """Apply a task to every image and return how many are not done.
 
-    Raises InputError with nothing written for arguments that cannot be right, and where the only image
-    fails; CancelledPartway, with what is done in place, when interrupted.
+    Their reasons are shown, and are in the report. Raises InputError with nothing written for arguments that
+    cannot be right, and where the only image fails; CancelledPartway, with what is done in place, when
+    interrupted.
     """
     with progress_bar() as shown, _interrupts() as interrupted:
         shown(0.0, "Loading the network")
 
-        def progress(said: BatchProgress) -> None:
-            if said.state in (SEGMENTING, DONE, KEPT, FAILED):
-                shown(said.finished / said.total, said.item)
+        def progress(event: BatchProgress) -> None:
+            if event.state in (SEGMENTING, DONE, KEPT, FAILED):
+                shown(event.finished / event.total, event.item)
 
         result = run_batch(request, progress, interrupted)
     done = f"{len(result.finished)} of {result.total} images are done, go on with --resume."
@@ -45,20 +48,20 @@ def apply_files(request: BatchRequest) -> int:
 
 @contextmanager
 def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed; pressed again it interrupts at once, as it does elsewhere."""
-    pressed = threading.Event()
+    """Whether Ctrl-C was given; a second one interrupts at once, as it does elsewhere."""
+    interrupted = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield pressed.is_set
+        yield interrupted.is_set
         return
     before = signal.getsignal(signal.SIGINT)
 
-    def press(number: int, frame: FrameType | None) -> None:
-        pressed.set()
+    def handle(number: int, frame: FrameType | None) -> None:
+        interrupted.set()
         signal.signal(signal.SIGINT, before)
 
-    signal.signal(signal.SIGINT, press)
+    signal.signal(signal.SIGINT, handle)
     try:
-        yield pressed.is_set
+        yield interrupted.is_set
     finally:
         signal.signal(signal.SIGINT, before)
 

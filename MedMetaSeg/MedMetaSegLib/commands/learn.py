@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..imageio.files import check_output, same_file
-from .segment import progress_bar, publish
+from .outputs import check_task_output, publish
+from .terminal import progress_bar, show_task
 
 if TYPE_CHECKING:
     from ..imageio.volume import Volume
     from ..support.support import Annotation, Support
-    from ..task.task_file import Task
-
-SUFFIX = ".medmetaseg"
 
 
 @dataclass(frozen=True)
 class LearnRequest:
-    """The arguments of `medmetaseg learn`; pairs: image and support of each patient."""
+    """The arguments of `medmetaseg learn`.
+
+    pairs: image and support of each patient.
+    """
 
     pairs: tuple[tuple[Path, Path], ...]
     out: Path
@@ -36,16 +36,6 @@ def in_pairs(files: Sequence[Path]) -> tuple[tuple[Path, Path], ...]:
     if not files or len(files) % 2:
         raise InputError("Give each image with its support: IMAGE SUPPORT, one pair after another.")
     return tuple(zip(files[::2], files[1::2], strict=True))
-
-
-def check_task_output(out: Path, inputs: Sequence[Path]) -> None:
-    """Raise InputError when a task cannot be written there, without writing anything."""
-    if out.suffix.lower() != SUFFIX:
-        raise InputError(f"{out} is no name for a task; let it end in {SUFFIX}.")
-    check_output(out)
-    for taken in inputs:
-        if same_file(out, taken):
-            raise InputError(f"{out} is one of the inputs, which are never overwritten; choose another name.")
 
 
 def learn_files(request: LearnRequest) -> None:
@@ -74,37 +64,6 @@ def inspect_file(path: Path) -> None:
     show_task(Task.read(path), path)
 
 
-def show_task(task: Task, path: Path) -> None:
-    """A table of the task's structures, and where they come from."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    about = task.describe()
-    table = Table("structure", "label", "supports", "prototypes")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for one in about["structures"]:
-        foreground, background = one["prototypes"]
-        counts = (str(one["label"]), str(one["supports"]), f"{foreground} + {background}")
-        table.add_row(Text(one["name"]), *counts)
-    console = Console()
-    console.print(table)
-    atlases = "; ".join(
-        f"{_by(atlas['voxels'])} voxels of {_by(atlas['spacing_mm'])} mm" for atlas in about["atlases"]
-    )
-    lines = [
-        f"learned on: {about['intensity']}, {len(about['atlases'])} patient(s)",
-        f"annotation: {', '.join(about['provenance'].get('annotations', []))}",
-        f"reduced images (k x j x i): {atlases}",
-        f"weights: {about['weights_sha256'][:12]}, medmetaseg {about['provenance'].get('medmetaseg', '')}",
-        f"format: {about['format']}",
-        str(path),
-    ]
-    for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
 def _read(image: Path, support: Path, request: LearnRequest) -> tuple[Volume, Support]:
     from ..imageio.volume import read_volume
     from ..support.support import Support, check_overlap, check_something_left
@@ -115,7 +74,3 @@ def _read(image: Path, support: Path, request: LearnRequest) -> tuple[Volume, Su
     if request.annotation != "complete":
         check_something_left(painted, volume.geometry)
     return volume, painted
-
-
-def _by(values: Sequence[float]) -> str:
-    return " x ".join(f"{value:g}" for value in values)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import InputError
-from ..imageio.files import check_output, same_file, suffix
+from ..imageio.files import suffix
+from .outputs import check_outputs, check_task_output, publish
+from .terminal import progress_bar
 
 if TYPE_CHECKING:
     from ..imageio.volume import Volume
@@ -25,12 +23,10 @@ if TYPE_CHECKING:
 LABEL_MAPS = (".nii.gz", ".nii", ".nrrd", ".mha")
 SEGMENTATION = ".seg.nrrd"
 
-Progress = Callable[[float, str], None]
-
 
 @dataclass(frozen=True)
-class Request:
-    """The arguments of `medmetaseg segment`."""
+class SegmentRequest:
+    """The arguments of `medmetaseg segment`, under the names of its options."""
 
     image: Path
     support: Path
@@ -47,7 +43,7 @@ class Request:
     adapt: bool = False
 
 
-def segment_files(request: Request) -> None:
+def segment_files(request: SegmentRequest) -> None:
     """Segment one image. Raises InputError with nothing written; so does Ctrl-C, as KeyboardInterrupt."""
     check_paths(request)
     with progress_bar() as progress:
@@ -78,7 +74,7 @@ def segment_files(request: Request) -> None:
     _summarise(request, report)
 
 
-def check_paths(request: Request) -> None:
+def check_paths(request: SegmentRequest) -> None:
     """Raise InputError for every path that cannot be read or written, without reading or writing anything."""
     for path, what in ((request.image, "image"), (request.support, "support")):
         if not path.exists():
@@ -92,17 +88,11 @@ def check_paths(request: Request) -> None:
             raise InputError(f"{request.report} is no name for a report; let it end in .json.")
         outputs.append(request.report)
     if request.save_task is not None:
-        from .learn import check_task_output
-
         check_task_output(request.save_task, [request.image, request.support])
-    for path in outputs:
-        check_output(path)
-        for taken, what in ((request.image, "the image"), (request.support, "the support")):
-            if same_file(path, taken):
-                raise InputError(f"{path} is {what} itself, which is never overwritten; choose another name.")
+    check_outputs(outputs, {"the image": request.image, "the support": request.support})
 
 
-def _read(request: Request) -> tuple[Volume, Support]:
+def _read(request: SegmentRequest) -> tuple[Volume, Support]:
     from ..imageio.volume import read_volume
     from ..support.support import Support, check_overlap, check_something_left
 
@@ -128,13 +118,15 @@ def _read(request: Request) -> tuple[Volume, Support]:
     return volume, support
 
 
-def _report(request: Request, result: Segmentation, read_s: float) -> dict[str, Any]:
+def _report(request: SegmentRequest, result: Segmentation, read_s: float) -> dict[str, Any]:
     stages = cast("dict[str, float]", result.report["seconds"])
     files = {"image": str(request.image), "support": str(request.support)}
     return {**files, **result.report, "seconds": {"read": round(read_s, 3), **stages}}
 
 
-def _write(request: Request, result: Segmentation, report: dict[str, Any], task: Task | None = None) -> None:
+def _write(
+    request: SegmentRequest, result: Segmentation, report: dict[str, Any], task: Task | None = None
+) -> None:
     """All files or none; adds the seconds that writing took to the report."""
     started = time.perf_counter()
 
@@ -162,49 +154,7 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def publish(writers: Mapping[Path, Callable[[Path], None]]) -> None:
-    """Let every writer fill a temporary file, then put all of them in place.
-
-    When a writer fails, or is interrupted, no file appears and those that were there stay. Raises InputError
-    when the disk refuses.
-    """
-    with ExitStack() as stack:
-        staged: dict[Path, Path] = {}
-        for path, write in writers.items():
-            try:
-                folder = tempfile.TemporaryDirectory(prefix=".medmetaseg-", dir=path.parent)
-                staged[path] = Path(stack.enter_context(folder)) / path.name
-                write(staged[path])
-            except OSError as error:
-                raise InputError(
-                    f"{path} cannot be written ({error.strerror}); choose another place."
-                ) from error
-        new = [path for path in staged if not path.exists()]
-        try:
-            for path, temporary in staged.items():
-                os.replace(temporary, path)
-        except OSError as error:
-            for path in new:
-                path.unlink(missing_ok=True)
-            raise InputError(f"{error.filename2} cannot be written ({error.strerror}).") from error
-
-
-@contextmanager
-def progress_bar() -> Iterator[Progress]:
-    """A bar on stderr when somebody is looking at it; else nothing."""
-    if not sys.stderr.isatty():
-        yield lambda fraction, text: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description:<24}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=1.0)
-        yield lambda fraction, text: bar.update(task, completed=fraction, description=text)
-
-
-def _summarise(request: Request, report: Mapping[str, Any]) -> None:
+def _summarise(request: SegmentRequest, report: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InputError
-from .learn import check_task_output, show_task
+from .outputs import check_task_output
+from .terminal import show_task
 
 
 def merge_files(tasks: Sequence[Path], out: Path) -> None:

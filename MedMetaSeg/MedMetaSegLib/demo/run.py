@@ -17,7 +17,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from ..commands.segment import progress_bar, publish
+from ..commands.outputs import publish
+from ..commands.terminal import progress_bar
 from ..errors import InputError
 from ..evaluation.metrics import score_other_slices
 from ..imageio.volume import Volume, read_volume

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +22,6 @@ from command_files import (  # noqa: F401  (a fixture among them)
     write_overlapping,
 )
 from MedMetaSegLib import cli
-from MedMetaSegLib.commands import segment as segment_command
 from MedMetaSegLib.demo.phantom import LABEL, make_patient, painted
 from MedMetaSegLib.evaluation.metrics import dice
 from MedMetaSegLib.imageio.volume import Geometry, read_image, write_labels
@@ -83,7 +83,7 @@ def test_an_output_that_is_a_folder_is_refused(folder: Path, capsys):
 def test_a_read_only_folder_is_found_before_anything_is_read(
     folder: Path, capsys, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(segment_command.os, "access", lambda path, mode: Path(path).name != "out")
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "out")
     (folder / "ct.nii.gz").write_bytes(b"never looked at")
     assert_refused(folder, capsys, lambda: run_segment(folder), "read-only")
 

@@ -13,7 +13,6 @@ import pytest
 
 from batch_stand_in import GRID, SHAPE, StandInSegmenter, results, rows_of, segmenter  # noqa: F401
 from MedMetaSegLib import cli
-from MedMetaSegLib.batch.paths import output_paths
 from MedMetaSegLib.errors import InputError
 from MedMetaSegLib.imageio.volume import read_image, to_sitk, write_labels
 from MedMetaSegLib.task.task_file import Task
@@ -211,12 +210,6 @@ def test_with_a_stand_in_segmenter_overlapping_structures_go_into_a_segmentation
     task.write(folder / "over.medmetaseg")
     assert run(folder, "apply", "over.medmetaseg", "a.nii.gz", "-o", "out/") == 0
     assert results(folder / "out") == ["a.seg.nrrd"]
-
-
-def test_names_that_are_the_same_are_told_apart(tmp_path: Path):
-    images = [tmp_path / name for name in ("x/ct.nii.gz", "y/CT.nrrd", "y/ct.nii.gz", "z/mr.nii")]
-    found = [path.name for path in output_paths(images, tmp_path / "out", ".nii.gz").values()]
-    assert found == ["x_ct.nii.gz", "y_CT.nii.gz", "y_ct_2.nii.gz", "mr.nii.gz"]
 
 
 def test_an_unwritable_task_is_an_input_error(folder: Path):

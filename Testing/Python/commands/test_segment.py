@@ -23,6 +23,7 @@ from command_files import (  # noqa: F401  (a fixture among them)
     write_overlapping,
 )
 from MedMetaSegLib.commands import segment as segment_command
+from MedMetaSegLib.commands.outputs import publish
 from MedMetaSegLib.errors import Cancelled, InputError
 from MedMetaSegLib.imageio.volume import Volume, read_image
 from MedMetaSegLib.support.support import Support
@@ -151,12 +152,12 @@ def test_when_the_second_file_cannot_be_put_in_place_the_first_new_one_is_taken_
     (tmp_path / "b.txt").mkdir()
     writers = {tmp_path / name: write_whole for name in ("a.txt", "b.txt")}
     with pytest.raises(InputError, match=r"b\.txt"):
-        segment_command.publish(writers)
+        publish(writers)
     assert [path.name for path in tmp_path.iterdir()] == ["b.txt"]
 
 
 def test_published_files_replace_what_was_there(tmp_path: Path):
     (tmp_path / "a.txt").write_text("old")
-    segment_command.publish({tmp_path / "a.txt": write_whole})
+    publish({tmp_path / "a.txt": write_whole})
     assert (tmp_path / "a.txt").read_text() == "whole"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
