@@ -13,15 +13,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .run import DONE, FAILED, KEPT, BatchProgress, BatchRequest, BatchResult, BatchRow, run_batch
+    from .request import BatchProgress, BatchRequest, BatchResult
+    from .run import run_batch
+    from .states import DONE, FAILED, KEPT, BatchRow
+
+_HOMES = {
+    "BatchProgress": "request",
+    "BatchRequest": "request",
+    "BatchResult": "request",
+    "BatchRow": "states",
+    "DONE": "states",
+    "FAILED": "states",
+    "KEPT": "states",
+    "run_batch": "run",
+}
+"""The module of each public name."""
 
 __all__ = ["DONE", "FAILED", "KEPT", "BatchProgress", "BatchRequest", "BatchResult", "BatchRow", "run_batch"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(".run", __name__), name)
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""A crew of machines: the workers of a Dask cluster that see the same files under the same paths.
+"""Several machines: the workers of a Dask cluster that see the same files under the same paths.
 
 The task and the network's weights are sent once to every worker, also to those that join later. When a worker
 dies, Dask gives its items to others; only the batch itself puts results in place, so an item that was done
@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import BatchStopped, Cancelled, InputError
-from .item import Outcome, failed, process_item
-from .threads import POLL_S, SEGMENTING, Message
+from .executor import POLL_S, Message, Outcome
+from .inputs import BatchItem
+from .item import failed, process_item
+from .request import BatchRequest
+from .states import SEGMENTING
 
 if TYPE_CHECKING:
     from ..task.task_file import Task
-    from .inputs import BatchItem
-    from .run import BatchRequest
 
 _NAME = "medmetaseg"
 _CONNECT_S = 20
@@ -125,8 +126,8 @@ class DaskExecutor:
         except BatchStopped:
             raise
         except Exception as error:
-            told = f"{type(error).__name__}: {error}"[:200]
-            raise BatchStopped(f"The Dask cluster could not go on ({told}).") from error
+            reason = f"{type(error).__name__}: {error}"[:200]
+            raise BatchStopped(f"The Dask cluster could not go on ({reason}).") from error
         return replace(outcome, row=replace(outcome.row, image=item.image))
 
 

@@ -9,14 +9,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..imageio.files import SUFFIXES, same_file, stem, suffix
 from .paths import WORKING_FOLDER, result_names
-
-if TYPE_CHECKING:
-    from .run import BatchRequest
+from .request import BatchRequest
 
 CSV_COLUMNS = ("image", "name", "allow_nonfinite")
 _DATA_FILE = re.compile(rb"^(?:ElementDataFile\s*=|data ?file:)\s*(\S.*?)\s*$", re.MULTILINE | re.IGNORECASE)
@@ -170,6 +167,21 @@ def _known_series(files: list[Path], skipped: list[tuple[str, str]]) -> Iterator
 
 def _in_table(path: Path) -> Iterator[_Found]:
     """The images that a CSV file lists, relative to its folder; the columns are CSV_COLUMNS."""
+    for number, line in enumerate(_table_lines(path), start=2):
+        try:
+            image, name, allow_nonfinite = _table_cells(line)
+        except ValueError as error:
+            raise InputError(
+                f"Line {number} of the list {path} cannot be understood; see `apply --help`."
+            ) from error
+        # A file that is not there is a row that fails, like any other that cannot be read.
+        for one in _listed(path.parent / image):
+            folder = "" if name else one.folder
+            yield replace(one, name=name or one.name, folder=folder, allow_nonfinite=allow_nonfinite)
+
+
+def _table_lines(path: Path) -> list[dict[str, str | None]]:
+    """The lines of a CSV file below its header. Raises InputError when its columns are not CSV_COLUMNS."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             lines = list(csv.DictReader(file))
@@ -180,19 +192,18 @@ def _in_table(path: Path) -> Iterator[_Found]:
     if "image" not in columns or strange or any(None in line for line in lines):
         what = f"has the column {strange[0]!r}" if strange else "has no column image"
         raise InputError(f"The list {path} {what}; its columns are {', '.join(CSV_COLUMNS)}.")
-    for number, line in enumerate(lines, start=2):
-        image, name = (line.get("image") or "").strip(), (line.get("name") or "").strip()
-        nonfinite = (line.get("allow_nonfinite") or "").strip().lower()
-        if not image or nonfinite not in (*_YES, *_NO) or name != (Path(name).name if name else ""):
-            raise InputError(f"Line {number} of the list {path} cannot be understood; see `apply --help`.")
-        # A file that is not there is a row that fails, like any other that cannot be read.
-        for one in _listed(path.parent / image):
-            yield replace(
-                one,
-                name=name or one.name,
-                folder="" if name else one.folder,
-                allow_nonfinite=nonfinite in _YES if nonfinite else None,
-            )
+    return lines
+
+
+def _table_cells(line: dict[str, str | None]) -> tuple[str, str, bool | None]:
+    """The cells of a line: image, name ("" if none), allow_nonfinite. Raises ValueError."""
+    image, name, nonfinite = ((line.get(column) or "").strip() for column in CSV_COLUMNS)
+    if not image or (name and name != Path(name).name):
+        raise ValueError(f"{image!r} is no image or {name!r} no file name")
+    answer = nonfinite.lower()
+    if answer not in (*_YES, *_NO):
+        raise ValueError(f"{nonfinite!r} is neither yes nor no")
+    return image, name, answer in _YES if answer else None
 
 
 def _listed(path: Path) -> Iterator[_Found]:

@@ -15,6 +15,8 @@ import SimpleITK as sitk
 from ..errors import BatchStopped, Cancelled, InputError
 from ..imageio.files import suffix
 from ..imageio.volume import Volume, check_volume, read_image, read_series, write_labels
+from .executor import Outcome
+from .inputs import BatchItem
 from .journal import checksum
 from .paths import staged_path, stopped_by
 from .states import DONE, FAILED, BatchRow, StructureRow
@@ -24,20 +26,9 @@ if TYPE_CHECKING:
     from ..results.segmentation import Segmentation
     from ..segmenter import Segmenter
     from ..task.task_file import Task
-    from .inputs import BatchItem
 
 WORKING_BYTES = 6
 """Per voxel beside the image itself: the label map, its mask and copy, and what is written."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of an item: its row and, unless it failed, the staged file, its SHA-256 and the input's."""
-
-    row: BatchRow
-    staged: Path | None = None
-    sha256: str = ""
-    input_sha256: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +101,7 @@ def read_item(item: BatchItem, ending: str) -> ReadItem:
 def segment_item(
     segmenter: Segmenter, task: Task, read: ReadItem, cancelled: Callable[[], bool]
 ) -> SegmentedItem:
-    """Apply the task. Raises InputError and Cancelled."""
+    """Apply the task to an item. Raises InputError and Cancelled."""
     begun = time.perf_counter()
     result = segmenter.apply(task, read.volume, cancelled=cancelled)
     return SegmentedItem(read, result, time.perf_counter() - begun)
@@ -159,7 +150,10 @@ def process_item(
     limit: int,
     cancelled: Callable[[], bool],
 ) -> Outcome:
-    """All of it for one item. Raises Cancelled, and BatchStopped when the result cannot be written."""
+    """Read, segment and stage one item.
+
+    limit: bytes that it may take. Raises Cancelled, and BatchStopped when the result cannot be written.
+    """
     begun = time.perf_counter()
     try:
         check_size(item, needed_bytes(item), limit)

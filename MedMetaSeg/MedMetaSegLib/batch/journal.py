@@ -16,23 +16,36 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from .executor import Outcome
+from .inputs import BatchItem
 from .paths import fsync_folder, stopped_by
+from .request import BatchRequest
 from .states import FAILED, KEPT, BatchRow
-
-if TYPE_CHECKING:
-    from .inputs import BatchItem
-    from .item import Outcome
-    from .run import BatchRequest, MadeBy
 
 NAME = "journal.jsonl"
 _VERSION = 1
+"""Of the lines; those of another version are passed over."""
+
+
+@dataclass(frozen=True)
+class MadeBy:
+    """All that a result depends on beside its image: when it is another, the result is made anew."""
+
+    task: str
+    ending: str
+    allow_nonfinite: bool
+
+    @property
+    def digest(self) -> str:
+        """One text for the journal."""
+        return f"{self.task}{self.ending}{'!' if self.allow_nonfinite else ''}"
 
 
 @dataclass
 class Journal:
-    """The journal of a folder of results; for one batch at a time (see `batch_paths.lock_folder`)."""
+    """The journal of a folder of results; for one batch at a time (see `paths.lock_folder`)."""
 
     path: Path
     _last: dict[str, dict[str, Any]] = field(default_factory=dict)

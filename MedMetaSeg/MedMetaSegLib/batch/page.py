@@ -6,13 +6,10 @@ import base64
 import html
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..imageio.files import replace_whole
+from .request import BatchResult
 from .states import FAILED, BatchRow
-
-if TYPE_CHECKING:
-    from .run import BatchResult
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8885; --bad: #c62828; --quiet: #777; }
@@ -63,9 +60,9 @@ def page(result: BatchResult, structures: Sequence[str], task: str) -> str:
     """The page as HTML; nothing in it is loaded from anywhere."""
     rows = sorted(result.rows, key=lambda row: row.status != FAILED)
     heads = ["", "image", "status", *(f"{name} (ml)" for name in structures), "seconds"]
-    told = f"{len(result.finished)} of {result.total} images are segmented, {len(result.failed)} failed."
+    summary = f"{len(result.finished)} of {result.total} images are segmented, {len(result.failed)} failed."
     if result.cancelled or result.stopped:
-        told += f" The batch is not finished{': ' + result.stopped if result.stopped else '.'}"
+        summary += f" The batch is not finished{': ' + result.stopped if result.stopped else '.'}"
     skipped = "".join(f"<li>{_text(name)}: {_text(reason)}</li>" for name, reason in result.skipped)
     return "\n".join(
         [
@@ -73,7 +70,7 @@ def page(result: BatchResult, structures: Sequence[str], task: str) -> str:
             '<meta name="viewport" content="width=device-width">',
             f"<style>{_STYLE}</style></head><body>",
             "<h1>MedMetaSeg batch</h1>",
-            f"<p>{_text(told)}</p><p>Task {_text(task)}. For research; look at every result.</p>",
+            f"<p>{_text(summary)}</p><p>Task {_text(task)}. For research; look at every result.</p>",
             '<input type="search" placeholder="Find ..." aria-label="Find">',
             "<table><thead><tr>",
             *(f"<th><button>{_text(head)}</button></th>" if head else "<th></th>" for head in heads),

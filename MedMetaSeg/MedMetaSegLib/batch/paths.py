@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..errors import BatchStopped, InputError
-from ..imageio.files import check_output, same_file, stem
+from ..imageio.files import check_output, same_file
+from .request import FORMATS, BatchRequest
 
-if TYPE_CHECKING:
-    from .run import BatchRequest
-
-FORMATS = ("nii.gz", "seg.nrrd")
 WORKING_FOLDER = ".medmetaseg"
 """In the folder of the results: the journal and, while a batch runs, the lock and what is not finished."""
 _STAGED = "unfinished"
@@ -78,13 +74,6 @@ def result_names(images: Sequence[tuple[str, str]]) -> list[str]:
         taken.add(free.casefold())
         names.append(free)
     return names
-
-
-def output_paths(images: Sequence[Path], folder: Path, ending: str) -> Mapping[Path, Path]:
-    """Where each image file's result goes; see `result_names`."""
-    resolved = [image.resolve() for image in images]
-    names = result_names([(stem(image), image.parent.name) for image in resolved])
-    return {image: folder / (name + ending) for image, name in zip(images, names, strict=True)}
 
 
 @contextmanager

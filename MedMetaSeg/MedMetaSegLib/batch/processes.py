@@ -1,4 +1,4 @@
-"""A crew of processes on this machine that share its cores."""
+"""Processes on this machine that share its cores."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, InputError
-from .item import Outcome, failed, process_item
-from .threads import POLL_S, SEGMENTING, Message
+from .executor import POLL_S, Message, Outcome
+from .inputs import BatchItem
+from .item import failed, process_item
+from .request import BatchRequest
+from .states import SEGMENTING
 
 if TYPE_CHECKING:
     from ..task.task_file import Task
-    from .inputs import BatchItem
-    from .run import BatchRequest
 
 _THREADS = (
     "OMP_NUM_THREADS",
@@ -31,7 +32,7 @@ _THREADS = (
 )
 _DIED = "the process that worked on it ended, perhaps of memory; use fewer workers or crop the image"
 _process: dict[str, Any] = {}
-"""What a process of the crew keeps: its segmenter, the task, and how to stop."""
+"""What a process of the pool keeps: its segmenter, the task, and how to stop."""
 
 
 class ProcessExecutor:
@@ -51,6 +52,9 @@ class ProcessExecutor:
         self._stop = self._context.Event()
         self._begin = (str(request.task), request.device, self._stop)
         self._pool: ProcessPoolExecutor | None = None
+        self._running: dict[Future[Outcome], BatchItem] = {}
+        # Items in hand when a process died: one of them is to blame.
+        self._suspects: deque[BatchItem] = deque()
 
     def __enter__(self) -> ProcessExecutor:
         return self
@@ -62,38 +66,47 @@ class ProcessExecutor:
 
     def work(self, items: Sequence[BatchItem], cancelled: Callable[[], bool]) -> Iterator[Message]:
         """See `Executor`."""
-        waiting, suspects = deque(items), deque[Any]()
-        running: dict[Future[Outcome], BatchItem] = {}
+        waiting = deque(items)
         with _threads_each(max(1, (os.cpu_count() or 1) // self._workers)):
-            while waiting or suspects or running:
+            while waiting or self._suspects or self._running:
                 if cancelled():
                     return
-                alone = bool(suspects)
-                while (suspects or waiting) and len(running) < (1 if alone else self._workers):
-                    queue = suspects or waiting
-                    try:
-                        running[self._submitted(queue[0])] = queue[0]
-                    except BrokenProcessPool:
-                        # It broke this moment: those it was working on tell below, and a new one is made.
-                        self._pool = None
-                        break
-                    yield queue.popleft(), SEGMENTING
-                finished = wait(running, POLL_S, FIRST_COMPLETED).done if running else set()
-                for future in finished:
-                    item = running.pop(future, None)
-                    if item is None:
-                        continue
-                    try:
-                        yield item, future.result()
-                    except Cancelled:
-                        return
-                    except BrokenProcessPool:
-                        self._pool = None
-                        if alone:
-                            yield item, failed(item, InputError(_DIED))
-                        else:
-                            suspects.extend([item, *running.values()])
-                        running.clear()
+                # Decided once for what is handed out and what comes of it.
+                alone = bool(self._suspects)
+                yield from self._hand_out(waiting, alone)
+                try:
+                    yield from self._outcomes(alone)
+                except Cancelled:
+                    return
+
+    def _hand_out(self, waiting: deque[BatchItem], alone: bool) -> Iterator[Message]:
+        """Give items to processes that have none; while there are suspects, to one process alone."""
+        while (self._suspects or waiting) and len(self._running) < (1 if alone else self._workers):
+            items = self._suspects or waiting
+            try:
+                self._running[self._submitted(items[0])] = items[0]
+            except BrokenProcessPool:
+                # It broke this moment: those it was working on tell below, and a new one is made.
+                self._pool = None
+                return
+            yield items.popleft(), SEGMENTING
+
+    def _outcomes(self, alone: bool) -> Iterator[Message]:
+        """What has ended by now, waited for a moment. Raises Cancelled."""
+        finished = wait(self._running, POLL_S, FIRST_COMPLETED).done if self._running else set()
+        for future in finished:
+            item = self._running.pop(future, None)
+            if item is None:
+                continue
+            try:
+                yield item, future.result()
+            except BrokenProcessPool:
+                self._pool = None
+                if alone:
+                    yield item, failed(item, InputError(_DIED))
+                else:
+                    self._suspects.extend([item, *self._running.values()])
+                self._running.clear()
 
     def _submitted(self, item: BatchItem) -> Future[Outcome]:
         if self._pool is None:
@@ -117,7 +130,7 @@ def _threads_each(number: int) -> Iterator[None]:
 
 
 def _begin(task: str, device: str, stop: Any) -> None:
-    """The first thing a process of the crew does; Ctrl-C is for the one that started it."""
+    """The first thing a process of the pool does; Ctrl-C is for the one that started it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     from ..segmenter import Segmenter

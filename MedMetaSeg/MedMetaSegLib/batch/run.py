@@ -1,4 +1,4 @@
-"""One task, many images: what is asked for, how it goes, what came of it; `run_batch` does it.
+"""One task applied to many images.
 
 The command, the panel and scripts all use this:
 
@@ -13,107 +13,29 @@ task, so that a batch that was stopped, killed or out of disk space goes on with
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import BatchStopped, InputError
+from .executor import Executor, Outcome
 from .inputs import BatchItem, find_items
+from .journal import Journal, MadeBy
 from .paths import check_request, check_results, clear_staged, lock_folder
-from .states import DONE, FAILED, KEPT, BatchRow
+from .request import NIFTI, SEGMENTATION, BatchProgress, BatchRequest, BatchResult, Progress
+from .states import FAILED, SKIPPED, WAITING, BatchRow
 
 if TYPE_CHECKING:
     from ..task.task_file import Task
-    from .journal import Journal
-    from .threads import Executor, Outcome
 
-__all__ = ["DONE", "FAILED", "KEPT", "BatchProgress", "BatchRequest", "BatchResult", "BatchRow", "run_batch"]
-
-WAITING, READING, SEGMENTING, SKIPPED = "waiting", "reading", "segmenting", "skipped"
-"""States of an item beside those of a finished row."""
-
-NIFTI, SEGMENTATION = "nii.gz", "seg.nrrd"
 REPORT_EVERY_S = 2.0
-
-
-@dataclass(frozen=True)
-class BatchRequest:
-    """What is to be done.
-
-    inputs: image files, patterns (`**` goes into subfolders), folders, DICOM folders, or CSV files that list
-    images. series: DICOM series beside them, each given by all of its files, wherever they are; may stand
-    alone. out: the folder of the results, made if it is not there. report: a .csv; a page of the same name
-    that ends in .html is written beside it. format: "nii.gz" or "seg.nrrd"; None for "nii.gz", or "seg.nrrd"
-    where the task's structures overlap. resume: leave out what is done. overwrite: replace results that are
-    there, whoever made them. workers: images worked on at the same time. memory_limit_mb: for images that are
-    read ahead, worked on or waiting to be written; None for half of the memory. with_identifiers: paths and
-    names of folders may be in the report. scheduler: address of a Dask scheduler, "" for this machine.
-    """
-
-    task: Path
-    inputs: tuple[str | Path, ...]
-    out: Path
-    report: Path | None = None
-    format: str | None = None
-    resume: bool = False
-    overwrite: bool = False
-    workers: int = 1
-    device: str = "auto"
-    memory_limit_mb: int | None = None
-    allow_nonfinite: bool = False
-    with_identifiers: bool = False
-    scheduler: str = ""
-    series: tuple[tuple[str | Path, ...], ...] = ()
-
-
-@dataclass(frozen=True)
-class BatchProgress:
-    """The state of one item has changed.
-
-    item: its name, as in the report. state: WAITING, READING or SEGMENTING; DONE, KEPT or FAILED, with its
-    row; SKIPPED, with the reason, for what is no image to segment. finished: items that have a row by now.
-    """
-
-    item: str
-    state: str
-    finished: int
-    total: int
-    reason: str = ""
-    row: BatchRow | None = None
-
-
-@dataclass(frozen=True)
-class BatchResult:
-    """What came of a batch: a row per item that was finished, in the order of the inputs.
-
-    skipped: what was found and is no image to segment, with the reason. total: items there were. cancelled:
-    the user stopped it. stopped: why it could not go on (the disk is full), "" if it could. reports: files
-    that were written beside the results.
-    """
-
-    rows: tuple[BatchRow, ...]
-    skipped: tuple[tuple[str, str], ...]
-    total: int
-    cancelled: bool = False
-    stopped: str = ""
-    reports: tuple[Path, ...] = ()
-    seconds: float = 0.0
-
-    @property
-    def failed(self) -> tuple[BatchRow, ...]:
-        """Rows of the items that could not be segmented."""
-        return tuple(row for row in self.rows if row.status == FAILED)
-
-    @property
-    def finished(self) -> tuple[BatchRow, ...]:
-        """Rows of the items whose result is in place, made now or before."""
-        return tuple(row for row in self.rows if row.status != FAILED)
-
-
-Progress = Callable[[BatchProgress], None]
+"""Seconds between two writings of the table while a batch runs."""
+_DEFAULT_LIMIT = 4 * 2**30
+"""Memory limit, in bytes, where a system does not tell how much memory it has."""
 
 
 def run_batch(
@@ -121,11 +43,13 @@ def run_batch(
     progress: Progress | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> BatchResult:
-    """Apply a task to many images. progress and cancelled are called on the thread that calls this.
+    """Apply a task to many images.
+
+    progress and cancelled are called on the thread that calls this. KeyboardInterrupt and `cancelled` end it
+    with what is done in place: the result then says so. One bad image among many is a row with the reason.
 
     Raises InputError with nothing written for what cannot be right, and where the only image fails; TaskError
-    for a task that cannot be used. KeyboardInterrupt and `cancelled` end it with what is done in place:
-    the result then says so. One bad image among many is a row with the reason.
+    for a task that cannot be used.
     """
     from ..task.task_file import Task
 
@@ -143,18 +67,41 @@ def run_batch(
     return run.finish(content)
 
 
-@dataclass(frozen=True)
-class MadeBy:
-    """All that a result depends on beside its image: when it is another, the result is made anew."""
+def make_executor(request: BatchRequest, task: Task, task_bytes: bytes) -> AbstractContextManager[Executor]:
+    """The executor that a request asks for, not yet at work. Raises TaskError for a task of other weights."""
+    limit = memory_limit_bytes(request)
+    if request.scheduler:
+        from .dask import DaskExecutor
 
-    task: str
-    ending: str
-    allow_nonfinite: bool
+        return DaskExecutor(task, task_bytes, request, limit)
+    if request.workers > 1 and not _on_cuda(request.device):
+        from .processes import ProcessExecutor
 
-    @property
-    def digest(self) -> str:
-        """One text for the journal."""
-        return f"{self.task}{self.ending}{'!' if self.allow_nonfinite else ''}"
+        return ProcessExecutor(task, request, limit)
+    from ..segmenter import Segmenter
+    from .threads import ThreadExecutor
+
+    segmenter = Segmenter.load(device=request.device)
+    task.check_weights(str(segmenter.provenance["sha256"]))
+    return ThreadExecutor(segmenter, task, request.out, limit, request.workers)
+
+
+def memory_limit_bytes(request: BatchRequest) -> int:
+    """The limit that a request gives, or half of this machine's memory."""
+    if request.memory_limit_mb is not None:
+        return request.memory_limit_mb << 20
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    except (AttributeError, ValueError, OSError):
+        return _DEFAULT_LIMIT
+
+
+def _on_cuda(device: str) -> bool:
+    if device == "cpu":
+        return False
+    from ..network.inference import chosen_device
+
+    return chosen_device(device)[0].type == "cuda"
 
 
 @dataclass
@@ -173,10 +120,7 @@ class _Run:
     reported: float = 0.0
 
     def finish(self, task_bytes: bytes) -> BatchResult:
-        """Do it all."""
-        from .journal import Journal
-        from .threads import make_executor
-
+        """Do what is left to do, write the reports, and return what came of it."""
         was_cancelled, stopped = False, ""
         with ExitStack() as stack:
             try:
@@ -205,7 +149,7 @@ class _Run:
             self.progress(BatchProgress(item.name, WAITING, 0, len(self.items)))
 
     def _work(self, executor: Executor, journal: Journal) -> bool:
-        """Give the crew what is not done and put what it makes in place; returns whether it was cancelled."""
+        """Have done what is not done, and put it in place; returns whether it was cancelled."""
         left = []
         for item in self.items:
             if self.cancelled():
@@ -215,11 +159,11 @@ class _Run:
                 left.append(item)
             else:
                 self._settle(item, row)
-        for item, said in executor.work(left, self.cancelled):
-            if isinstance(said, str):
-                self.progress(BatchProgress(item.name, said, len(self.rows), len(self.items)))
+        for item, message in executor.work(left, self.cancelled):
+            if isinstance(message, str):
+                self.progress(BatchProgress(item.name, message, len(self.rows), len(self.items)))
             else:
-                self._settle(item, self._published(item, said, journal))
+                self._settle(item, self._published(item, message, journal))
         return self.cancelled() and len(self.rows) < len(self.items)
 
     def _published(self, item: BatchItem, outcome: Outcome, journal: Journal) -> BatchRow:

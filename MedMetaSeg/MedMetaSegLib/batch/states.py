@@ -1,4 +1,4 @@
-"""A row of a batch's report: what came of one image."""
+"""The states of a batch's images, and the row of its report that each ends in."""
 
 from __future__ import annotations
 
@@ -6,12 +6,19 @@ import base64
 from dataclasses import asdict, dataclass
 from typing import Any
 
+WAITING, READING, SEGMENTING, SKIPPED = "waiting", "reading", "segmenting", "skipped"
+"""States of an image that has no row: not begun, being read, being segmented, no image to segment."""
+
 DONE, KEPT, FAILED = "done", "there already", "failed"
+"""States of an image that has a row: its result is made now, stands from an earlier run, or is missing."""
 
 
 @dataclass(frozen=True)
 class StructureRow:
-    """One structure of the task in one image; reason: why it was not found."""
+    """One structure of the task in one image.
+
+    found, millilitres: of the result in this image. reason: why it was not found, "" if it was.
+    """
 
     name: str
     found: bool
@@ -39,12 +46,12 @@ class BatchRow:
     thumbnail: bytes = b""
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The row for JSON."""
         return {**asdict(self), "thumbnail": base64.b64encode(self.thumbnail).decode()}
 
     @classmethod
-    def from_dict(cls, told: dict[str, Any]) -> BatchRow:
-        """The row that `as_dict` told. Raises KeyError, TypeError or ValueError when it is none."""
-        structures = tuple(StructureRow(**one) for one in told["structures"])
-        thumbnail = base64.b64decode(told["thumbnail"], validate=True)
-        return cls(**{**told, "structures": structures, "thumbnail": thumbnail})
+    def from_dict(cls, fields: dict[str, Any]) -> BatchRow:
+        """The row that `as_dict` gave. Raises KeyError, TypeError or ValueError when it is none."""
+        structures = tuple(StructureRow(**one) for one in fields["structures"])
+        thumbnail = base64.b64decode(fields["thumbnail"], validate=True)
+        return cls(**{**fields, "structures": structures, "thumbnail": thumbnail})

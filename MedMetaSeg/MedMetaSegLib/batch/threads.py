@@ -1,23 +1,20 @@
-"""Who works on a batch's items: threads around one network here; processes and machines in their own modules.
-
-A crew says for every item that it begins (READING, SEGMENTING) and what came of it (an Outcome); it puts
-nothing in place, so that only the batch itself writes results and journal.
-"""
+"""Threads around one network: some read, one segments, some write."""
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
-from ..errors import BatchStopped, Cancelled
+from ..errors import BatchStopped, Cancelled, InputError
+from .executor import POLL_S, Message, Outcome
+from .inputs import BatchItem
 from .item import (
-    Outcome,
+    ReadItem,
+    SegmentedItem,
     check_size,
     failed,
     needed_bytes,
@@ -25,67 +22,14 @@ from .item import (
     segment_item,
     stage_item,
 )
+from .states import READING, SEGMENTING
 
 if TYPE_CHECKING:
     from ..segmenter import Segmenter
     from ..task.task_file import Task
-    from .inputs import BatchItem
-    from .run import BatchRequest
 
-__all__ = ["Executor", "Outcome", "ThreadExecutor", "make_executor", "memory_limit_bytes"]
-
-READING, SEGMENTING = "reading", "segmenting"
-POLL_S = 0.1
 _READ_AHEAD = 2
-_DEFAULT_LIMIT = 4 * 2**30
-
-Message = tuple["BatchItem", "str | Outcome"]
-
-
-class Executor(Protocol):
-    """Works on items, in an order of its own."""
-
-    def work(self, items: Sequence[BatchItem], cancelled: Callable[[], bool]) -> Iterator[Message]:
-        """What begins and what came of it, until all is done or `cancelled` says so.
-
-        Raises BatchStopped when results cannot be written.
-        """
-
-
-def make_executor(request: BatchRequest, task: Task, task_bytes: bytes) -> AbstractContextManager[Executor]:
-    """The crew that a request asks for, not yet at work. Raises TaskError for a task of other weights."""
-    limit = memory_limit_bytes(request)
-    if request.scheduler:
-        from .dask import DaskExecutor
-
-        return DaskExecutor(task, task_bytes, request, limit)
-    if request.workers > 1 and not _on_cuda(request.device):
-        from .processes import ProcessExecutor
-
-        return ProcessExecutor(task, request, limit)
-    from ..segmenter import Segmenter
-
-    segmenter = Segmenter.load(device=request.device)
-    task.check_weights(str(segmenter.provenance["sha256"]))
-    return ThreadExecutor(segmenter, task, request.out, limit, request.workers)
-
-
-def memory_limit_bytes(request: BatchRequest) -> int:
-    """The limit that a request gives, or half of this machine's memory."""
-    if request.memory_limit_mb is not None:
-        return request.memory_limit_mb << 20
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    except (AttributeError, ValueError, OSError):
-        return _DEFAULT_LIMIT
-
-
-def _on_cuda(device: str) -> bool:
-    if device == "cpu":
-        return False
-    from ..network.inference import chosen_device
-
-    return chosen_device(device)[0].type == "cuda"
+"""Items that have been read and wait to be segmented, beside one for each thread that reads."""
 
 
 @dataclass
@@ -137,117 +81,145 @@ class ThreadExecutor:
             thread.join()
 
     def work(self, items: Sequence[BatchItem], cancelled: Callable[[], bool]) -> Iterator[Message]:
-        """See `Executor`; what the threads say is handed out on the calling thread."""
-        said: queue.SimpleQueue[Message | BaseException] = queue.SimpleQueue()
-        waiting: queue.SimpleQueue[BatchItem] = queue.SimpleQueue()
+        """See `Executor`; the messages of the threads are handed out on the calling thread."""
+        stages = _Stages(self._segmenter, self._task, self._out, self._limit, self._helpers, self._stop)
         for item in items:
-            waiting.put(item)
-        read: queue.Queue[Any] = queue.Queue(_READ_AHEAD + self._helpers)
-        done: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        budget = _Budget(self._limit)
+            stages.waiting.put(item)
         for _ in range(self._helpers):
-            self._start(said, lambda: self._read(waiting, read, budget, said))
-            self._start(said, lambda: self._write(done, budget, said))
-        self._start(said, lambda: self._segment(read, done, budget, said))
+            self._start(stages, stages.read_all)
+            self._start(stages, stages.write_all)
+        self._start(stages, stages.segment_all)
         left, broken = len(items), None
         while left:
             if cancelled():
                 break
             try:
-                one = said.get(timeout=POLL_S)
+                message = stages.messages.get(timeout=POLL_S)
             except queue.Empty:
                 continue
-            if isinstance(one, BaseException):
-                broken = one
+            if isinstance(message, BaseException):
+                broken = message
                 break
-            left -= not isinstance(one[1], str)
-            yield one
+            left -= isinstance(message[1], Outcome)
+            yield message
         self._finish()
         # After a cancel or an error: what was being written is finished by now.
-        while not said.empty():
-            one = said.get()
-            if not isinstance(one, BaseException) and isinstance(one[1], Outcome):
-                yield one
+        while not stages.messages.empty():
+            message = stages.messages.get()
+            if not isinstance(message, BaseException) and isinstance(message[1], Outcome):
+                yield message
         if broken is not None:
             raise broken
 
-    def _start(self, said: queue.SimpleQueue[Any], what: Callable[[], None]) -> None:
+    def _start(self, stages: _Stages, loop: Callable[[], None]) -> None:
         def run() -> None:
             try:
-                what()
+                loop()
             except BaseException as error:
-                said.put(error)
+                stages.messages.put(error)
 
         thread = threading.Thread(target=run, daemon=True)
         self._threads.append(thread)
         thread.start()
 
-    def _read(
+
+class _Stages:
+    """What the threads do, and the queues between them: waiting, read, segmented.
+
+    An item holds its bytes of the budget from before it is read until it is written or has failed. Each step
+    is a method of its own, so that nothing holds an item's voxels once its bytes are given back.
+    """
+
+    def __init__(
         self,
-        waiting: queue.SimpleQueue[BatchItem],
-        read: queue.Queue[Any],
-        budget: _Budget,
-        said: queue.SimpleQueue[Any],
+        segmenter: Segmenter,
+        task: Task,
+        out: Path,
+        limit: int,
+        helpers: int,
+        stop: threading.Event,
     ) -> None:
+        self._segmenter, self._task, self._out = segmenter, task, out
+        self._stop, self._limit, self._budget = stop, limit, _Budget(limit)
+        self.messages: queue.SimpleQueue[Message | BaseException] = queue.SimpleQueue()
+        self.waiting: queue.SimpleQueue[BatchItem] = queue.SimpleQueue()
+        # With the bytes that each holds.
+        self._read: queue.Queue[tuple[ReadItem, int]] = queue.Queue(_READ_AHEAD + helpers)
+        self._segmented: queue.SimpleQueue[tuple[SegmentedItem, int]] = queue.SimpleQueue()
+
+    def read_all(self) -> None:
+        """Read items until none waits."""
         while not self._stop.is_set():
             try:
-                item = waiting.get_nowait()
+                item = self.waiting.get_nowait()
             except queue.Empty:
                 return
             needed = needed_bytes(item)
             try:
                 check_size(item, needed, self._limit)
-                if not budget.take(needed, self._stop.is_set):
-                    return
-                said.put((item, READING))
-                entry = (read_item(item, item.output), needed)
-            except Exception as error:
-                budget.give_back(needed if needed <= self._limit else 0)
-                said.put((item, failed(item, error)))
+            except InputError as error:
+                self.messages.put((item, failed(item, error)))
                 continue
-            while not self._stop.is_set():
-                try:
-                    read.put(entry, timeout=POLL_S)
-                    break
-                except queue.Full:
-                    continue
-            del entry
+            if not self._budget.take(needed, self._stop.is_set):
+                return
+            self._read_one(item, needed)
 
-    def _segment(
-        self,
-        read: queue.Queue[Any],
-        done: queue.SimpleQueue[Any],
-        budget: _Budget,
-        said: queue.SimpleQueue[Any],
-    ) -> None:
+    def _read_one(self, item: BatchItem, needed: int) -> None:
+        self.messages.put((item, READING))
+        try:
+            entry = (read_item(item, item.output), needed)
+        except Exception as error:
+            self._budget.give_back(needed)
+            self.messages.put((item, failed(item, error)))
+            return
         while not self._stop.is_set():
             try:
-                one, needed = read.get(timeout=POLL_S)
+                self._read.put(entry, timeout=POLL_S)
+                return
+            except queue.Full:
+                continue
+
+    def segment_all(self) -> None:
+        """Segment what was read, until `stop`."""
+        while not self._stop.is_set():
+            try:
+                self._segment_next()
             except queue.Empty:
                 continue
-            said.put((one.item, SEGMENTING))
-            try:
-                done.put((segment_item(self._segmenter, self._task, one, self._stop.is_set), needed))
             except Cancelled:
                 return
-            except Exception as error:
-                budget.give_back(needed)
-                said.put((one.item, failed(one.item, error, one.seconds)))
-            del one
 
-    def _write(self, done: queue.SimpleQueue[Any], budget: _Budget, said: queue.SimpleQueue[Any]) -> None:
+    def _segment_next(self) -> None:
+        """Raises queue.Empty when nothing was read for a while, Cancelled when `stop` was set meanwhile."""
+        one, needed = self._read.get(timeout=POLL_S)
+        self.messages.put((one.item, SEGMENTING))
+        try:
+            self._segmented.put((segment_item(self._segmenter, self._task, one, self._stop.is_set), needed))
+        except Cancelled:
+            raise
+        except Exception as error:
+            self._budget.give_back(needed)
+            self.messages.put((one.item, failed(one.item, error, one.seconds)))
+
+    def write_all(self) -> None:
+        """Stage what was segmented, until `stop` and nothing is left."""
         while True:
             try:
-                one, needed = done.get(timeout=POLL_S)
+                needed = self._write_next()
             except queue.Empty:
                 if self._stop.is_set():
                     return
                 continue
-            try:
-                said.put((one.read.item, stage_item(one, self._out)))
-            except BatchStopped:
-                raise
-            except Exception as error:
-                said.put((one.read.item, failed(one.read.item, error, one.seconds)))
-            del one
-            budget.give_back(needed)
+            self._budget.give_back(needed)
+
+    def _write_next(self) -> int:
+        """The bytes that are free now. Raises queue.Empty when nothing was segmented for a while."""
+        one, needed = self._segmented.get(timeout=POLL_S)
+        item = one.read.item
+        try:
+            self.messages.put((item, stage_item(one, self._out)))
+        except BatchStopped:
+            raise
+        except Exception as error:
+            self.messages.put((item, failed(item, error, one.seconds)))
+        return needed

@@ -28,7 +28,9 @@ from typing import Annotated
 
 import typer
 
-from ..batch.run import DONE, BatchProgress, BatchRequest, run_batch
+from ..batch.request import BatchProgress, BatchRequest
+from ..batch.run import run_batch
+from ..batch.states import DONE
 from ..errors import InputError
 
 _COMMAND = "from MedMetaSegLib.cli import main; main()"

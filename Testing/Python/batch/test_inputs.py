@@ -11,7 +11,7 @@ from batch_stand_in import write_noise
 from dicom_phantom import OTHER_IDENTIFIERS, write_report_object, write_series
 from MedMetaSegLib.batch.inputs import BatchItem, find_items
 from MedMetaSegLib.batch.paths import result_names
-from MedMetaSegLib.batch.run import BatchRequest
+from MedMetaSegLib.batch.request import BatchRequest
 from MedMetaSegLib.errors import InputError
 
 

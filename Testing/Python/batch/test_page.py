@@ -13,7 +13,7 @@ import pytest
 import SimpleITK as sitk
 
 from MedMetaSegLib.batch.page import page, write_page
-from MedMetaSegLib.batch.run import BatchResult
+from MedMetaSegLib.batch.request import BatchResult
 from MedMetaSegLib.batch.states import DONE, FAILED, BatchRow, StructureRow
 from MedMetaSegLib.batch.thumbnail import thumbnail_png
 from MedMetaSegLib.imageio.volume import Volume

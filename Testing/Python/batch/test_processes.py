@@ -17,7 +17,9 @@ import pytest
 
 from batch_stand_in import SECONDS, Elsewhere, elsewhere, results, rows_of  # noqa: F401
 from MedMetaSegLib.batch import dask as batch_dask
-from MedMetaSegLib.batch.run import DONE, BatchRequest, run_batch
+from MedMetaSegLib.batch.request import BatchRequest
+from MedMetaSegLib.batch.run import run_batch
+from MedMetaSegLib.batch.states import DONE
 from MedMetaSegLib.imageio.volume import read_image
 
 PATIENCE_S = 600

@@ -1,4 +1,4 @@
-"""The batch engine in this process, with a stand-in segmenter: what stands, what is redone, what is said."""
+"""The batch engine in this process, with a stand-in segmenter: what stands, is redone, is reported."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ import SimpleITK as sitk
 
 from batch_stand_in import GRID, SHAPE, StandInSegmenter, results, rows_of, segmenter, write_noise  # noqa: F401
 from dicom_phantom import IDENTIFIERS, OTHER_IDENTIFIERS, write_series
-from MedMetaSegLib.batch.run import DONE, FAILED, KEPT, BatchProgress, BatchRequest, run_batch
-from MedMetaSegLib.batch.threads import memory_limit_bytes
+from MedMetaSegLib.batch.request import BatchProgress, BatchRequest
+from MedMetaSegLib.batch.run import memory_limit_bytes, run_batch
+from MedMetaSegLib.batch.states import DONE, FAILED, KEPT
 from MedMetaSegLib.errors import InputError
 from MedMetaSegLib.imageio.volume import read_image, to_sitk
 from task_phantom import make_task
@@ -45,13 +46,13 @@ def journal(request: BatchRequest) -> Path:
 def test_every_image_has_its_result_its_row_and_its_progress(
     request_for: BatchRequest, segmenter: StandInSegmenter
 ):
-    said: list[BatchProgress] = []
-    result = run_batch(request_for, said.append)
+    events: list[BatchProgress] = []
+    result = run_batch(request_for, events.append)
     assert [row.status for row in result.rows] == [DONE] * 3
     assert results(request_for.out) == ["a.nii.gz", "b.nii.gz", "c.nii.gz"]
-    states = [one.state for one in said if one.item == "b"]
+    states = [one.state for one in events if one.item == "b"]
     assert states == ["waiting", "reading", "segmenting", "done"]
-    assert (said[-1].finished, said[-1].total) == (3, 3)
+    assert (events[-1].finished, events[-1].total) == (3, 3)
     assert all(row.thumbnail.startswith(b"\x89PNG") for row in result.rows)
     assert [len(json.loads(line)["sha256"]) for line in journal(request_for).read_text().splitlines()] == [
         64
@@ -115,8 +116,8 @@ def test_a_journal_that_ends_in_the_middle_of_a_line_is_gone_on_with(
 
 
 def test_an_input_that_vanishes_fails_alone(request_for: BatchRequest, segmenter: StandInSegmenter):
-    def vanish(said: BatchProgress) -> None:
-        if said.state == "waiting" and said.item == "c":
+    def vanish(progress: BatchProgress) -> None:
+        if progress.state == "waiting" and progress.item == "c":
             (request_for.out.parent / "in" / "b.nii.gz").unlink()
 
     result = run_batch(request_for, vanish)
@@ -186,12 +187,12 @@ def test_a_dicom_run_says_nothing_of_whom_it_is(
         tmp_path / name: (tmp_path / name).read_bytes() for name in ("r.csv", "r.html", "two.medmetaseg")
     }
     assert len([path for path in artefacts if path.name.endswith(".seg.nrrd")]) == 3
-    told = b"\n".join(artefacts.values()) + (shown.out + shown.err).encode()
-    told += b"\n".join(str(path.relative_to(tmp_path)).encode() for path in artefacts)
+    written = b"\n".join(artefacts.values()) + (shown.out + shown.err).encode()
+    written += b"\n".join(str(path.relative_to(tmp_path)).encode() for path in artefacts)
     # Pictures hold every short text by chance.
-    told = re.sub(rb"[A-Za-z0-9+/=]{100,}", b"", told)
+    written = re.sub(rb"[A-Za-z0-9+/=]{100,}", b"", written)
     texts = [*IDENTIFIERS.values(), "Doe", "Jane", "WELBY", str(tmp_path / "Doe_Jane")]
-    assert [text for text in texts if text.lower().encode() in told.lower()] == []
+    assert [text for text in texts if text.lower().encode() in written.lower()] == []
 
 
 def test_series_given_by_their_files_are_done_once_and_say_nothing_of_whom_they_are(
@@ -208,8 +209,8 @@ def test_series_given_by_their_files_are_done_once_and_say_nothing_of_whom_they_
     request = BatchRequest(
         tmp_path / "two.medmetaseg", (), out, report=out / "r.csv", format="seg.nrrd", series=series
     )
-    said: list[BatchProgress] = []
-    result = run_batch(request, said.append)
+    events: list[BatchProgress] = []
+    result = run_batch(request, events.append)
     assert [row.status for row in result.rows] == [DONE, DONE, FAILED]
     assert result.failed[0].reason == f"There is no file {result.failed[0].name}; was it moved?"
     again = run_batch(resumed(request))
@@ -217,10 +218,12 @@ def test_series_given_by_their_files_are_done_once_and_say_nothing_of_whom_they_
 
     files = [path for path in out.rglob("*") if path.is_file()]
     assert len(files) == 5
-    told = b"\n".join([*(path.read_bytes() for path in files), str(said).encode(), *map(_within(out), files)])
-    told = re.sub(rb"[A-Za-z0-9+/=]{100,}", b"", told)
+    written = b"\n".join(
+        [*(path.read_bytes() for path in files), str(events).encode(), *map(_within(out), files)]
+    )
+    written = re.sub(rb"[A-Za-z0-9+/=]{100,}", b"", written)
     texts = [*IDENTIFIERS.values(), *OTHER_IDENTIFIERS.values(), "Doe", "Jane", "ROE^", "HOUSE", str(place)]
-    assert [text for text in texts if text.lower().encode() in told.lower()] == []
+    assert [text for text in texts if text.lower().encode() in written.lower()] == []
 
 
 def _within(out: Path) -> Callable[[Path], bytes]:
