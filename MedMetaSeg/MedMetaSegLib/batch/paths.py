@@ -45,7 +45,7 @@ def check_request(request: BatchRequest) -> None:
 
 
 def check_results(request: BatchRequest, outputs: Sequence[str]) -> None:
-    """Raise InputError when results are there and nobody said what is to become of them."""
+    """Raise InputError when results are there, to be neither kept nor replaced."""
     if request.resume or request.overwrite:
         return
     there = [name for name in outputs if (request.out / name).exists()]

@@ -7,6 +7,7 @@ logic.lastReport["structures"]
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 import time
@@ -25,11 +26,14 @@ from .space import CLOSED_SURFACE
 from .writer import checkOutput, writeSegments
 
 if TYPE_CHECKING:
-    from ..batch.run import BatchProgress, BatchResult
+    from ..batch.request import BatchProgress, BatchResult
     from ..task.task_file import Task
+    from ..worker.messages import Failed
 
 Progress = Callable[[float, str], None]
 _POLL_S = 0.05
+_ENDING_S = 5.0
+"""So long a batch may take to end by itself when the console gives it up."""
 
 
 class Result(Protocol):
@@ -224,8 +228,9 @@ class SceneLogic:
         for number, index in enumerate(sequence.indexValues):
             if cancelled is not None and cancelled():
                 raise Cancelled(f"Cancelled at item {number + 1} of {total}.")
-            told = None if progress is None else _ofItem(progress, number, total)
-            result = segmenter.apply(task, sequence.read(number), progress=told, cancelled=cancelled)
+            itemProgress = None if progress is None else _ofItem(progress, number, total)
+            volume = sequence.read(number)
+            result = segmenter.apply(task, volume, progress=itemProgress, cancelled=cancelled)
             results.append([one for one in result.structures if one.mask.any()])
             items.append({"index": index, **result.report})
         if cancelled is not None and cancelled():
@@ -253,26 +258,36 @@ class SceneLogic:
         Raises InputError for what cannot be right and when the batch cannot go on, Cancelled when `cancelled`
         says so; what is finished is in place then, and resume=True goes on.
         """
-        from ..batch.run import BatchRequest
-        from ..worker.batch import BatchProcess
+        from ..batch.request import BatchProgress, BatchRequest
+        from ..worker.client import WorkerClient
+        from ..worker.messages import Failed, Finished, Stopped
 
         many = (inputs,) if isinstance(inputs, (str, Path)) else tuple(inputs)
         if options.get("report") is not None:
             options["report"] = Path(options["report"])
-        request = BatchRequest(Path(path), many, Path(outputFolder), **options)
-        process = BatchProcess(request, shutil.which("PythonSlicer") or sys.executable)
+        python = shutil.which("PythonSlicer") or sys.executable
+        client = WorkerClient(python, cancel_patience_s=math.inf)
+        client.batch(BatchRequest(Path(path), many, Path(outputFolder), **options))
+        ended: Finished | Stopped | Failed | None = None
         try:
-            while process.is_running:
-                for said in process.poll():
-                    (progress or _printed)(said)
+            while ended is None:
+                for event in client.poll():
+                    if isinstance(event, BatchProgress):
+                        (progress or _print)(event)
+                    elif isinstance(event, (Finished, Stopped, Failed)):
+                        ended = event
                 if cancelled is not None and cancelled():
-                    process.cancel()
+                    client.cancel()
                 _letWindowsLive()
         finally:
-            process.close()
-        result = process.result
-        if result is None or result.stopped:
-            raise InputError(process.error if result is None else result.stopped)
+            client.close(_ENDING_S)
+        if isinstance(ended, Failed):
+            raise InputError(_whyFailed(ended))
+        result = ended.batch
+        if result is None:
+            raise Cancelled("Cancelled: what is finished is in place.")
+        if result.stopped:
+            raise InputError(result.stopped)
         self.lastReport = {"rows": _plainRows(result), "skipped": [list(one) for one in result.skipped]}
         if result.cancelled:
             raise Cancelled(f"Cancelled: {len(result.finished)} of {result.total} images are done.")
@@ -285,12 +300,12 @@ class SceneLogic:
 
 
 def _ofItem(progress: Progress, number: int, total: int) -> Progress:
-    """Progress of one item, told as progress of the whole sequence."""
+    """Progress of one item, as progress of the whole sequence."""
 
-    def told(share: float, what: str) -> None:
+    def itemProgress(share: float, what: str) -> None:
         progress((number + share) / total, f"{what}, item {number + 1} of {total}")
 
-    return told
+    return itemProgress
 
 
 def _plainRows(result: BatchResult) -> list[dict[str, Any]]:
@@ -301,9 +316,17 @@ def _plainRows(result: BatchResult) -> list[dict[str, Any]]:
     return rows
 
 
-def _printed(said: BatchProgress) -> None:
-    if said.row is not None:
-        print(f"{said.finished} of {said.total}: {said.item}, {said.state} {said.reason}".strip())
+def _print(progress: BatchProgress) -> None:
+    if progress.row is not None:
+        count = f"{progress.finished} of {progress.total}"
+        print(f"{count}: {progress.item}, {progress.state} {progress.reason}".strip())
+
+
+def _whyFailed(failed: Failed) -> str:
+    """The sentence of a batch that did not end by itself; in the console there is no button to press."""
+    if failed.cause:
+        return f"The batch ended unexpectedly ({failed.cause}): go on with resume, nothing finished is lost."
+    return failed.message
 
 
 def _letWindowsLive() -> None:

@@ -1,13 +1,13 @@
-"""The side that asks: starts the worker, sends it jobs, and hears what it says without ever waiting.
+"""The side that asks: starts the worker, sends it requests, and reads its events without ever waiting.
 
     client = WorkerClient()
     client.segment(volume, support)
-    for said in client.poll():          # from a timer, ten times a second
+    for event in client.poll():         # again and again, from a timer
         ...                             # DeviceFound, Progress, and in the end Finished, Stopped or Failed
     client.close()
 
-What the worker says goes to a file in the private folder, which is read as it grows: no thread, no pipe that
-could block, the same on every system.
+The worker writes its events to a file in the private folder, which is read as it grows: no thread, no pipe
+that could block, the same on every system.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..batch.request import BatchProgress, BatchRequest, BatchResult
 from ..imageio.volume import Volume
 from ..support.support import Support
 from .exchange import (
@@ -36,11 +37,14 @@ from .exchange import (
     sent_mask,
     written_in_pieces,
 )
-from .messages import DeviceFound, Failed, Finished, ItemState, Message, Preview, Progress, Stopped
+from .messages import DeviceFound, Event, Failed, Finished, Preview, Progress, Stopped
 
 CANCEL_PATIENCE_S = 1.2
-"""A cancelled job that has not stopped by then is stopped by ending the worker."""
+"""Short, since somebody waits at a window."""
+_EVENTS, _LOG = "events.jsonl", "log.txt"
+"""What the worker writes into its folder: its events, and all else that it and its libraries print."""
 _ENDING_S = 5.0
+_WAIT_S = 0.05
 _PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 # A path in the code, not in PYTHONPATH: Slicer's launcher sets that variable for its Python by itself.
 _CODE = (
@@ -56,21 +60,23 @@ class _Process:
     folder: Path
     popen: subprocess.Popen[bytes]
     pid: int | None = None
-    heard_bytes: int = 0
+    read_bytes: int = 0
+    """So much of its events was read."""
     writing: list[Iterator[None]] = field(default_factory=list)
-    """Volumes on their way to the folder, piece by piece; the order follows them."""
-    order: dict[str, Any] | None = None
+    """Volumes on their way to the folder, piece by piece; the request follows them."""
+    request: dict[str, Any] | None = None
     files: dict[Hashable, Description] = field(default_factory=dict)
 
 
 class WorkerClient:
     """One worker and one job at a time; the worker lives on between jobs until `close`.
 
-    python: the interpreter to run it with; in Slicer its launcher PythonSlicer.
+    python: the interpreter to run it with; in Slicer its launcher PythonSlicer. cancel_patience_s: a
+    cancelled job that has not stopped by then is stopped by ending the worker.
     """
 
-    def __init__(self, python: str = sys.executable) -> None:
-        self._python = python
+    def __init__(self, python: str = sys.executable, cancel_patience_s: float = CANCEL_PATIENCE_S) -> None:
+        self._python, self._cancel_patience_s = python, cancel_patience_s
         self._process: _Process | None = None
         self._jobs = 0
         self._busy = False
@@ -78,12 +84,12 @@ class WorkerClient:
 
     @property
     def is_busy(self) -> bool:
-        """True from the sending of a job until `poll` has handed out how the job ended."""
+        """True from the sending of a job until `poll` has given the event that ends it."""
         return self._busy
 
     @property
     def pid(self) -> int | None:
-        """The process id of the worker, once it has said it."""
+        """The process id of the worker, once it has sent it."""
         return None if self._process is None else self._process.pid
 
     @property
@@ -103,11 +109,11 @@ class WorkerClient:
         quality: str = "balanced",
         preview: bool = False,
     ) -> None:
-        """Send a job; `poll` tells how it goes. Starts the worker when none is running.
+        """Send a job; `poll` gives its events. Starts the worker when none is running.
 
         volume_key: the same for two jobs whose volumes are the same to the last voxel, so that they are sent
         once; None to send them anew. structures: names of those to segment, all if None. memory: "as needed"
-        or "little". quality: see Segmenter.segment. preview: say Preview of each structure.
+        or "little". quality: see Segmenter.segment. preview: send a Preview of each structure.
         Raises RuntimeError while a job is running, OSError when the disk is full or the interpreter is not
         there.
         """
@@ -153,23 +159,23 @@ class WorkerClient:
 
         self._begin("apply", device, memory, content)
 
-    def batch(self, request: Description, device: str = "auto") -> None:
-        """Send a job that applies a task to many files; ItemState is said of each.
+    def batch(self, request: BatchRequest) -> None:
+        """Send a job that applies a task to many files.
 
-        request: fields of batch.BatchRequest, paths as text.
+        Its events are BatchProgress; `Finished.batch` or `Stopped.batch` is what came of it.
         """
         self._begin(
-            "batch", device, "as needed", lambda process, folder: {"request": {**request, "device": device}}
+            "batch", request.device, "as needed", lambda process, folder: {"request": request.as_dict()}
         )
 
-    def look(self, device: str = "auto") -> None:
-        """Send a job that loads the network and says on what device; see DeviceFound."""
-        self._begin("look", device, "as needed", lambda process, folder: {})
+    def check_device(self, device: str = "auto") -> None:
+        """Send a job that loads the network and nothing else; see DeviceFound."""
+        self._begin("check_device", device, "as needed", lambda process, folder: {})
 
     def _begin(
         self, do: str, device: str, memory: str, content: Callable[[_Process, Path], Description]
     ) -> None:
-        """Start the worker if none runs, write what the job needs into its folder, and send the order."""
+        """Start the worker if none runs, write what the job needs into its folder, and send the request."""
         if self._busy:
             raise RuntimeError("A job is running already.")
         if self._process is not None and self._process.popen.poll() is not None:
@@ -179,18 +185,18 @@ class WorkerClient:
         folder = process.folder / f"job-{self._jobs}"
         folder.mkdir()
         about = {"do": do, "job": self._jobs, "device": device, "memory": memory, "folder": str(folder)}
-        order = {**about, **content(process, folder)}
+        request = {**about, **content(process, folder)}
         self._busy, self._cancelled_at = True, None
-        process.order = order
+        process.request = request
 
     def cancel(self) -> None:
-        """Ask the running job to stop; `poll` says Stopped within two seconds."""
+        """Ask the running job to stop; `poll` gives Stopped, by default within two seconds."""
         if self._busy and self._process is not None and self._cancelled_at is None:
             self._cancelled_at = time.monotonic()
             self._send(self._process, {"do": "cancel", "job": self._jobs})
 
-    def poll(self) -> list[Message]:
-        """What the worker has said since the last call, and how the job ended if it did. Never waits."""
+    def poll(self) -> list[Event]:
+        """The events since the last call, the one that ends the job last. Never waits."""
         process = self._process
         if process is None:
             return []
@@ -199,25 +205,34 @@ class WorkerClient:
         except OSError as error:
             self.close()
             return [Failed(f"A volume could not be written ({error.strerror}): is the disk full?")]
-        # Asked before reading: what it said last is then read for certain.
+        # Asked before reading: its last event is then read for certain.
         exit_status = process.popen.poll()
-        said = self._heard(process)
+        events = self._new_events(process)
         if self._busy and exit_status is not None:
-            said.append(Stopped() if self._cancelled_at is not None else _death(process, exit_status))
+            events.append(Stopped() if self._cancelled_at is not None else _death(process, exit_status))
             self._busy = False
         if exit_status is not None:
             self.close()
         elif (
             self._busy
             and self._cancelled_at is not None
-            and time.monotonic() - self._cancelled_at > CANCEL_PATIENCE_S
+            and time.monotonic() - self._cancelled_at > self._cancel_patience_s
         ):
             self.close()
-            said.append(Stopped())
-        return said
+            events.append(Stopped())
+        return events
 
-    def close(self) -> None:
-        """End the worker, whatever it is doing, and remove its folder. A job in hand is forgotten."""
+    def close(self, patience_s: float = 0.0) -> None:
+        """End the worker and remove its folder. A job in hand is forgotten.
+
+        patience_s: so long a job in hand may take to stop by itself; with 0 it is not asked to.
+        """
+        limit = time.monotonic() + patience_s
+        if patience_s:
+            self.cancel()
+        while self._busy and time.monotonic() < limit:
+            self.poll()
+            time.sleep(_WAIT_S)
         process, self._process = self._process, None
         self._busy, self._cancelled_at = False, None
         if process is None:
@@ -237,11 +252,11 @@ class WorkerClient:
     def _start(self) -> _Process:
         folder = Path(tempfile.mkdtemp(prefix="MedMetaSeg-"))
         try:
-            with open(folder / "said.jsonl", "wb") as said, open(folder / "log.txt", "wb") as log:
+            with open(folder / _EVENTS, "wb") as events, open(folder / _LOG, "wb") as log:
                 popen = subprocess.Popen(
                     [self._python, "-c", _CODE, str(_PACKAGE_PARENT), str(folder)],
                     stdin=subprocess.PIPE,
-                    stdout=said,
+                    stdout=events,
                     stderr=log,
                     creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
                 )
@@ -262,37 +277,34 @@ class WorkerClient:
         return process.files[key]
 
     def _write_on(self, process: _Process) -> None:
-        """Write one more piece; when there is none left, send the order."""
+        """Write one more piece; when there is none left, send the request."""
         while process.writing:
             for _ in process.writing[0]:
                 return
             process.writing.pop(0)
-        if process.order is not None:
-            self._send(process, process.order)
-            process.order = None
+        if process.request is not None:
+            self._send(process, process.request)
+            process.request = None
 
-    def _send(self, process: _Process, order: dict[str, Any]) -> None:
+    def _send(self, process: _Process, request: dict[str, Any]) -> None:
         assert process.popen.stdin is not None
-        # A dead worker cannot listen: `poll` sees that and tells.
+        # A dead worker reads nothing: `poll` sees that.
         with contextlib.suppress(BrokenPipeError):
-            process.popen.stdin.write(json.dumps(order).encode() + b"\n")
+            process.popen.stdin.write(json.dumps(request).encode() + b"\n")
             process.popen.stdin.flush()
 
-    def _heard(self, process: _Process) -> list[Message]:
-        with open(process.folder / "said.jsonl", "rb") as file:
-            file.seek(process.heard_bytes)
+    def _new_events(self, process: _Process) -> list[Event]:
+        with open(process.folder / _EVENTS, "rb") as file:
+            file.seek(process.read_bytes)
             text = file.read()
         whole = text[: text.rfind(b"\n") + 1]
-        process.heard_bytes += len(whole)
-        said: list[Message] = []
-        for line in whole.splitlines():
-            one = self._understood(process, json.loads(line))
-            if one is not None:
-                said.append(one)
-        return said
+        process.read_bytes += len(whole)
+        events = [self._event(process, json.loads(line)) for line in whole.splitlines()]
+        return [event for event in events if event is not None]
 
-    def _understood(self, process: _Process, message: dict[str, Any]) -> Message | None:
-        kind = message["say"]
+    def _event(self, process: _Process, message: dict[str, Any]) -> Event | None:
+        """The event of one line from the worker; None for what concerns nobody else."""
+        kind = message["event"]
         if kind == "ready":
             process.pid = message["pid"]
             return None
@@ -303,17 +315,20 @@ class WorkerClient:
         if kind == "preview":
             return None if self._cancelled_at is not None else Preview(sent_mask(message["mask"]))
         if kind == "item":
-            found = tuple((name, volume) for name, volume in message["found"])
-            fields = {name: value for name, value in message.items() if name not in ("say", "found")}
-            return ItemState(**fields, found=found)
+            return BatchProgress.from_dict(message["progress"])
+        return self._end(process, message)
+
+    def _end(self, process: _Process, message: dict[str, Any]) -> Event:
+        """The event that ends the job."""
         cancelled = self._cancelled_at is not None
         self._busy, self._cancelled_at = False, None
-        ended: Message = Stopped()
-        if kind == "failed" and not cancelled:
+        batch = None if message.get("batch") is None else BatchResult.from_dict(message["batch"])
+        ended: Event = Stopped(batch)
+        if message["event"] == "failed" and not cancelled:
             ended = Failed(message["message"])
-        if kind == "done" and not cancelled:
+        if message["event"] == "done" and not cancelled:
             task = Path(message["task"]).read_bytes() if message["task"] else b""
-            ended = Finished(load_structures(message["structures"]), message["report"], task)
+            ended = Finished(load_structures(message["structures"]), message["report"], task, batch)
         shutil.rmtree(process.folder / f"job-{self._jobs}", ignore_errors=True)
         return ended
 
@@ -326,12 +341,14 @@ def _written(process: _Process, path: Path, volume: Volume) -> Description:
 
 def _death(process: _Process, exit_status: int) -> Failed:
     """Why a worker ended that nobody asked to."""
+    lines = (process.folder / _LOG).read_text(encoding="utf-8", errors="replace").split("\n")
+    last = next((line.strip() for line in reversed(lines) if line.strip()), f"exit status {exit_status}")
+    cause = last[:200]
     if exit_status in (-9, 137):
         return Failed(
             "The work was ended by the system, usually because memory ran out: close other programs, crop "
-            "the volume or choose little memory in the settings, then press the button again."
+            "the volume or choose little memory in the settings, then press the button again.",
+            cause,
         )
-    lines = (process.folder / "log.txt").read_text(encoding="utf-8", errors="replace").split("\n")
-    last = next((line.strip() for line in reversed(lines) if line.strip()), f"exit status {exit_status}")
     what = "stopped unexpectedly" if process.pid is not None else "could not start"
-    return Failed(f"The work {what} ({last[:200]}): press the button again, and report it if it recurs.")
+    return Failed(f"The work {what} ({cause}): press the button again, and report it if it recurs.", cause)

@@ -1,16 +1,20 @@
-"""What the worker says of a job, as `WorkerClient.poll` gives it."""
+"""The events of a job in the worker, as `WorkerClient.poll` gives them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+from ..batch.request import BatchProgress, BatchResult
 from .exchange import ReceivedStructure, SentMask
 
 
 @dataclass(frozen=True)
 class DeviceFound:
-    """The network is loaded: on "cpu" or "cuda", and in words why."""
+    """The network is loaded.
+
+    device: "cpu" or "cuda"; why: in words.
+    """
 
     device: str
     why: str
@@ -18,7 +22,10 @@ class DeviceFound:
 
 @dataclass(frozen=True)
 class Progress:
-    """Share of the work that is done, 0 to 1, and what is being worked on."""
+    """The work goes on.
+
+    share: of the work that is done, 0 to 1. what: is being worked on.
+    """
 
     share: float
     what: str
@@ -31,43 +38,41 @@ class Preview:
     mask: SentMask
 
 
-@dataclass(frozen=True)
-class ItemState:
-    """The state of one image of a batch has changed; see batch.BatchProgress.
-
-    image, output: file names, "" while there is no row. found: name and millilitres of each structure.
-    """
-
-    item: str
-    state: str
-    finished: int
-    total: int
-    reason: str = ""
-    image: str = ""
-    output: str = ""
-    found: tuple[tuple[str, float], ...] = ()
-
-
 @dataclass(frozen=True, eq=False)
 class Finished:
-    """The job is done."""
+    """The job is done.
+
+    structures, report: of a segmentation. task: the content of the task file, of a job that learned. batch:
+    what came of a batch.
+    """
 
     structures: tuple[ReceivedStructure, ...]
     report: dict[str, Any]
     task: bytes = b""
-    """The content of the task file, of a job that learned."""
+    batch: BatchResult | None = None
 
 
 @dataclass(frozen=True)
 class Stopped:
-    """The job was cancelled; nothing is left of it."""
+    """The job was cancelled; nothing is left of it but the finished images of a batch.
+
+    batch: what was finished, where the batch ended by itself.
+    """
+
+    batch: BatchResult | None = None
 
 
 @dataclass(frozen=True)
 class Failed:
-    """The job cannot be done; `message` is a sentence for the user. The next job works all the same."""
+    """The job cannot be done; the next one works all the same.
+
+    message: a sentence for the user. cause: where the worker itself ended, the last line of its log or its
+    exit status.
+    """
 
     message: str
+    cause: str = ""
 
 
-Message = DeviceFound | Progress | Preview | ItemState | Finished | Stopped | Failed
+Event = DeviceFound | Progress | Preview | BatchProgress | Finished | Stopped | Failed
+"""An event of a job; the last three end it."""

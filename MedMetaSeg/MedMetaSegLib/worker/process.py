@@ -1,27 +1,27 @@
 """The worker: a process that holds the network and its features and does what it is asked to.
 
-It reads one JSON object a line from stdin and says one a line on stdout:
+It reads requests from stdin and writes events to stdout, each a JSON object in a line of its own. Requests:
 
     {"do": "segment", "job": 1, "volume": ..., "support": ..., "structures": null or names, ...}
     {"do": "learn", "job": 2, "pairs": [[volume, support], ...], ...}
     {"do": "apply", "job": 3, "task": "kidneys.medmetaseg", "volume": ..., ...}
-    {"do": "batch", "job": 4, "request": fields of BatchRequest, paths as text}
-    {"do": "look", "job": 5, ...}                       for the device, nothing else
+    {"do": "batch", "job": 4, "request": BatchRequest.as_dict()}
+    {"do": "check_device", "job": 5, ...}               loads the network, nothing else
     {"do": "cancel", "job": 1}
 
-Every job also names "device", "memory" (see WINDOWS) and "folder", a folder of its own. What is said:
+Every job also names "device", "memory" (see WINDOWS) and "folder", a folder of its own. Events:
 
-    {"say": "ready", "pid": ...}                        once, before torch is imported
-    {"say": "device", "device": "cpu", "why": ...}      when the network was loaded
-    {"say": "progress", "share": 0.5, "what": "liver"}
-    {"say": "preview", "mask": ...}                     of one structure, where "preview" was true
-    {"say": "item", "item": name, "state": "reading", "finished": 2, "total": 9, ...}   of a batch
-    {"say": "done", "structures": [...], "report": ..., "task": path or ""}
-    {"say": "cancelled"}
-    {"say": "failed", "message": "A sentence for the user."}
+    {"event": "ready", "pid": ...}                      once, before torch is imported
+    {"event": "device", "device": "cpu", "why": ...}    when the network was loaded
+    {"event": "progress", "share": 0.5, "what": "liver"}
+    {"event": "preview", "mask": ...}                   of one structure, where "preview" was true
+    {"event": "item", "progress": BatchProgress.as_dict()}
+    {"event": "done", "structures": [...], "report": ..., "task": path or "", "batch": null or a result}
+    {"event": "cancelled"}                              of a batch with "batch": BatchResult.as_dict()
+    {"event": "failed", "message": "A sentence for the user."}
 
 When stdin ends, because whoever started it ended in whatever way, it removes its folder and ends at once. An
-error nobody foresaw ends it too; the client then tells what the log says and starts another.
+error nobody foresaw ends it too; the client then reports the end of the log and starts another.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ from ..imageio.volume import Volume
 from .exchange import load_support, load_volume, save_mask, save_structures
 
 if TYPE_CHECKING:
-    from ..batch.run import BatchProgress
+    from ..batch.request import BatchProgress
     from ..segmenter import Segmenter
     from ..support.structure import PlacedMask
 
+Request = dict[str, Any]
 Message = dict[str, Any]
-Say = Callable[[Message], None]
+Send = Callable[[Message], None]
 
 _OUT_OF_MEMORY = (
     "Memory ran out: close other programs or crop the volume around the structure, and try again."
 )
-
 
 WINDOWS = {"as needed": 160, "little": 48}
 """Edge, in voxels, of the windows the network works in: less memory, more time."""
@@ -63,16 +63,23 @@ def load_segmenter(device: str) -> Segmenter:
     try:
         from ..segmenter import Segmenter
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        raise InputError(f"The Python package '{package}' is missing: install it, then try again.") from error
+        raise _package_missing(error) from error
     return Segmenter.load(device=device)
 
 
-class Worker:
-    """Carries out jobs one after the other; the segmenter and the volume of the last one are kept."""
+def _package_missing(error: ModuleNotFoundError) -> InputError:
+    package = (error.name or "").partition(".")[0]
+    return InputError(f"The Python package '{package}' is missing: install it, then try again.")
 
-    def __init__(self, say: Say, load: Callable[[str], Any] = load_segmenter) -> None:
-        self._say, self._load = say, load
+
+class Worker:
+    """Does jobs one after the other; the segmenter and the volume of the last one are kept.
+
+    send: where its events go. load: makes a segmenter for a device.
+    """
+
+    def __init__(self, send: Send, load: Callable[[str], Any] = load_segmenter) -> None:
+        self._send, self._load = send, load
         self._segmenter: Any = None
         self._device = ""
         self._volume: tuple[str, Volume] | None = None
@@ -81,41 +88,41 @@ class Worker:
             "learn": self._learn,
             "apply": self._apply,
             "batch": self._batch,
-            "look": self._look,
+            "check_device": self._check_device,
         }
 
-    def handle(self, order: Message, cancelled: Callable[[], bool]) -> None:
-        """Do what `order` says and say how it ended; errors nobody foresaw are raised."""
+    def handle(self, request: Request, cancelled: Callable[[], bool]) -> None:
+        """Do a job and send its events, the one that ends it last; errors nobody foresaw are raised."""
         try:
             segmenter = None
-            if order["do"] != "batch":
-                segmenter = self._segmenter_on(order["device"], order.get("memory", "as needed"))
-            done = self._work[order["do"]](segmenter, order, cancelled)
+            if request["do"] != "batch":
+                segmenter = self._segmenter_on(request["device"], request.get("memory", "as needed"))
+            done = self._work[request["do"]](segmenter, request, cancelled)
         except Cancelled:
-            self._say({"say": "cancelled"})
+            self._send({"event": "cancelled"})
         except InputError as error:
-            self._say({"say": "failed", "message": str(error)})
+            self._send({"event": "failed", "message": str(error)})
         except MemoryError:
-            self._say({"say": "failed", "message": _OUT_OF_MEMORY})
+            self._send({"event": "failed", "message": _OUT_OF_MEMORY})
         except RuntimeError as error:
             # torch has no one type for this on the CPU; see network.inference.is_out_of_memory.
             if "memory" not in str(error):
                 raise
-            self._say({"say": "failed", "message": _OUT_OF_MEMORY})
+            self._send({"event": "failed", "message": _OUT_OF_MEMORY})
         else:
-            self._say({"say": "done", "structures": [], "report": {}, "task": "", **done})
+            self._send({"event": "done", "structures": [], "report": {}, "task": "", "batch": None, **done})
 
-    def _segment(self, segmenter: Any, order: Message, cancelled: Callable[[], bool]) -> Message:
+    def _segment(self, segmenter: Any, request: Request, cancelled: Callable[[], bool]) -> Message:
         result = segmenter.segment(
-            self._volume_of(order["volume"]),
-            load_support(order["support"]),
+            self._volume_of(request["volume"]),
+            load_support(request["support"]),
             progress=self._progress,
             cancelled=cancelled,
-            structures=order["structures"],
-            quality=order.get("quality", "balanced"),
-            preview=self._preview(Path(order["folder"])) if order.get("preview") else None,
+            structures=request["structures"],
+            quality=request.get("quality", "balanced"),
+            preview=self._preview(Path(request["folder"])) if request.get("preview") else None,
         )
-        return _answer(result, order)
+        return _answer(result, request)
 
     def _preview(self, folder: Path) -> Callable[[PlacedMask], None]:
         """Sends each structure's first mask, in a file of its own."""
@@ -124,75 +131,53 @@ class Worker:
         def send(one: PlacedMask) -> None:
             path = folder / f"preview-{next(numbers)}.npy"
             mask = save_mask(path, one.structure, one.offset, one.mask)
-            self._say({"say": "preview", "mask": {**mask, "shape": list(one.mask.shape)}})
+            self._send({"event": "preview", "mask": {**mask, "shape": list(one.mask.shape)}})
 
         return send
 
-    def _learn(self, segmenter: Any, order: Message, cancelled: Callable[[], bool]) -> Message:
-        pairs = [(load_volume(volume), load_support(support)) for volume, support in order["pairs"]]
+    def _learn(self, segmenter: Any, request: Request, cancelled: Callable[[], bool]) -> Message:
+        pairs = [(load_volume(volume), load_support(support)) for volume, support in request["pairs"]]
         task = segmenter.learn(pairs, progress=self._progress, cancelled=cancelled)
-        path = Path(order["folder"]) / "learned.medmetaseg"
+        path = Path(request["folder"]) / "learned.medmetaseg"
         task.write(path)
         return {"task": str(path), "report": task.describe()}
 
-    def _apply(self, segmenter: Any, order: Message, cancelled: Callable[[], bool]) -> Message:
+    def _apply(self, segmenter: Any, request: Request, cancelled: Callable[[], bool]) -> Message:
         from ..task.task_file import Task
 
-        task = Task.read(order["task"])
+        task = Task.read(request["task"])
         result = segmenter.apply(
-            task, self._volume_of(order["volume"]), progress=self._progress, cancelled=cancelled
+            task, self._volume_of(request["volume"]), progress=self._progress, cancelled=cancelled
         )
-        return _answer(result, order)
+        return _answer(result, request)
 
-    def _batch(self, segmenter: None, order: Message, cancelled: Callable[[], bool]) -> Message:
+    def _batch(self, segmenter: None, request: Request, cancelled: Callable[[], bool]) -> Message:
         """A batch has a network of its own; the one kept here is let go, so that there are not two."""
-        from ..batch.run import BatchRequest, run_batch
+        from ..batch.request import BatchRequest
+        from ..batch.run import run_batch
 
         self._segmenter = self._volume = None
-        given = order["request"]
-        paths = {name: Path(given[name]) for name in ("task", "out", "report")}
-        series = tuple(map(tuple, given.get("series", ())))
-        request = BatchRequest(**{**given, **paths, "inputs": tuple(given["inputs"]), "series": series})
-        result = run_batch(request, progress=self._item, cancelled=cancelled)
-        if result.cancelled:
-            raise Cancelled("Cancelled.")
-        report = {
-            "total": result.total,
-            "failed": len(result.failed),
-            "stopped": result.stopped,
-            "reports": [str(path) for path in result.reports],
-            "seconds": result.seconds,
-        }
-        return {"report": report}
+        try:
+            result = run_batch(BatchRequest.from_dict(request["request"]), self._item, cancelled)
+        except ModuleNotFoundError as error:
+            raise _package_missing(error) from error
+        return {"event": "cancelled" if result.cancelled else "done", "batch": result.as_dict()}
 
     def _item(self, progress: BatchProgress) -> None:
-        row = progress.row
-        self._say(
-            {
-                "say": "item",
-                "item": progress.item,
-                "state": progress.state,
-                "finished": progress.finished,
-                "total": progress.total,
-                "reason": progress.reason,
-                "image": "" if row is None else row.image,
-                "output": "" if row is None else row.output,
-                "found": [] if row is None else [[s.name, s.millilitres] for s in row.structures if s.found],
-            }
-        )
+        self._send({"event": "item", "progress": progress.as_dict()})
 
-    def _look(self, segmenter: Any, order: Message, cancelled: Callable[[], bool]) -> Message:
+    def _check_device(self, segmenter: Any, request: Request, cancelled: Callable[[], bool]) -> Message:
         return {"report": {"device": self._found(segmenter)}}
 
     def _progress(self, share: float, what: str) -> None:
-        self._say({"say": "progress", "share": share, "what": what})
+        self._send({"event": "progress", "share": share, "what": what})
 
     def _segmenter_on(self, device: str, memory: str) -> Any:
         if self._segmenter is None or self._device != device:
             self._segmenter = self._load(device)
             self._device = device
             device_found, why = self._found(self._segmenter)
-            self._say({"say": "device", "device": device_found, "why": why})
+            self._send({"event": "device", "device": device_found, "why": why})
         predictor = getattr(self._segmenter, "predictor", None)
         if predictor is not None:
             predictor.window = WINDOWS[memory]
@@ -219,22 +204,22 @@ class Worker:
         return self._volume[1]
 
 
-def _answer(result: Any, order: Message) -> Message:
+def _answer(result: Any, request: Request) -> Message:
     return {
-        "structures": save_structures(Path(order["folder"]), result.structures),
+        "structures": save_structures(Path(request["folder"]), result.structures),
         "report": result.report,
     }
 
 
-class Orders:
-    """Orders as they come in on a thread of their own, so that a cancel is heard while a job runs."""
+class Requests:
+    """Requests as they come in on a thread of their own, so that a cancel is read while a job runs."""
 
     def __init__(self, lines: Iterable[str], at_end: Callable[[], None]) -> None:
-        self._waiting: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._cancelled: set[int] = set()
-        threading.Thread(target=self._listen, args=(lines, at_end), daemon=True).start()
+        threading.Thread(target=self._read, args=(lines, at_end), daemon=True).start()
 
-    def next(self) -> Message | None:
+    def next(self) -> Request | None:
         """The next job, waited for; None when there will be none."""
         return self._waiting.get()
 
@@ -242,24 +227,24 @@ class Orders:
         """True when this job is not wanted any more."""
         return job in self._cancelled
 
-    def _listen(self, lines: Iterable[str], at_end: Callable[[], None]) -> None:
+    def _read(self, lines: Iterable[str], at_end: Callable[[], None]) -> None:
         for line in lines:
-            order = json.loads(line)
-            if order["do"] == "cancel":
-                self._cancelled.add(order["job"])
+            request = json.loads(line)
+            if request["do"] == "cancel":
+                self._cancelled.add(request["job"])
             else:
-                self._waiting.put(order)
+                self._waiting.put(request)
         at_end()
         self._waiting.put(None)
 
 
 def main(folder: str) -> None:
-    """Serve until stdin ends."""
-    # Libraries print what they like; only the protocol may go to the real stdout.
+    """Handle requests until stdin ends."""
+    # Libraries print what they like; only events may go to the real stdout.
     channel = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
-    def say(message: Message) -> None:
+    def send(message: Message) -> None:
         channel.write(json.dumps(message) + "\n")
         channel.flush()
 
@@ -267,9 +252,9 @@ def main(folder: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         os._exit(0)
 
-    say({"say": "ready", "pid": os.getpid()})
-    orders = Orders(os.fdopen(sys.stdin.fileno(), encoding="utf-8", closefd=False), leave)
-    worker = Worker(say)
-    while (order := orders.next()) is not None:
-        job = order["job"]
-        worker.handle(order, lambda job=job: orders.is_cancelled(job))  # type: ignore[misc]
+    send({"event": "ready", "pid": os.getpid()})
+    requests = Requests(os.fdopen(sys.stdin.fileno(), encoding="utf-8", closefd=False), leave)
+    worker = Worker(send)
+    while (request := requests.next()) is not None:
+        job = request["job"]
+        worker.handle(request, lambda job=job: requests.is_cancelled(job))  # type: ignore[misc]

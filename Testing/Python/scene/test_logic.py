@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import signal
 import sys
 import types
 import unittest
@@ -343,3 +345,22 @@ def test_with_a_stand_in_segmenter_a_batch_from_the_console_returns_rows_and_kee
     series = [sorted((elsewhere.folder / "dicom").iterdir())]
     (row,) = logic.batch(task, (), out, series=series)
     assert (row["status"], row["image"][:7]) == ("done", "series_")
+
+
+def test_a_batch_from_the_console_that_is_killed_is_one_sentence(
+    module_on_stand_in_bases, elsewhere: Elsewhere, monkeypatch
+):
+    import slicer
+
+    monkeypatch.setattr(slicer, "app", None, raising=False)
+    elsewhere.images(3)
+    logic = module_on_stand_in_bases.MedMetaSegLogic()
+    task, images, out = (str(elsewhere.folder / name) for name in ("two.medmetaseg", "in", "out"))
+
+    def kill(progress):
+        if progress.state == "done":
+            os.kill(elsewhere.applied[0][1], signal.SIGKILL)
+
+    with pytest.raises(InputError, match=r"ended unexpectedly .* go on with resume"):
+        logic.batch(task, images, out, progress=kill)
+    assert len(logic.batch(task, images, out, resume=True)) == 3

@@ -21,7 +21,7 @@ from MedMetaSegLib.support.support import Support
 from MedMetaSegLib.worker import exchange
 from MedMetaSegLib.worker.client import WorkerClient
 from MedMetaSegLib.worker.messages import DeviceFound, Failed, Finished, Progress, Stopped
-from MedMetaSegLib.worker.process import Orders, Worker
+from MedMetaSegLib.worker.process import Requests, Worker
 from processes import cpu_seconds, is_alive
 
 MODULE = Path(__file__).parents[3] / "MedMetaSeg"
@@ -71,16 +71,16 @@ def idle(warm):
     return warm
 
 
-def until_ended(client, also=lambda said: None):
-    """Everything the worker says up to the end of the job."""
-    heard, limit = [], time.monotonic() + PATIENCE_S
+def until_ended(client, also=lambda event: None):
+    """All events of the worker up to the end of the job."""
+    events, limit = [], time.monotonic() + PATIENCE_S
     while client.is_busy:
-        assert time.monotonic() < limit, heard
-        for one in client.poll():
-            heard.append(one)
-            also(one)
+        assert time.monotonic() < limit, events
+        for event in client.poll():
+            events.append(event)
+            also(event)
         time.sleep(0.02)
-    return heard
+    return events
 
 
 def wait_for(prompt):
@@ -138,7 +138,7 @@ class StandInSegmenter:
         return type("Result", (), {"structures": support.structures, "report": {"structures": []}})
 
 
-def order_for(patient, folder, device="cpu"):
+def request_for(patient, folder, device="cpu"):
     return {
         "do": "segment",
         "job": 1,
@@ -159,59 +159,59 @@ def order_for(patient, folder, device="cpu"):
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "failed", "Memory ran out"),
     ],
 )
-def test_a_stand_in_segmenter_that_fails_is_told_in_one_sentence(patient, tmp_path, failure, kind, sentence):
-    said = []
-    worker = Worker(said.append, lambda device: StandInSegmenter(failure))
-    worker.handle(order_for(patient, tmp_path), lambda: False)
-    assert said[-1]["say"] == kind
-    assert sentence in said[-1].get("message", "")
+def test_a_stand_in_segmenter_that_fails_gives_one_sentence(patient, tmp_path, failure, kind, sentence):
+    messages = []
+    worker = Worker(messages.append, lambda device: StandInSegmenter(failure))
+    worker.handle(request_for(patient, tmp_path), lambda: False)
+    assert messages[-1]["event"] == kind
+    assert sentence in messages[-1].get("message", "")
 
 
 def test_an_error_of_a_stand_in_that_nobody_foresaw_is_not_hidden(patient, tmp_path):
     worker = Worker(lambda message: None, lambda device: StandInSegmenter(RuntimeError("shapes differ")))
     with pytest.raises(RuntimeError, match="shapes differ"):
-        worker.handle(order_for(patient, tmp_path), lambda: False)
+        worker.handle(request_for(patient, tmp_path), lambda: False)
 
 
 def test_a_stand_in_segmenter_is_loaded_again_only_for_another_device(patient, tmp_path):
     loaded = []
     worker = Worker(lambda message: None, lambda device: loaded.append(device) or StandInSegmenter())
     for device in ("auto", "auto", "cpu"):
-        worker.handle(order_for(patient, tmp_path, device), lambda: False)
+        worker.handle(request_for(patient, tmp_path, device), lambda: False)
     assert loaded == ["auto", "cpu"]
 
 
-def test_a_cancel_is_heard_while_a_job_runs():
+def test_a_cancel_is_read_while_a_job_runs():
     ended = threading.Event()
     lines = ['{"do": "segment", "job": 1}', '{"do": "cancel", "job": 1}', '{"do": "segment", "job": 2}']
-    orders = Orders(lines, ended.set)
+    requests = Requests(lines, ended.set)
     assert ended.wait(5)
-    assert orders.next()["job"] == 1
-    assert orders.is_cancelled(1)
-    assert orders.next()["job"] == 2
-    assert not orders.is_cancelled(2)
-    assert orders.next() is None
+    assert requests.next()["job"] == 1
+    assert requests.is_cancelled(1)
+    assert requests.next()["job"] == 2
+    assert not requests.is_cancelled(2)
+    assert requests.next() is None
 
 
 # ---------------------------------------------------------------- the real process
 
 
-def test_the_process_segments_and_the_second_press_is_the_cheap_one(idle, patient):
+def test_the_process_segments_and_the_second_run_is_the_cheap_one(idle, patient):
     client, costs, pids = idle, [], set()
     for slices in (3, 3, 4):
         before = cpu_seconds(client.pid) if client.pid is not None else 0
         client.segment(patient.volume, support_of(patient, "liver", slices=slices), "cpu", volume_key="it")
-        heard = until_ended(client)
+        events = until_ended(client)
         pids.add(client.pid)
         costs.append(cpu_seconds(client.pid) - before)
-        assert isinstance(heard[-1], Finished)
+        assert isinstance(events[-1], Finished)
         if len(costs) == 1:
-            assert heard[0].device == "cpu"
-            assert heard[0].why.startswith("the CPU was asked for")
+            assert events[0].device == "cpu"
+            assert events[0].why.startswith("the CPU was asked for")
         else:
-            assert not any(isinstance(one, DeviceFound) for one in heard)
-        assert any(isinstance(one, Progress) for one in heard)
-        found = heard[-1].structures[0]
+            assert not any(isinstance(one, DeviceFound) for one in events)
+        assert any(isinstance(one, Progress) for one in events)
+        found = events[-1].structures[0]
         full = np.zeros(patient.truth.shape, bool)
         k, j, i = (slice(a, a + n) for a, n in zip(found.offset, found.mask.shape, strict=True))
         full[k, j, i] = found.mask
@@ -256,8 +256,8 @@ def test_cancelling_a_loaded_worker_leaves_it_for_the_next_job(idle, patient):
     everything = tuple(one.name for one in STRUCTURES)
     idle.segment(patient.volume, support_of(patient, *everything), "cpu", volume_key="once more")
     pid = idle.pid
-    heard = until_ended(idle, also=lambda said: idle.cancel())
-    assert heard[-1] == Stopped()
+    events = until_ended(idle, also=lambda event: idle.cancel())
+    assert events[-1] == Stopped()
     assert time.monotonic() - begun < 4
     idle.segment(patient.volume, support_of(patient, "liver"), "cpu", volume_key="once more")
     assert isinstance(until_ended(idle)[-1], Finished)
@@ -275,13 +275,14 @@ def test_closing_ends_the_worker_in_the_middle_of_a_job(client, temporary, patie
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_a_killed_worker_is_said_and_leaves_nothing(client, temporary, patient):
+def test_a_killed_worker_is_reported_and_leaves_nothing(client, temporary, patient):
     client.segment(patient.volume, support_of(patient, "liver"), "cpu")
     wait_for(lambda: client.poll() is not None and client.pid is not None)
     os.kill(client.pid, signal.SIGKILL)
-    heard = until_ended(client)
-    assert isinstance(heard[-1], Failed)
-    assert "memory" in heard[-1].message
+    events = until_ended(client)
+    assert isinstance(events[-1], Failed)
+    assert "memory" in events[-1].message
+    assert events[-1].cause
     assert list(temporary.iterdir()) == []
 
 
@@ -304,8 +305,8 @@ def test_a_worker_that_cannot_start_says_why(temporary, tmp_path_factory, patien
     python.chmod(0o755)
     client = WorkerClient(str(python))
     client.segment(patient.volume, support_of(patient, "liver"))
-    heard = until_ended(client)
-    assert "could not start (libfoo.so: cannot open" in heard[-1].message
+    events = until_ended(client)
+    assert "could not start (libfoo.so: cannot open" in events[-1].message
     assert list(temporary.iterdir()) == []
 
 
@@ -317,7 +318,7 @@ def test_an_interpreter_that_is_not_there_is_an_error_and_leaves_nothing(tempora
     assert list(temporary.iterdir()) == []
 
 
-def test_input_that_cannot_be_segmented_is_said_and_the_worker_goes_on(idle, patient):
+def test_input_that_cannot_be_segmented_is_refused_and_the_worker_goes_on(idle, patient):
     truth = patient.truth == LABEL["liver"]
     everything = Support.from_labels(truth.astype(np.uint8), patient.volume.geometry, annotation="complete")
     idle.segment(patient.volume, everything, "cpu")

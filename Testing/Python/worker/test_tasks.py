@@ -1,18 +1,21 @@
-"""What the worker says to learn, apply, batch and look, with a stand-in segmenter; see test_worker."""
+"""The worker's events to learn, apply, batch and check_device, with a stand-in segmenter; see test_client."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from MedMetaSegLib.batch.request import BatchProgress
+from MedMetaSegLib.batch.states import DONE, BatchRow, StructureRow
 from MedMetaSegLib.demo.phantom import LABEL, make_patient
 from MedMetaSegLib.support.support import Support
 from MedMetaSegLib.task.task_file import Task
 from MedMetaSegLib.worker import exchange
 from MedMetaSegLib.worker.client import WorkerClient
-from MedMetaSegLib.worker.messages import Finished, ItemState
+from MedMetaSegLib.worker.messages import Finished
 from MedMetaSegLib.worker.process import WINDOWS, Worker
 from scene_stand_in import StandInSegmenter
 from task_phantom import make_task
@@ -23,12 +26,12 @@ def patient():
     return make_patient(shape=(8, 24, 30), spacing_mm=(24.0, 12.0, 12.0))
 
 
-def handled(segmenter, folder, **order):
-    """All that a worker with this segmenter says of an order."""
-    said = []
+def handled(segmenter, folder, **request):
+    """All events of a worker with this segmenter that handles a request."""
+    events = []
     about = {"job": 1, "device": "cpu", "memory": "as needed", "folder": str(folder)}
-    Worker(said.append, lambda device: segmenter).handle({**about, **order}, lambda: False)
-    return said
+    Worker(events.append, lambda device: segmenter).handle({**about, **request}, lambda: False)
+    return events
 
 
 def test_learning_gives_a_task_file_in_the_jobs_own_folder(patient, tmp_path):
@@ -37,10 +40,10 @@ def test_learning_gives_a_task_file_in_the_jobs_own_folder(patient, tmp_path):
     volume = exchange.save_volume(tmp_path / "v.npy", patient.volume)
     standIn = StandInSegmenter()
     pairs = [[volume, exchange.save_support(tmp_path, support)]]
-    said = handled(standIn, tmp_path, do="learn", pairs=pairs)
-    assert said[-1]["say"] == "done"
-    assert Path(said[-1]["task"]).parent == tmp_path
-    assert Task.read(said[-1]["task"]).describe() == make_task().describe()
+    events = handled(standIn, tmp_path, do="learn", pairs=pairs)
+    assert events[-1]["event"] == "done"
+    assert Path(events[-1]["task"]).parent == tmp_path
+    assert Task.read(events[-1]["task"]).describe() == make_task().describe()
     np.testing.assert_array_equal(standIn.volumes[0].array, patient.volume.array)
     assert standIn.supports[0].annotation == "complete"
 
@@ -49,18 +52,18 @@ def test_applying_gives_structures_and_those_not_found_have_no_voxels(patient, t
     make_task().write(tmp_path / "kidneys.medmetaseg")
     volume = exchange.save_volume(tmp_path / "v.npy", patient.volume)
     task = str(tmp_path / "kidneys.medmetaseg")
-    said = handled(StandInSegmenter(), tmp_path, do="apply", task=task, volume=volume)
-    found = exchange.load_structures(said[-1]["structures"])
+    events = handled(StandInSegmenter(), tmp_path, do="apply", task=task, volume=volume)
+    found = exchange.load_structures(events[-1]["structures"])
     assert [bool(one.mask.any()) for one in found] == [True, False]
-    assert [one["found"] for one in said[-1]["report"]["structures"]] == [True, False]
+    assert [one["found"] for one in events[-1]["report"]["structures"]] == [True, False]
 
 
-def test_a_task_that_is_not_there_is_said_in_a_sentence(patient, tmp_path):
+def test_a_task_that_is_not_there_gives_a_sentence(patient, tmp_path):
     volume = exchange.save_volume(tmp_path / "v.npy", patient.volume)
     task = str(tmp_path / "none.medmetaseg")
-    said = handled(StandInSegmenter(), tmp_path, do="apply", task=task, volume=volume)
-    assert said[-1]["say"] == "failed"
-    assert "There is no task file" in said[-1]["message"]
+    events = handled(StandInSegmenter(), tmp_path, do="apply", task=task, volume=volume)
+    assert events[-1]["event"] == "failed"
+    assert "There is no task file" in events[-1]["message"]
 
 
 def test_little_memory_means_smaller_windows_for_the_next_job_alone(patient, tmp_path):
@@ -72,30 +75,25 @@ def test_little_memory_means_smaller_windows_for_the_next_job_alone(patient, tmp
     standIn.predictor, standIn.why_device = Predictor(), "because"
     worker = Worker(lambda message: None, lambda device: standIn)
     for memory in ("little", "as needed"):
-        worker.handle({"do": "look", "device": "cpu", "memory": memory}, lambda: False)
+        worker.handle({"do": "check_device", "device": "cpu", "memory": memory}, lambda: False)
         assert standIn.predictor.window == WINDOWS[memory]
 
 
-def test_looking_says_what_was_found(patient, tmp_path):
-    said = handled(StandInSegmenter(), tmp_path, do="look")
-    assert [one["say"] for one in said] == ["device", "done"]
-    assert said[-1]["report"] == {"device": ("cpu", "")}
+def test_checking_the_device_gives_what_was_found(patient, tmp_path):
+    events = handled(StandInSegmenter(), tmp_path, do="check_device")
+    assert [one["event"] for one in events] == ["device", "done"]
+    assert events[-1]["report"] == {"device": ("cpu", "")}
 
 
-def test_what_is_said_of_a_batch_becomes_states_of_its_images():
-    message = {
-        "say": "item",
-        "item": "one",
-        "state": "done",
-        "finished": 1,
-        "total": 2,
-        "reason": "",
-        "image": "one.nii.gz",
-        "output": "one.seg.nrrd",
-        "found": [["liver", 12.5]],
-    }
-    said = WorkerClient()._understood(None, message)
-    assert said == ItemState("one", "done", 1, 2, "", "one.nii.gz", "one.seg.nrrd", (("liver", 12.5),))
+def test_progress_of_a_batch_comes_out_as_it_went_in():
+    found = (StructureRow("liver", True, 12.5), StructureRow("spleen", False, 0.0, "not there"))
+    row = BatchRow("one", "one.nii.gz", "one.seg.nrrd", DONE, "", 1.5, "abc", found, b"picture")
+    sent = BatchProgress("one", DONE, 1, 2, "", row)
+    messages = []
+    Worker(messages.append)._item(sent)
+    event = WorkerClient()._event(None, json.loads(json.dumps(messages[0])))
+    assert event == sent
+    assert (event.image, event.output, event.found) == ("one.nii.gz", "one.seg.nrrd", (("liver", 12.5),))
 
 
 def test_a_task_that_was_learned_comes_back_as_bytes_and_its_folder_is_gone(tmp_path):
@@ -106,12 +104,12 @@ def test_a_task_that_was_learned_comes_back_as_bytes_and_its_folder_is_gone(tmp_
     content = (tmp_path / "t.medmetaseg").read_bytes()
     client = WorkerClient()
     (tmp_path / "job-0").mkdir()
-    said = client._understood(
+    event = client._event(
         Process(),
-        {"say": "done", "structures": [], "report": {}, "task": str(tmp_path / "t.medmetaseg")},
+        {"event": "done", "structures": [], "report": {}, "task": str(tmp_path / "t.medmetaseg")},
     )
-    assert isinstance(said, Finished)
-    assert said.task == content
+    assert isinstance(event, Finished)
+    assert event.task == content
     assert not (tmp_path / "job-0").exists()
 
 

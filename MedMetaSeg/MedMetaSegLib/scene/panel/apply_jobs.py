@@ -63,8 +63,8 @@ class ApplyJob:
         key = volumeKey(self._volumeNodes[0], volume.geometry.affine)
         client.apply(self._applying.task, volume, self._applying.device, key, self._applying.memory)
 
-    def hear(self, said: Any) -> None:
-        """Nothing more is said."""
+    def handle_event(self, event: Any) -> None:
+        """No event concerns this job alone."""
 
     def work(self) -> None:
         """Nothing to do meanwhile."""
@@ -107,9 +107,9 @@ class ApplyToSequenceJob:
         key = (self._sequence.sequenceNode.GetID(), place)
         client.apply(self._applying.task, volume, self._applying.device, key, self._applying.memory)
 
-    def hear(self, said: Any) -> None:
-        if isinstance(said, Progress):
-            self._share, self._doing = said.share, said.what
+    def handle_event(self, event: Any) -> None:
+        if isinstance(event, Progress):
+            self._share, self._doing = event.share, event.what
 
     def work(self) -> None:
         if not self._doing:

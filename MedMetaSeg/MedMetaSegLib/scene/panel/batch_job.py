@@ -3,69 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...batch.request import BatchProgress, BatchRequest, BatchResult
 from ...worker.client import WorkerClient
-from ...worker.messages import Finished, ItemState
+from ...worker.messages import Finished
 
 REPORT = "report.csv"
 
 
-@dataclass(frozen=True)
-class BatchOrder:
-    """What is asked for. images: a folder, None for `series` alone. pattern: of file names, "" for all images
-    in `images` and its folders. series: the files of DICOM series.
+def batchRequest(
+    task: Path,
+    images: Path | None,
+    pattern: str,
+    out: Path,
+    ending: str,
+    overwrite: bool,
+    device: str,
+    series: Sequence[Sequence[str]] = (),
+) -> BatchRequest:
+    """The request for what was chosen in the panel.
+
+    images: a folder, None for `series` alone. pattern: of file names, "" for all images in `images` and its
+    folders. ending: of the results. series: the files of DICOM series.
     """
-
-    task: Path
-    images: Path | None
-    pattern: str
-    out: Path
-    ending: str
-    overwrite: bool
-    device: str
-    series: tuple[tuple[str, ...], ...] = ()
-
-    def request(self) -> dict[str, Any]:
-        """The fields of a batch.BatchRequest, paths as text."""
-        inputs = []
-        if self.images is not None:
-            inputs = [str(self.images / "**" / self.pattern) if self.pattern else str(self.images)]
-        return {
-            "task": str(self.task),
-            "inputs": inputs,
-            "series": self.series,
-            "out": str(self.out),
-            "report": str(self.out / REPORT),
-            "format": self.ending.removeprefix("."),
-            "resume": not self.overwrite,
-            "overwrite": self.overwrite,
-        }
+    inputs: tuple[Path, ...] = ()
+    if images is not None:
+        inputs = (images / "**" / pattern,) if pattern else (images,)
+    return BatchRequest(
+        task,
+        inputs,
+        out,
+        report=out / REPORT,
+        format=ending.removeprefix("."),
+        resume=not overwrite,
+        overwrite=overwrite,
+        device=device,
+        series=tuple(map(tuple, series)),
+    )
 
 
 class BatchJob:
-    """onItem(state): told when an image begins and ends; onDone(report): in the end."""
+    """Applies a task to many files.
+
+    onItem(progress): called when an image begins and ends; onDone(result): in the end.
+    """
 
     def __init__(
         self,
-        order: BatchOrder,
-        onItem: Callable[[ItemState], None],
-        onDone: Callable[[dict[str, Any]], None],
+        request: BatchRequest,
+        onItem: Callable[[BatchProgress], None],
+        onDone: Callable[[BatchResult], None],
     ) -> None:
-        self._order, self._onItem, self._onDone = order, onItem, onDone
+        self._request, self._onItem, self._onDone = request, onItem, onDone
 
     @property
     def nodes(self) -> Sequence[Any]:
         return ()
 
     def send(self, client: WorkerClient) -> None:
-        client.batch(self._order.request(), self._order.device)
+        client.batch(self._request)
 
-    def hear(self, said: Any) -> None:
-        if isinstance(said, ItemState):
-            self._onItem(said)
+    def handle_event(self, event: Any) -> None:
+        if isinstance(event, BatchProgress):
+            self._onItem(event)
 
     def work(self) -> None:
         """Nothing to do meanwhile."""
@@ -74,4 +76,5 @@ class BatchJob:
         """Nothing to take away."""
 
     def finish(self, finished: Finished, seconds: float) -> None:
-        self._onDone(finished.report)
+        assert finished.batch is not None
+        self._onDone(finished.batch)

@@ -18,7 +18,7 @@ from .patient_table import PatientTable
 from .tasks_tab import TasksTab
 
 if TYPE_CHECKING:
-    from ...worker.messages import ItemState
+    from ...batch.request import BatchProgress, BatchResult
     from .worker_run import Job
 
 _DONE = ("done", "there already")
@@ -30,7 +30,7 @@ class BatchTab:
     def __init__(self, host: Host, tasks: TasksTab) -> None:
         self._host, self.ui, self._tasks = host, host.ui, tasks
         self._paths: list[Path] = []
-        self._rows: list[ItemState] = []
+        self._rows: list[BatchProgress] = []
         # Where the images and results of the rows are, whatever is chosen by now.
         self._images: Path | None = None
         self._out = Path()
@@ -90,7 +90,7 @@ class BatchTab:
         self._host.begin(self._job, self._stopped)
 
     def _job(self) -> Job:
-        from .batch_job import BatchJob, BatchOrder
+        from .batch_job import BatchJob, batchRequest
 
         parameters, task = self._host.parameters, self._task()
         if task is None:
@@ -101,7 +101,7 @@ class BatchTab:
             series = seriesFiles(self._patients.ticked())
         else:
             self._images = Path(parameters.batchInput)
-        order = BatchOrder(
+        request = batchRequest(
             task,
             self._images,
             parameters.batchPattern.strip(),
@@ -111,9 +111,9 @@ class BatchTab:
             parameters.device.value,
             series,
         )
-        return BatchJob(order, self._onItem, self._onDone)
+        return BatchJob(request, self._onItem, self._onDone)
 
-    def _onItem(self, said: ItemState) -> None:
+    def _onItem(self, said: BatchProgress) -> None:
         names = [one.item for one in self._rows]
         row = names.index(said.item) if said.item in names else len(names)
         self._rows[row : row + 1] = [said]
@@ -127,14 +127,14 @@ class BatchTab:
             _("{finished} of {total} images").format(finished=said.finished, total=said.total),
         )
 
-    def _onDone(self, report: dict[str, Any]) -> None:
-        total, failed = report["total"], report["failed"]
+    def _onDone(self, result: BatchResult) -> None:
+        total, failed = result.total, len(result.failed)
         text = _("{done} of {total} images are done in {seconds:.0f}\N{NO-BREAK SPACE}s.").format(
-            done=total - failed, total=total, seconds=report["seconds"]
+            done=total - failed, total=total, seconds=result.seconds
         )
-        reports = [_("Report: {path}").format(path=path) for path in report["reports"][:1]]
-        if report["stopped"]:
-            raise InputError(f"{text} {report['stopped']}")
+        reports = [_("Report: {path}").format(path=path) for path in result.reports[:1]]
+        if result.stopped:
+            raise InputError(f"{text} {result.stopped}")
         self._host.say(result="\n".join([text, *reports]))
 
     def _stopped(self) -> str:
@@ -166,7 +166,7 @@ class BatchTab:
         """What the combo box shows, which signals before the parameter follows."""
         return list(BatchSource)[max(0, self.ui.batchSourceCombo.currentIndex)]
 
-    def _chosen(self) -> ItemState | None:
+    def _chosen(self) -> BatchProgress | None:
         """The selected image, if it has a result."""
         row = self.ui.batchTable.currentRow()
         if not 0 <= row < len(self._rows) or self._rows[row].state not in _DONE:
@@ -230,7 +230,7 @@ class BatchTab:
         self.ui.batchHintLabel.setVisible(bool(hint))
 
 
-def _state(said: ItemState) -> str:
+def _state(said: BatchProgress) -> str:
     """The state of an image in words."""
     words = {
         "waiting": _("waiting"),

@@ -20,10 +20,10 @@ class DeviceCheckJob:
         return ()
 
     def send(self, client: WorkerClient) -> None:
-        client.look(self._device)
+        client.check_device(self._device)
 
-    def hear(self, said: Any) -> None:
-        """Nothing more is said."""
+    def handle_event(self, event: Any) -> None:
+        """No event concerns this job alone."""
 
     def work(self) -> None:
         """Nothing to do meanwhile."""

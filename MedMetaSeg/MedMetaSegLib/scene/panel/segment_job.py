@@ -82,9 +82,9 @@ class SegmentJob:
             preview=self._preview is not None,
         )
 
-    def hear(self, said: Any) -> None:
-        if isinstance(said, Preview) and self._preview is not None:
-            self._preview.add(said.mask)
+    def handle_event(self, event: Any) -> None:
+        if isinstance(event, Preview) and self._preview is not None:
+            self._preview.add(event.mask)
 
     def work(self) -> None:
         if self._preview is not None:

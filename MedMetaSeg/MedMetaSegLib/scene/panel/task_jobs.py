@@ -67,8 +67,8 @@ class LearnJob:
         if names and not self._confirm(question.format(names=", ".join(names))):
             raise InputError(_("Nothing was learned: choose painted slices under Learn from."))
 
-    def hear(self, said: Any) -> None:
-        """Nothing more is said."""
+    def handle_event(self, event: Any) -> None:
+        """No event concerns this job alone."""
 
     def work(self) -> None:
         """Nothing to do meanwhile."""

@@ -1,4 +1,4 @@
-"""One job at a time in the worker, for every tab: sent here, heard from a timer, its end told here."""
+"""One job at a time in the worker, for every tab: sent here, its events read from a timer."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ...worker.client import WorkerClient
 from ...worker.messages import DeviceFound, Failed, Finished, Progress, Stopped
 
 _POLL_MS = 50
+"""Milliseconds between two looks at the events of the worker: twenty times a second."""
 
 
 class Job(Protocol):
@@ -26,8 +27,8 @@ class Job(Protocol):
     def send(self, client: WorkerClient) -> None:
         """Read what is needed and send it. InputError, or OSError when the disk is full: nothing runs."""
 
-    def hear(self, said: Any) -> None:
-        """Progress, and what the worker says of this kind of job alone."""
+    def handle_event(self, event: Any) -> None:
+        """Take note of Progress, and of the events of this kind of job alone."""
 
     def work(self) -> None:
         """A moment on the main thread, some milliseconds, at every tick."""
@@ -89,7 +90,7 @@ class WorkerRun:
 
     @property
     def workerPid(self) -> int | None:
-        """Process id of the worker, if it runs and has said it."""
+        """Process id of the worker, if it runs and has sent it."""
         return self._client.pid
 
     def begin(self, job: Job, listener: RunListener) -> None:
@@ -142,43 +143,43 @@ class WorkerRun:
         if running is None or listener is None:
             return
         seconds = time.monotonic() - running.begun
-        for said in self._client.poll():
-            if isinstance(said, DeviceFound):
-                self._onDevice(said.device, said.why)
-            elif isinstance(said, Progress):
-                running.share, running.what = said.share, said.what
-                running.job.hear(said)
-            elif isinstance(said, (Finished, Stopped, Failed)):
+        for event in self._client.poll():
+            if isinstance(event, DeviceFound):
+                self._onDevice(event.device, event.why)
+            elif isinstance(event, Progress):
+                running.share, running.what = event.share, event.what
+                running.job.handle_event(event)
+            elif isinstance(event, (Finished, Stopped, Failed)):
                 self._timer.stop()
                 self._running = None
-                self._end(running.job, listener, said, seconds)
+                self._end(running.job, listener, event, seconds)
                 return
             else:
-                running.job.hear(said)
+                running.job.handle_event(event)
         running.job.work()
         listener.onTick(running.share, running.what, seconds)
 
     def _end(
-        self, job: Job, listener: RunListener, said: Finished | Stopped | Failed, seconds: float
+        self, job: Job, listener: RunListener, event: Finished | Stopped | Failed, seconds: float
     ) -> None:
         following = None
         job.end()
-        if isinstance(said, Finished):
+        if isinstance(event, Finished):
             try:
-                following = job.finish(said, seconds)
+                following = job.finish(event, seconds)
                 if following is not None:
                     self._send(following, seconds if following is job else 0.0)
                     self._timer.start()
                     return
             except (InputError, RuntimeError) as error:
                 # The scene is as it was before this answer; what the user needs is the reason.
-                said = Failed(str(error))
+                event = Failed(str(error))
         if not self.keepsWorker:
             self._client.close()
             self._held = []
-        if isinstance(said, Stopped):
+        if isinstance(event, Stopped):
             listener.onStopped()
-        elif isinstance(said, Failed):
-            listener.onFailed(said.message)
+        elif isinstance(event, Failed):
+            listener.onFailed(event.message)
         else:
             listener.onFinished()

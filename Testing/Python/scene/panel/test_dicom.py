@@ -141,7 +141,7 @@ def test_the_series_of_ticked_patients_are_done_and_nothing_says_whose_they_are(
         "report.html",
         "journal.jsonl",
         "log.txt",
-        "said.jsonl",
+        "events.jsonl",
     }
     node = tab.parameters.parameterNode
     kept = {name: node.GetParameter(name) for name in node.GetParameterNames()}
