@@ -54,7 +54,12 @@ def _draw(tiles: np.ndarray, episode: Episode, first_row: bool) -> None:
     views = (
         (image[drawn], foreground[drawn], target[drawn], f"slice {drawn}"),
         (image[hidden], foreground[hidden], target[hidden], f"slice {hidden}"),
-        (image[:, :, across], foreground[:, :, across], target[:, :, across], f"{episode.shots} drawn"),
+        (
+            image[:, :, across],
+            foreground[:, :, across],
+            target[:, :, across],
+            f"{episode.annotated_slices} annotated",
+        ),
     )
     for tile, (axes, (grey, painted, mask, caption)) in enumerate(zip(tiles, views, strict=True)):
         stretched = _stretch(aspect, image.shape) if tile == 2 else 1.0

@@ -70,7 +70,7 @@ def test_a_seed_makes_the_episodes_it_always_made(
     rng = np.random.default_rng(seed)
     made = list(episodes(rng, anatomy, len(expected), held_out=expected is HELD_OUT))
     assert int(rng.integers(2**32)) == drawn_next, "more or fewer random numbers were drawn"
-    assert [(one.shots, one.target.sum(), len(one.held_out)) for one in made] == [
+    assert [(one.annotated_slices, one.target.sum(), len(one.held_out)) for one in made] == [
         (slices, target, held_out) for slices, target, _, _, held_out in expected
     ]
     # Where interpolated values are cut, a voxel may fall on the other side on another machine.
