@@ -122,7 +122,7 @@ def episodes(rng: Rng, anatomy: Anatomy, number: int, held_out: bool = False) ->
 
 
 def _reflected(rng: Rng, anatomy: Anatomy) -> Anatomy:
-    """The anatomy with axes exchanged and flipped at random; the slices' axis stays where voxels are not nearly cubes."""
+    """The anatomy with axes exchanged and flipped; slices stay slices unless voxels are nearly cubes."""
     order = rng.permutation(3) if 0.8 < anatomy.aspect < 1.25 else np.array([0, *(1 + rng.permutation(2))])
     flips = tuple(slice(None, None, int(rng.choice([-1, 1]))) for _ in range(3))
     return Anatomy(

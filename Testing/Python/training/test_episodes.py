@@ -97,9 +97,9 @@ def test_an_expected_place_is_near_the_structure_and_says_how_far_off_it_may_be(
     for one in drawn:
         if one.annotated_slices or not one.target.any():
             continue
-        band = one.prompt[DISTANCE]
-        assert np.ptp(band) == 0
-        assert 0.1 <= band.flat[0] <= 1
+        tolerance = one.prompt[DISTANCE]
+        assert np.ptp(tolerance) == 0
+        assert 0.1 <= tolerance.flat[0] <= 1
         place, target = one.prompt[SHAPE] > 0, one.target[0] > 0
         assert not ((one.prompt[FOREGROUND] > 0) & ~place).any()
         overlaps.append(2 * np.count_nonzero(place & target) / (place.sum() + target.sum()))
@@ -117,7 +117,7 @@ def test_what_is_known_agrees_with_the_target(drawn: list[Episode]) -> None:
         )
         assert inside.any()
         assert not (inside & outside).any()
-        # An unsteady hand errs near the border only.
+        # An unsteady hand errs near the boundary only.
         wrong = np.count_nonzero(inside & ~target) + np.count_nonzero(outside & target)
         assert wrong <= 0.25 * np.count_nonzero(inside) + 4
 
@@ -192,7 +192,7 @@ def test_an_expected_structure_may_come_with_another_patient_who_has_it(drawn: l
 
 
 def two_blocks() -> Anatomy:
-    """Two structures far apart, one bright and one dark, in a grey ground."""
+    """Two structures far apart, one bright and one dark, on a ground between them."""
     structures = np.zeros((24, 64, 64), np.int16)
     structures[8:16, 6:18, 6:18], structures[8:16, 46:58, 46:58] = 1, 2
     levels = np.array([0.0, 1.0, -1.0], np.float32)
