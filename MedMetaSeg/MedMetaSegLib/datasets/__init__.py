@@ -1,1 +1,1 @@
-"""Labelled images of others: cases, their licences, and which patients are held out."""
+"""Labelled images: the cases that figures are made on, and which patients training may use."""

@@ -1,4 +1,4 @@
-"""The cases figures are made on, and the one split between patients for evaluation and for training."""
+"""Cases and their manifest, and the one split between patients for evaluation and for training."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from ..errors import InputError
 from ..imageio.volume import Volume, read_image, read_volume
 
 EVALUATION_ONLY = ("totalseg", "acdc", "ms")
+"""Data sets all of whose patients are held out."""
 LAST_SARCOMA_PATIENT = 8
+"""Sarcoma patients up to this number are held out, in CT and MR alike."""
 LAST_HIPPOCAMPUS_PATIENT = 50
+"""Hippocampus cases up to this number are held out."""
 
 ACCEPTANCE_STRUCTURES = (
     "spleen",
@@ -47,8 +50,10 @@ _TITLES = {
     ("ms", "MR"): "MS lesions MR",
     ("hippocampus", "MR"): "Hippocampus MR",
 }
+"""Names of data sets in tables and pictures, by their name in the manifest and their modality."""
 
 _BENCHMARK_CASES = {"totalseg": 2, "sts_ct": 4, "sts_mr": 4, "acdc": 6, "ms": 3, "hippocampus": 6}
+"""Data sets of the benchmark, and how many held-out cases of each it runs on."""
 
 SPLIT_DATASETS = tuple(_BENCHMARK_CASES)
 """The data sets that `is_held_out` and `is_for_development` know."""
@@ -66,13 +71,9 @@ class Case:
     labels: Path
     names: dict[int, str]
 
-    @property
-    def title(self) -> str:
-        return collection_title(self.dataset, self.modality)
-
 
 def collection_title(dataset: str, modality: str) -> str:
-    """The name tables and panels give a data set; the two totalseg scans are two collections."""
+    """The name that tables and pictures give a data set; the two totalseg scans are two collections."""
     return _TITLES.get((dataset, modality), f"{dataset} {modality}")
 
 
@@ -99,8 +100,8 @@ def read_case(case: Case) -> tuple[Volume, np.ndarray]:
     image, labels = read_volume(case.image), read_image(case.labels)
     if not image.geometry.same_grid(labels.geometry):
         raise InputError(f"{case.labels} does not lie on the grid of {case.image}")
-    image, turned = image.canonical()
-    return image, np.ascontiguousarray(turned.apply(labels.array), dtype=np.int32)
+    image, axis_map = image.canonical()
+    return image, np.ascontiguousarray(axis_map.apply(labels.array), dtype=np.int32)
 
 
 def is_held_out(case: Case) -> bool:

@@ -15,6 +15,7 @@ from ..errors import InputError
 from .cases import SPLIT_DATASETS, Case, is_for_development, is_held_out, read_cases
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
+"""Endings of the files that are read as images and label maps."""
 _FOLDERS = (("imagesTr", "labelsTr"), ("images", "labels"))
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
 
@@ -22,7 +23,7 @@ _CHANNEL = re.compile(r"(.+)_(\d{4})")
 def training_cases(data: Path) -> list[Case]:
     """Every case of the folder that training may use.
 
-    Of the data sets that `evaluation.cases` splits, held-out and development patients are left out; of any
+    Of the data sets that `cases.is_held_out` knows, held-out and development patients are left out; of any
     other, all are taken. Raises InputError with what is missing.
     """
     if not data.is_dir():

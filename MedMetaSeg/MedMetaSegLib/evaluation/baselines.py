@@ -1,11 +1,11 @@
 """What people use today, on the same support: Fill between slices, Grow from seeds, a random forest.
 
-Each is a function (volume, support) -> iterator of Found, one per structure, in the support's order. The
-support must lie on the volume's grid and hold whole slices. Every baseline knows what MedMetaSeg knows: a
-structure's annotated slices are complete, and a voxel given to another structure is not this one's. Each
-structure is run on its own against that background: a slice annotated for one structure says nothing of the
-others elsewhere on it, so a run of all structures together would have to invent a background. Annotated
-slices come out as drawn.
+Each is an Interaction: of a volume and a support it yields a Prediction per structure, in the support's
+order. The support must lie on the volume's grid and hold whole slices. Every baseline knows what MedMetaSeg
+knows: a structure's annotated slices are complete, and a voxel given to another structure is not this one's.
+Each structure is run on its own against that background: a slice annotated for one structure says nothing of
+others outside it, so a run of all structures together would have to invent a background. Annotated slices
+come out as annotated.
 """
 
 from __future__ import annotations
@@ -25,14 +25,22 @@ from ..support.support import Support
 Box = tuple[slice, slice, slice]
 
 UNKNOWN, FOREGROUND, BACKGROUND = 0, 1, 2
+"""Values of `known_labels`."""
 
-MARGIN_SHARE = 0.25
+MARGIN_FACTOR = 0.25
+"""Margin of the search box, as a fraction of the annotated extent."""
 MINIMUM_MARGIN_MM = 10.0
+"""Margin of the search box in mm at least."""
 FOREST_TREES = 50
+"""Trees of a random forest."""
 FOREST_SCALES = (1.0, 2.0, 4.0)
+"""Scales of a forest's filters, in multiples of the finest spacing."""
 FOREST_SAMPLES = 10_000
+"""Voxels of each class that a forest learns from at most."""
 FOREST_JOBS = 2
+"""Processor cores of a forest."""
 PREDICTION_CHUNK = 500_000
+"""Voxels that a forest answers for at once, which bounds its memory."""
 
 
 @dataclass(frozen=True)
@@ -44,22 +52,26 @@ class Prediction:
     mask: np.ndarray
 
 
-Method = Callable[[Volume, Support], Iterator[Prediction]]
+Interaction = Callable[[Volume, Support], Iterator[Prediction]]
+"""One run of a method, as a user starts it: all structures of a support on one volume."""
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A method with the name tables show, and the version that decides whether old rows still stand."""
+    """A method that needs no weights: its name, the title tables show, and how it is run.
+
+    package: whose version, with revision, decides whether old rows still stand.
+    """
 
     name: str
     title: str
     package: str
     revision: int
-    run: Method
+    run: Interaction
 
     @property
     def version(self) -> str:
-        """Raises InputError when the package is not installed."""
+        """Revision and the package's version. Raises InputError when the package is not installed."""
         try:
             return f"{self.revision} ({self.package} {metadata.version(self.package)})"
         except metadata.PackageNotFoundError as error:
@@ -77,16 +89,16 @@ def fill_between_slices(volume: Volume, support: Support) -> Iterator[Prediction
     # With several threads some processes that ran this filter aborted at their end (a corrupt heap); with one
     # thread none did.
     itk.MultiThreaderBase.SetGlobalDefaultNumberOfThreads(1)
-    for painted in support.structures:
-        axis = _drawing_axis(painted)
-        if len(painted.slices) > 1:
-            image = itk.image_from_array(np.pad(painted.mask, 1).astype(np.uint8))
+    for annotated in support.structures:
+        axis = _drawing_axis(annotated)
+        if len(annotated.slices) > 1:
+            image = itk.image_from_array(np.pad(annotated.mask, 1).astype(np.uint8))
             # ITK counts axes i, j, k; arrays here k, j, i.
             filled = itk.morphological_contour_interpolator(image, axis=2 - axis)
             mask = itk.array_from_image(filled)[1:-1, 1:-1, 1:-1] > 0
         else:
-            mask = painted.mask
-        yield Prediction(painted.structure, painted.offset, mask)
+            mask = annotated.mask
+        yield Prediction(annotated.structure, annotated.offset, mask)
 
 
 def grow_from_seeds(volume: Volume, support: Support) -> Iterator[Prediction]:
@@ -107,15 +119,15 @@ def grow_from_seeds(volume: Volume, support: Support) -> Iterator[Prediction]:
         data.GetPointData().SetScalars(numpy_to_vtk(array.ravel(), deep=True))
         return data
 
-    for painted in support.structures:
-        box = search_box(painted, volume.geometry.shape, volume.geometry.spacing_mm)
-        seeds = known_labels(support, painted, box)
-        filter_ = slicer.vtkImageGrowCutSegment()
-        filter_.SetIntensityVolume(image(np.ascontiguousarray(volume.array[box], dtype=np.float32)))
-        filter_.SetSeedLabelVolume(image(seeds))
-        filter_.Update()
-        grown = vtk_to_numpy(filter_.GetOutput().GetPointData().GetScalars()).reshape(seeds.shape)
-        yield Prediction(painted.structure, _start(box), _as_drawn(grown == FOREGROUND, seeds))
+    for annotated in support.structures:
+        box = search_box(annotated, volume.geometry.shape, volume.geometry.spacing_mm)
+        seeds = known_labels(support, annotated, box)
+        growcut = slicer.vtkImageGrowCutSegment()
+        growcut.SetIntensityVolume(image(np.ascontiguousarray(volume.array[box], dtype=np.float32)))
+        growcut.SetSeedLabelVolume(image(seeds))
+        growcut.Update()
+        grown = vtk_to_numpy(growcut.GetOutput().GetPointData().GetScalars()).reshape(seeds.shape)
+        yield Prediction(annotated.structure, _start(box), _as_annotated(grown == FOREGROUND, seeds))
 
 
 def random_forest(volume: Volume, support: Support) -> Iterator[Prediction]:
@@ -128,13 +140,13 @@ def random_forest(volume: Volume, support: Support) -> Iterator[Prediction]:
     from sklearn.ensemble import RandomForestClassifier
 
     geometry = volume.geometry
-    boxes = [search_box(painted, geometry.shape, geometry.spacing_mm) for painted in support.structures]
+    boxes = [search_box(annotated, geometry.shape, geometry.spacing_mm) for annotated in support.structures]
     whole = _union(boxes)
     features = filter_bank(volume.array[whole], geometry.spacing_mm)
     random = np.random.default_rng(0)
-    for painted, box in zip(support.structures, boxes, strict=True):
+    for annotated, box in zip(support.structures, boxes, strict=True):
         inner = tuple(slice(b.start - w.start, b.stop - w.start) for b, w in zip(box, whole, strict=True))
-        known = known_labels(support, painted, box)
+        known = known_labels(support, annotated, box)
         shape = known.shape
         values = features[inner].reshape(-1, features.shape[-1])
         samples = np.concatenate(
@@ -153,7 +165,7 @@ def random_forest(volume: Volume, support: Support) -> Iterator[Prediction]:
                 for start in range(0, len(values), PREDICTION_CHUNK)
             ]
         ).reshape(shape)
-        yield Prediction(painted.structure, _start(box), _as_drawn(mask, known))
+        yield Prediction(annotated.structure, _start(box), _as_annotated(mask, known))
 
 
 BASELINES = (
@@ -163,27 +175,27 @@ BASELINES = (
 )
 
 
-def search_box(painted: AnnotatedStructure, shape: Sequence[int], spacing_mm: Sequence[float]) -> Box:
-    """Where a baseline looks for the structure: its drawn extent and a margin, within the grid.
+def search_box(annotated: AnnotatedStructure, shape: Sequence[int], spacing_mm: Sequence[float]) -> Box:
+    """Where a baseline looks for the structure: its annotated extent and a margin, within the grid.
 
-    The margin is a quarter of the drawn extent, at least 10 mm. One slice says nothing of the extent across
-    it: there the margin is half its larger in-plane extent.
+    The margin is a quarter of the annotated extent, at least 10 mm. One slice says nothing of the extent
+    across it: there the margin is half its larger in-plane extent.
     """
-    axis = _drawing_axis(painted)
-    extent_mm = [size * step for size, step in zip(painted.mask.shape, spacing_mm, strict=True)]
-    margin_mm = [max(MINIMUM_MARGIN_MM, MARGIN_SHARE * extent) for extent in extent_mm]
-    if len(painted.slices) == 1:
+    axis = _drawing_axis(annotated)
+    extent_mm = [size * step for size, step in zip(annotated.mask.shape, spacing_mm, strict=True)]
+    margin_mm = [max(MINIMUM_MARGIN_MM, MARGIN_FACTOR * extent) for extent in extent_mm]
+    if len(annotated.slices) == 1:
         margin_mm[axis] = max(MINIMUM_MARGIN_MM, 0.5 * max(e for a, e in enumerate(extent_mm) if a != axis))
     margin = [int(np.ceil(m / step)) for m, step in zip(margin_mm, spacing_mm, strict=True)]
-    start = [max(0, offset - m) for offset, m in zip(painted.offset, margin, strict=True)]
+    start = [max(0, offset - m) for offset, m in zip(annotated.offset, margin, strict=True)]
     stop = [
         min(size, offset + extent + m)
-        for size, offset, extent, m in zip(shape, painted.offset, painted.mask.shape, margin, strict=True)
+        for size, offset, extent, m in zip(shape, annotated.offset, annotated.mask.shape, margin, strict=True)
     ]
     return slice(start[0], stop[0]), slice(start[1], stop[1]), slice(start[2], stop[2])
 
 
-def known_labels(support: Support, painted: AnnotatedStructure, box: Box) -> np.ndarray:
+def known_labels(support: Support, annotated: AnnotatedStructure, box: Box) -> np.ndarray:
     """What the support says of one structure in a box.
 
     Returns int16 (k, j, i) of UNKNOWN, FOREGROUND and BACKGROUND.
@@ -191,10 +203,10 @@ def known_labels(support: Support, painted: AnnotatedStructure, box: Box) -> np.
     known = np.full([b.stop - b.start for b in box], UNKNOWN, dtype=np.int16)
     if not support.overlapping:
         for other in support.structures:
-            _paint(known, other, box, BACKGROUND)
-    axis = _drawing_axis(painted)
-    np.moveaxis(known, axis, 0)[[index - box[axis].start for index in painted.slices]] = BACKGROUND
-    _paint(known, painted, box, FOREGROUND)
+            _write(known, other, box, BACKGROUND)
+    axis = _drawing_axis(annotated)
+    np.moveaxis(known, axis, 0)[[index - box[axis].start for index in annotated.slices]] = BACKGROUND
+    _write(known, annotated, box, FOREGROUND)
     return known
 
 
@@ -220,26 +232,27 @@ def filter_bank(array: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
     return np.stack(channels, axis=-1).astype(np.float32)
 
 
-def _paint(known: np.ndarray, painted: AnnotatedStructure, box: Box, value: int) -> None:
-    """Writes value where the structure is painted, within the box; known starts at the box's corner."""
+def _write(known: np.ndarray, annotated: AnnotatedStructure, box: Box, value: int) -> None:
+    """Write the value where the structure is annotated, in the box; known starts at the box's corner."""
     target, source = [], []
-    for offset, size, b in zip(painted.offset, painted.mask.shape, box, strict=True):
+    for offset, size, b in zip(annotated.offset, annotated.mask.shape, box, strict=True):
         start, stop = max(offset, b.start), min(offset + size, b.stop)
         if start >= stop:
             return
         target.append(slice(start - b.start, stop - b.start))
         source.append(slice(start - offset, stop - offset))
-    known[tuple(target)][painted.mask[tuple(source)]] = value
+    known[tuple(target)][annotated.mask[tuple(source)]] = value
 
 
-def _as_drawn(mask: np.ndarray, known: np.ndarray) -> np.ndarray:
+def _as_annotated(mask: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The mask, with what is known put in its place."""
     return (mask.astype(bool) | (known == FOREGROUND)) & (known != BACKGROUND)
 
 
-def _drawing_axis(painted: AnnotatedStructure) -> int:
-    if painted.axis is None:
-        raise ValueError(f"{painted.structure.name}: baselines need whole annotated slices")
-    return painted.axis
+def _drawing_axis(annotated: AnnotatedStructure) -> int:
+    if annotated.axis is None:
+        raise ValueError(f"{annotated.structure.name}: baselines need whole annotated slices")
+    return annotated.axis
 
 
 def _start(box: Box) -> tuple[int, int, int]:

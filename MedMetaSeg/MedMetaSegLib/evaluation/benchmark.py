@@ -1,4 +1,4 @@
-"""The benchmark: every case, K and method under protocol A, and how fast a first and a second press are.
+"""The benchmark: every case, K and method under protocol A, and how fast a first and a second run are.
 
 main(data, out) writes benchmark.csv (a row per structure, case, K and method), benchmark_speed.csv,
 benchmark.md and benchmark.png. Each method runs in a process of its own; rows are written case by case, so an
@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,8 +26,11 @@ from .report import write_report
 from .speed import SpeedRow, speed_rows
 
 KS = (1, 3, 5, 9)
+"""Numbers of annotated slices that are measured."""
 ROWS_FILE = "benchmark.csv"
+"""A row per structure, case, K and method."""
 SPEED_FILE = "benchmark_speed.csv"
+"""A row per volume and number of structures, of a first and a second run."""
 
 _Record = TypeVar("_Record", Row, SpeedRow)
 
@@ -73,19 +76,19 @@ def run(
     speed = read_rows(out / SPEED_FILE, SpeedRow) if resume else []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns) as progress, ExitStack() as stack:
-        processes = {runner.name: stack.enter_context(own_process()) for runner in chosen}
+        processes = {method.name: stack.enter_context(own_process()) for method in chosen}
         task = progress.add_task("", total=len(cases) * len(chosen))
         for case in cases:
-            for runner in chosen:
-                progress.update(task, description=f"{case.dataset} {case.case}: {runner.title}")
-                missing = [k for k in sorted(set(ks)) if not is_there(rows, case, runner, k)]
+            for method in chosen:
+                progress.update(task, description=f"{case.dataset} {case.case}: {method.title}")
+                missing = [k for k in sorted(set(ks)) if not is_there(rows, case, method, k)]
                 if missing:
-                    rows += processes[runner.name](
-                        interaction_rows, case, runner.name, missing, runner.device
+                    rows += processes[method.name](
+                        interaction_rows, case, method.name, missing, method.device
                     )
                     write_rows(out / ROWS_FILE, rows, Row)
                 progress.advance(task)
-    ours = next((runner for runner in chosen if runner.name == OURS), None)
+    ours = next((method for method in chosen if method.name == OURS), None)
     if ours is not None:
         if any(row.weights_id != ours.weights_id or row.device != ours.device for row in speed):
             speed = []
@@ -96,21 +99,21 @@ def run(
 
 def still_stands(row: Row, chosen: Sequence[Method]) -> bool:
     """Whether an old row may stay: its method is not run now, or has the same version, weights and device."""
-    for runner in chosen:
-        if row.method == runner.name:
-            now = (runner.version, runner.weights_id, runner.device)
+    for method in chosen:
+        if row.method == method.name:
+            now = (method.version, method.weights_id, method.device)
             return (row.version, row.weights_id, row.device) == now
     return True
 
 
-def is_there(rows: Sequence[Row], case: Case, runner: Method, k: int) -> bool:
-    """Whether a case, K and method has its rows; a press's rows are written together, so any one tells."""
-    key = (case.dataset, case.case, k, runner.name)
+def is_there(rows: Sequence[Row], case: Case, method: Method, k: int) -> bool:
+    """Whether a case, K and method has its rows; a run's rows are written together, so any one tells."""
+    key = (case.dataset, case.case, k, method.name)
     return any((row.dataset, row.case, row.k, row.method) == key for row in rows)
 
 
 def write_rows(path: Path, rows: Sequence[_Record], kind: type[_Record]) -> None:
-    """Write records as CSV with a header, whole or not at all."""
+    """Write records as CSV with a header, whole or not at all; what was not measured (None) is left empty."""
     temporary = path.with_name(path.name + ".part")
     with temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [field.name for field in dataclasses.fields(kind)], lineterminator="\n")
@@ -126,7 +129,12 @@ def read_rows(path: Path, kind: type[_Record]) -> list[_Record]:
     """
     if not path.is_file():
         return []
-    convert: dict[str, Any] = {"int": int, "float": float, "str": str}
+    convert: dict[str, Callable[[str], Any]] = {
+        "int": int,
+        "float": float,
+        "float | None": lambda text: float(text) if text else None,
+        "str": str,
+    }
     try:
         with path.open(newline="", encoding="utf-8") as file:
             return [

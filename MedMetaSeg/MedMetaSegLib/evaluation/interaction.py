@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,12 +24,17 @@ from .methods import Method, method_named, warm_up
 from .metrics import score_other_slices
 from .protocols import same_volume_support
 
+PROCESS = Path("/proc/self")
+"""Where Linux says what a process uses."""
+
 
 @dataclass(frozen=True)
 class Row:
-    """One structure of one press. seconds, peak_memory_mb: of the whole press, all its structures together.
+    """One structure of one run.
 
-    dice, nsd_2mm: nan where neither the method nor the truth has the structure on the slices scored.
+    seconds, peak_memory_mb: of the whole run, all its structures together; the memory is None where it could
+    not be measured. dice, nsd_2mm: nan where neither the method nor the truth has the structure on the slices
+    scored.
     """
 
     dataset: str
@@ -44,7 +48,7 @@ class Row:
     dice: float
     nsd_2mm: float
     seconds: float
-    peak_memory_mb: float
+    peak_memory_mb: float | None
     device: str
     weights_id: str
     version: str
@@ -52,21 +56,21 @@ class Row:
 
 @contextmanager
 def own_process() -> Iterator[Callable[..., Any]]:
-    """A Python process of one's own: do(function, *arguments) runs there and raises what it raised."""
+    """A Python process of one's own, as do(function, *arguments): it runs there and raises what it raised."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
         yield lambda function, *arguments: pool.submit(function, *arguments).result()
 
 
-def interaction_rows(case: Case, method: str, ks: Sequence[int], device: str) -> list[Row]:
-    """Protocol A on one case: a press per K, a row per structure; none for a K no structure qualifies for."""
-    runner = method_named(method, device)
+def interaction_rows(case: Case, name: str, ks: Sequence[int], device: str) -> list[Row]:
+    """Protocol A on one case: a run per K, a row per structure; none for a K no structure qualifies for."""
+    method = method_named(name, device)
     volume, labels = read_case(case)
     rows: list[Row] = []
     for count in ks:
         support = support_or_none(labels, volume, case, count)
         if support is not None:
-            rows += score_interaction(case, runner, volume, labels, support, count)
+            rows += score_interaction(case, method, volume, labels, support, count)
     return rows
 
 
@@ -79,18 +83,18 @@ def support_or_none(labels: np.ndarray, volume: Volume, case: Case, count: int) 
 
 
 def score_interaction(
-    case: Case, runner: Method, volume: Volume, labels: np.ndarray, support: Support, count: int
+    case: Case, method: Method, volume: Volume, labels: np.ndarray, support: Support, count: int
 ) -> list[Row]:
-    """The rows of one press. A structure the method does not give back is scored as nothing found."""
-    interaction = runner.make_interaction(runner.device)
+    """The rows of one run. A structure the method does not give back is scored as nothing found."""
+    interaction = method.make_interaction(method.device)
     warm_up(interaction)
-    found, seconds, peak_mb = timed(lambda: interaction(volume, support))
-    by_label = {one.structure.label: one for one in found}
+    predictions, seconds, peak_mb = timed(lambda: interaction(volume, support))
+    by_label = {one.structure.label: one for one in predictions}
     rows = []
-    for painted in support.structures:
-        structure = painted.structure
+    for annotated in support.structures:
+        structure = annotated.structure
         result = scored_mask(by_label.get(structure.label), labels.shape)
-        slices = painted.slices
+        slices = annotated.slices
         scores = score_other_slices(result, labels == structure.label, volume.geometry.spacing_mm, slices)
         rows.append(
             Row(
@@ -101,47 +105,59 @@ def score_interaction(
                 structure=structure.name,
                 k=count,
                 protocol="A",
-                method=runner.name,
+                method=method.name,
                 dice=round(scores.dice, 4),
                 nsd_2mm=round(scores.nsd, 4),
                 seconds=round(seconds, 2),
-                peak_memory_mb=round(peak_mb),
-                device=runner.device,
-                weights_id=runner.weights_id,
-                version=runner.version,
+                peak_memory_mb=None if peak_mb is None else round(peak_mb),
+                device=method.device,
+                weights_id=method.weights_id,
+                version=method.version,
             )
         )
     return rows
 
 
-def scored_mask(found: Prediction | None, shape: tuple[int, ...]) -> np.ndarray:
-    """The full-grid bool mask (k, j, i) of what was found; empty for None."""
+def scored_mask(prediction: Prediction | None, shape: tuple[int, ...]) -> np.ndarray:
+    """The full-grid bool mask (k, j, i) of a prediction; empty for None."""
     mask = np.zeros(shape, dtype=bool)
-    if found is not None:
-        mask[region(found.offset, found.mask.shape)] = found.mask
+    if prediction is not None:
+        mask[region(prediction.offset, prediction.mask.shape)] = prediction.mask
     return mask
 
 
-def timed(interaction: Callable[[], Iterator[Prediction]]) -> tuple[list[Prediction], float, float]:
-    """What a press found, its wall-clock seconds, and the process's peak memory in MB until its end."""
+def timed(
+    interaction: Callable[[], Iterator[Prediction]],
+) -> tuple[list[Prediction], float, float | None]:
+    """What a run predicts, its wall-clock seconds, and the process's peak memory in MB until its end.
+
+    The memory is None where it cannot be measured.
+    """
     forget_peak()
     start = time.perf_counter()
-    found = list(interaction())
-    return found, time.perf_counter() - start, peak_memory_mb()
+    predictions = list(interaction())
+    return predictions, time.perf_counter() - start, peak_memory_mb()
 
 
 def forget_peak() -> None:
-    """Start the peak anew. Linux only; elsewhere the peak stays that of the process so far."""
+    """Start the peak anew. Linux only; on other systems the peak stays that of the process so far."""
     with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
+        (PROCESS / "clear_refs").write_text("5")
 
 
-def peak_memory_mb() -> float:
-    """Peak resident memory in MB: since `forget_peak` on Linux, of the whole process elsewhere."""
-    status = Path("/proc/self/status")
+def peak_memory_mb() -> float | None:
+    """Peak resident memory in MB: since `forget_peak` on Linux, of the whole process on other systems.
+
+    None where the system does not say it to Python (Windows).
+    """
+    status = PROCESS / "status"
     if status.is_file():
         for line in status.read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 1024
+    try:
+        import resource
+    except ImportError:  # Windows has no such module.
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 1024

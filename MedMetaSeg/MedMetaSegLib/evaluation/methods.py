@@ -13,13 +13,11 @@ from ..imageio.geometry import Geometry
 from ..imageio.volume import Volume
 from ..support.structure import Structure
 from ..support.support import Support
-from .baselines import BASELINES, Prediction
-
-Interaction = Callable[[Volume, Support], Iterator[Prediction]]
+from .baselines import BASELINES, Interaction, Prediction
 
 
 class Segments(Protocol):
-    """What is asked of a Segmenter here."""
+    """The part of a Segmenter that is used here."""
 
     def segment(self, volume: Volume, support: Support) -> Any:
         """A result whose structures have structure, offset and mask."""
@@ -30,8 +28,8 @@ class Method:
     """A method in the benchmark.
 
     version: rows of another version are measured again. weights_id: of the shipped weights, "" for a
-    baseline. make_press(device): everything a user waits for before the first press (libraries, weights),
-    and a press that remembers nothing of volumes seen before.
+    baseline. make_interaction(device): does everything a user waits for before the first run (libraries,
+    weights), and gives an interaction that remembers nothing of volumes seen before.
     """
 
     name: str
@@ -43,9 +41,13 @@ class Method:
 
 
 OURS = "medmetaseg"
+"""Name of this project's method, among the others."""
 OURS_REVISION = 3
+"""Raised when MedMetaSeg answers otherwise with the same weights: its rows are measured again."""
 METHOD_NAMES = (OURS, *(baseline.name for baseline in BASELINES))
+"""Names of all methods, in the order of the tables."""
 TITLES = {OURS: "MedMetaSeg", **{baseline.name: baseline.title for baseline in BASELINES}}
+"""What tables and pictures call a method, by its name."""
 
 
 def compared_methods(names: Collection[str] | None, device: str) -> tuple[Method, ...]:
@@ -61,7 +63,7 @@ def compared_methods(names: Collection[str] | None, device: str) -> tuple[Method
 
 
 def method_named(name: str, device: str) -> Method:
-    """One method by name; see `compared_methods`."""
+    """The method of a name; see `compared_methods`."""
     if name == OURS:
         return _ours(device)
     baseline = next(one for one in BASELINES if one.name == name)
@@ -69,7 +71,7 @@ def method_named(name: str, device: str) -> Method:
 
 
 def interaction_of(segmenter: Segments) -> Interaction:
-    """A press of a Segmenter: all structures of the support in one call, as a user would."""
+    """The interaction of a Segmenter: all structures of the support in one call, as a user would."""
 
     def interaction(volume: Volume, support: Support) -> Iterator[Prediction]:
         for one in segmenter.segment(volume, support).structures:
@@ -79,15 +81,15 @@ def interaction_of(segmenter: Segments) -> Interaction:
 
 
 def warm_up(interaction: Interaction) -> None:
-    """One press on a small ball, so that what a library does on first use is in no figure."""
+    """Run once on a small ball, so that what a library does on first use is in no figure."""
     places = np.indices((24, 24, 24)) - 12
     ball = (places**2).sum(axis=0) < 49
     noise = np.random.default_rng(0).normal(size=ball.shape)
     volume = Volume.from_array((ball + 0.1 * noise).astype(np.float32), Geometry((24, 24, 24), np.eye(4)))
-    drawn = np.zeros_like(ball)
-    drawn[[8, 16]] = ball[[8, 16]]
-    masks = [(Structure("ball", 1, (1.0, 0.0, 0.0)), drawn, (0, 0, 0))]
-    for _found in interaction(volume, Support.from_masks(masks, volume.geometry, "slices", plane="axial")):
+    annotated = np.zeros_like(ball)
+    annotated[[8, 16]] = ball[[8, 16]]
+    masks = [(Structure("ball", 1, (1.0, 0.0, 0.0)), annotated, (0, 0, 0))]
+    for _ in interaction(volume, Support.from_masks(masks, volume.geometry, "slices", plane="axial")):
         pass
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 TOLERANCE_MM = 2.0
+"""How far apart two surfaces may be and still agree, in mm."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def surface_dice(
     left_out: Collection[int] = (),
     axis: int = 0,
 ) -> float:
-    """Normalised surface Dice: the share of both surfaces that lies within the tolerance.
+    """Normalised surface Dice: the fraction of both surfaces that lies within the tolerance.
 
     Nikolov et al., J Med Internet Res 2021. prediction, truth: bool (k, j, i); spacing_mm (k, j, i). The
     surface is the voxels a face-connected erosion takes away, as in MONAI's compute_surface_dice

@@ -1,4 +1,4 @@
-"""Who draws what and what is scored: protocol A, same volume (docs/architecture.md says the same in words).
+"""Protocol A, same volume: who annotates what, and what is scored (docs/architecture.md says it in words).
 
 A structure takes part with K annotated slices when it has at least 300 voxels on at least K + 4 axial
 slices. Its K slices are equally spaced over its extent, 8 % in from both ends (K = 1: the middle), and
@@ -19,8 +19,11 @@ from ..support.structure import Structure, default_color
 from ..support.support import Support
 
 MINIMUM_VOXELS = 300
+"""Voxels of a structure at least."""
 SPARE_SLICES = 4
+"""Slices of a structure beyond the annotated ones at least."""
 INSET = 0.08
+"""Fraction of the extent by which the outermost annotated slices lie inside it."""
 
 
 def qualifies(mask: np.ndarray, count: int) -> bool:
@@ -71,39 +74,39 @@ def same_volume_support(
         if not qualifies(mask, count):
             continue
         filled = np.flatnonzero(mask.any(axis=(1, 2)))
-        drawn = np.zeros_like(mask)
+        annotated = np.zeros_like(mask)
         chosen = list(annotated_slices(filled.tolist(), count))
-        drawn[chosen] = mask[chosen]
+        annotated[chosen] = mask[chosen]
         structure = Structure(name=name, label=label, color=default_color(label))
-        masks.append((structure, drawn, (box[0].start, box[1].start, box[2].start)))
+        masks.append((structure, annotated, (box[0].start, box[1].start, box[2].start)))
     if not masks:
         raise InputError(f"no structure has {MINIMUM_VOXELS} voxels on {count + SPARE_SLICES} slices or more")
     return Support.from_masks(masks, geometry, "slices", plane="axial")
 
 
 def with_one_more_slice(support: Support, labels: np.ndarray, name: str) -> Support:
-    """The support with one structure drawn on one slice more, mid-way in the widest gap between its slices.
+    """The support with one structure annotated on one slice more, in the middle of its widest gap.
 
-    What a user does before a second press. labels: the true label map on the support's grid. Raises
+    What a user does before a second run. labels: the true label map on the support's grid. Raises
     ValueError when the structure has a single slice or no slice left in any gap.
     """
     edited = []
-    for painted in support.structures:
-        mask, offset = painted.mask, painted.offset
-        if painted.structure.name == name:
-            truth = labels == painted.structure.label
+    for annotated in support.structures:
+        mask, offset = annotated.mask, annotated.offset
+        if annotated.structure.name == name:
+            truth = labels == annotated.structure.label
             filled = np.flatnonzero(truth.any(axis=(1, 2)))
             gaps = sorted(
-                zip(painted.slices, painted.slices[1:], strict=False), key=lambda gap: gap[0] - gap[1]
+                zip(annotated.slices, annotated.slices[1:], strict=False), key=lambda gap: gap[0] - gap[1]
             )
             if not gaps:
-                raise ValueError(f"{name}: one slice has no gap to draw in")
+                raise ValueError(f"{name}: one slice has no gap to annotate in")
             between = filled[(filled > gaps[0][0]) & (filled < gaps[0][1])]
             if between.size == 0:
                 raise ValueError(f"{name}: no slice between {gaps[0][0]} and {gaps[0][1]} holds it")
-            slices = [*painted.slices, int(between[len(between) // 2])]
+            slices = [*annotated.slices, int(between[len(between) // 2])]
             mask = np.zeros_like(truth)
             mask[slices] = truth[slices]
             offset = (0, 0, 0)
-        edited.append((painted.structure, mask, offset))
+        edited.append((annotated.structure, mask, offset))
     return Support.from_masks(edited, support.geometry, "slices", plane="axial")

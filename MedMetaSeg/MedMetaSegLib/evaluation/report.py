@@ -14,7 +14,11 @@ from .methods import METHOD_NAMES, OURS, TITLES
 from .speed import SpeedRow
 
 PAGE, PICTURE = "benchmark.md", "benchmark.png"
+"""Files that a report consists of."""
 ONE_BY_ONE = (3, 5)
+"""Numbers of annotated slices for which structures are shown one by one."""
+NOT_MEASURED = "not measured"
+"""What a table says of memory on a system that does not tell it."""
 COLORS = {OURS: "#d1495b", "fill": "#30638e", "grow": "#4f9d69", "forest": "#edae49"}
 MARKERS = {OURS: "o", "fill": "s", "grow": "^", "forest": "D"}
 
@@ -30,9 +34,9 @@ across. Sarcoma CT and Sarcoma MR are of the same patients, not of independent o
 """
 
 _METHODS = """\
-All methods get the same support. It says: the annotated slices of a structure are complete, elsewhere the
-structure is unknown, and a voxel given to one structure is not another's. No method sees the truth
-anywhere else.
+All methods get the same support. It says: the annotated slices of a structure are complete, on all
+other slices it is unknown, and a voxel given to one structure is not another's. No method sees the truth
+on other slices.
 
 - **MedMetaSeg**: all structures of the case in one call, as a user would.
 - **Fill between slices**: ITK's morphological contour interpolation, which Slicer's effect runs. It has
@@ -50,9 +54,9 @@ _FOREST = """\
   and 4 times the finest spacing, and position; at most 10 000 known voxels of each class."""
 
 _COST = """\
-Seconds are the wall clock of one press with all structures of a case; libraries and weights are loaded and
-warmed up before. Memory is the peak resident size, during the press, of a process that runs only this method:
-Python, the libraries, the volume and what earlier presses left allocated are in it. Medians over cases.
+Seconds are the wall clock of one run with all structures of a case; libraries and weights are loaded and
+warmed up before. Memory is the peak resident size, during the run, of a process that runs only this method:
+Python, the libraries, the volume and what earlier runs left allocated are in it. Medians over cases.
 """
 
 
@@ -90,7 +94,7 @@ def report_text(rows: Sequence[Row], speed: Sequence[SpeedRow]) -> str:
         ]
     parts += ["## Seconds and memory, protocol A", _COST, _cost_table(rows)]
     if speed:
-        parts += ["## First and second press", _speed_text(speed), _speed_table(speed)]
+        parts += ["## First and second run", _speed_text(speed), _speed_table(speed)]
     parts += ["## Reproduce", _REPRODUCE]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
@@ -103,7 +107,7 @@ medmetaseg benchmark --data FOLDER --out docs
 
 FOLDER holds manifest.json and the cases it lists. `--resume` keeps the rows that are there and measures the
 rest; rows of another version, other weights or another device are measured again. The cases are held-out
-ones (`MedMetaSegLib/evaluation/cases.py`, `is_held_out`): no shipped weights trained on their patients.
+ones (`MedMetaSegLib/datasets/cases.py`, `is_held_out`): no shipped weights trained on their patients.
 """
 
 
@@ -202,13 +206,11 @@ def _cost_table(rows: Sequence[Row]) -> str:
             cases = len({row.case for row in here})
             cells = []
             for method in methods:
-                # Every row of a press holds the press's figures: one row a case is enough.
-                interactions = {row.case: row for row in here if row.method == method}.values()
-                if interactions:
-                    seconds, memory = (
-                        median(getattr(r, f) for r in interactions) for f in ("seconds", "peak_memory_mb")
-                    )
-                    cells.append(f"{seconds:.1f} s, {memory:.0f} MB")
+                # Every row of a run holds the run's figures: one row a case is enough.
+                runs = {row.case: row for row in here if row.method == method}.values()
+                if runs:
+                    memory = [row.peak_memory_mb for row in runs if row.peak_memory_mb is not None]
+                    cells.append(f"{median(row.seconds for row in runs):.1f} s, {_memory(memory)}")
                 else:
                     cells.append("")
             structures = len({(row.case, row.structure) for row in here}) / cases
@@ -216,10 +218,15 @@ def _cost_table(rows: Sequence[Row]) -> str:
     return _table(["data set", "K", "cases", "structures a case", *(TITLES[m] for m in methods)], lines)
 
 
+def _memory(peaks_mb: Sequence[float]) -> str:
+    return f"{median(peaks_mb):.0f} MB" if peaks_mb else f"memory {NOT_MEASURED}"
+
+
 def _speed_text(speed: Sequence[SpeedRow]) -> str:
     return (
-        f"MedMetaSeg on {speed[0].device}, K = {speed[0].k}, one case each. The second press follows on the "
-        "same Segmenter after the liver was drawn on one slice more. Memory is the process's peak over both."
+        f"MedMetaSeg on {speed[0].device}, K = {speed[0].k}, one case each. The second run follows on the "
+        "same Segmenter after the liver was annotated on one slice more. "
+        "Memory is the process's peak over both."
     )
 
 
@@ -232,7 +239,7 @@ def _speed_table(speed: Sequence[SpeedRow]) -> str:
             f"{row.first_seconds:.1f}",
             f"{row.second_seconds:.1f}",
             f"{row.ratio:.2f}",
-            f"{row.peak_memory_mb:.0f}",
+            NOT_MEASURED if row.peak_memory_mb is None else f"{row.peak_memory_mb:.0f}",
         ]
         for row in speed
     ]

@@ -1,4 +1,4 @@
-"""How long a user waits: the first press, the second after one structure was corrected, a large volume."""
+"""How long a user waits: the first run, the second after one structure was corrected, a large volume."""
 
 from __future__ import annotations
 
@@ -18,15 +18,19 @@ from .methods import Method, interaction_of, warm_up
 from .protocols import same_volume_support, with_one_more_slice
 
 SLICES = 3
+"""Annotated slices of each structure."""
 CORRECTED = "liver"
+"""The structure that is annotated on one slice more before the second run."""
 LARGE_SHAPE = (300, 512, 512)
+"""Voxels (k, j, i) of the large volume."""
 
 
 @dataclass(frozen=True)
 class SpeedRow:
-    """Two presses on one Segmenter. The second follows after one structure was drawn on one slice more.
+    """Two runs of one Segmenter. The second follows after one structure was annotated on one slice more.
 
-    size: the volume's i x j x k. peak_memory_mb: of the process, both presses, libraries and volume included.
+    size: the volume's i x j x k. peak_memory_mb: of the process, both runs, libraries and volume included;
+    None where it could not be measured.
     """
 
     scenario: str
@@ -35,13 +39,13 @@ class SpeedRow:
     k: int
     first_seconds: float
     second_seconds: float
-    peak_memory_mb: float
+    peak_memory_mb: float | None
     device: str
     weights_id: str
 
     @property
     def ratio(self) -> float:
-        """Second press as a share of the first."""
+        """Seconds of the second run as a fraction of those of the first."""
         return self.second_seconds / self.first_seconds
 
 
@@ -72,7 +76,7 @@ def two_interactions(
     weights_id: str,
     weights: Path | None = None,
 ) -> SpeedRow:
-    """Press, draw one structure on one slice more, press again. shape: resample the case to it first."""
+    """Run, annotate one structure on one slice more, run again. shape: resample the case to it first."""
     from ..segmenter import Segmenter
 
     volume, labels = read_case(case)
@@ -86,10 +90,11 @@ def two_interactions(
     segmenter = Segmenter.load(device=device, weights=weights)
     forget_peak()
     seconds = []
-    for drawn in (support, corrected):
+    for given in (support, corrected):
         start = time.perf_counter()
-        segmenter.segment(volume, drawn)
+        segmenter.segment(volume, given)
         seconds.append(round(time.perf_counter() - start, 2))
+    peak_mb = peak_memory_mb()
     return SpeedRow(
         scenario=scenario,
         size=" x ".join(str(n) for n in reversed(volume.geometry.shape)),
@@ -97,7 +102,7 @@ def two_interactions(
         k=SLICES,
         first_seconds=seconds[0],
         second_seconds=seconds[1],
-        peak_memory_mb=round(peak_memory_mb()),
+        peak_memory_mb=None if peak_mb is None else round(peak_mb),
         device=device,
         weights_id=weights_id,
     )

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import csv
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -34,8 +33,7 @@ from ..batch.states import DONE
 from ..errors import InputError
 
 _COMMAND = "from MedMetaSegLib.cli import main; main()"
-
-
+"""What a process of its own runs: the command line."""
 _WHOLE_SETS = (("hippocampus", 40), ("sts_ct", 8))
 """Data sets and how many images of each, besides the first one, which is the support."""
 
@@ -51,13 +49,16 @@ class Series:
 
 @dataclass(frozen=True)
 class ThroughputRow:
-    """One way to segment some images: how long it took by the clock and on the CPUs, loading included."""
+    """One way to segment some images: how long it took by the clock and on the CPUs, loading included.
+
+    cpu_seconds: None where the system does not say them to Python (Windows).
+    """
 
     name: str
     way: str
     images: int
     seconds: float
-    cpu_seconds: float
+    cpu_seconds: float | None
     images_per_minute: float
 
 
@@ -104,12 +105,17 @@ def _timed(name: str, way: str, images: int, calls: Sequence[Sequence[str]]) -> 
         command = [sys.executable, "-c", _COMMAND, "apply", *call]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     seconds = time.perf_counter() - begun
-    cpu = _cpu_seconds() - before
-    return ThroughputRow(name, way, images, round(seconds, 1), round(cpu, 1), round(60 * images / seconds, 2))
+    after = _cpu_seconds()
+    cpu = None if before is None or after is None else round(after - before, 1)
+    return ThroughputRow(name, way, images, round(seconds, 1), cpu, round(60 * images / seconds, 2))
 
 
-def _cpu_seconds() -> float:
-    """Of all processes this one started and waited for, and those they waited for."""
+def _cpu_seconds() -> float | None:
+    """CPU seconds of all processes this one started and waited for, and those they waited for."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such module.
+        return None
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -136,7 +142,7 @@ def memory_mb(task: Path, images: Sequence[Path], device: str = "auto") -> list[
 
 
 def draw_memory(taken: Sequence[int], path: Path) -> None:
-    """A picture of memory over images."""
+    """Draw memory over images, as a PNG."""
     import matplotlib
 
     matplotlib.use("Agg")

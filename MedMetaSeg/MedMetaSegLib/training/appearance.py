@@ -1,4 +1,4 @@
-"""Grey levels, texture and acquisition of a synthetic anatomy: CT-like, or any contrast of a scanner."""
+"""Intensities, texture and acquisition of a synthetic anatomy: CT-like, or any contrast of a scanner."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HOUNSFIELD = {
     "marrow": (220, 90),
     "lesion": (60, 40),
 }
-"""Mean and spread of each kind of tissue in CT, Hounsfield units."""
+"""Mean and standard deviation of the intensity of each kind of tissue in CT, Hounsfield units."""
 
 
 def rendered(canvas: Canvas) -> np.ndarray:
@@ -50,6 +50,7 @@ def rendered(canvas: Canvas) -> np.ndarray:
 
 
 def _ct_levels(rng: Rng, kinds: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """An intensity and a strength of texture for each tissue, in Hounsfield units."""
     levels = [rng.normal(*_HOUNSFIELD[kind]) for kind in kinds]
     texture = np.abs(rng.normal(0, 10, len(kinds))) * np.array(
         [2.0 if kind in ("bone", "marrow", "gas") else 1.0 for kind in kinds]
@@ -59,7 +60,7 @@ def _ct_levels(rng: Rng, kinds: list[str]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _any_levels(rng: Rng, kinds: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """A level for each kind, and how far single tissues stray from their kind's: from equal to unrelated."""
+    """An intensity and a strength of texture for each tissue; those of a kind are from equal to unrelated."""
     by_kind = {kind: rng.standard_normal() for kind in _HOUNSFIELD}
     by_kind["air"] = min(by_kind.values()) - rng.uniform(0, 1)
     palette = rng.standard_normal(int(rng.integers(3, 7)))

@@ -60,20 +60,20 @@ def draw_architecture(path: Path, network: Architecture) -> None:
     _arrow(axes, (3.9, first + 1.0), (5.3, first + 1.0))
     _note(axes, 4.6, first + 1.2, "all levels")
     counts = f"{network.foreground_prototypes} + {network.background_prototypes}"
-    _box(axes, 5.3, top, 5.2, f"up to {counts} prototypes,\nridge border", PROTOTYPES)
+    _box(axes, 5.3, top, 5.2, f"up to {counts} prototypes,\nridge classifier", PROTOTYPES)
     _arrow(axes, (7.4, first + 1.7), (7.4, top))
     _arrow(axes, (8.4, top), (8.4, first + 1.7))
     _note(axes, 9.3, first + 1.85, "compared")
     _arrow(axes, (11.8, top + 0.6), (10.5, top + 0.6))
-    _note(axes, 11.15, top + 0.8, "known")
+    _note(axes, 11.15, top + 0.8, "annotated")
     _arrow(axes, (10.5, first + 0.85), (11.8, first + 0.85))
     _note(axes, 11.15, first + 1.05, f"{SIMILARITY_CHANNELS} maps")
     _arrow(axes, (17.0, top + 0.6), (18.4, top + 0.6))
     _note(axes, 17.7, top + 0.8, "seen again")
     foot = levels[-1] - 1.0
     for x, wide, color, text in (
-        (0.3, 10.2, ENCODER, "from the image alone: kept between presses"),
-        (11.8, 10.8, DECODER, "for each structure and each painting"),
+        (0.3, 10.2, ENCODER, "from the image alone: kept between runs"),
+        (11.8, 10.8, DECODER, "for each structure and each annotation"),
     ):
         _box(axes, x, foot - 0.6, wide, text, color, height=0.7)
     figure.savefig(path, dpi=110)

@@ -1,4 +1,4 @@
-"""A second draw of an anatomy: what another patient, on whom a structure was learned, might look like."""
+"""An augmented support view: the same anatomy as another patient, who has the structure, might show it."""
 
 from __future__ import annotations
 
@@ -9,22 +9,26 @@ from ..network.prompt_channels import image_channels
 from .canvas import Rng, smooth_noise
 from .synthesis import Anatomy
 
-_OFF = (2.0, 8.0)
-"""In-plane voxels by which the second draw is bent."""
-_VIEW = 0.15
-"""Of the region: by so much its field of view differs at most."""
-_STRAY = 0.12
-"""Of the image's spread of grey levels: by so much those of a structure differ from draw to draw."""
+_DISPLACEMENT_VOXELS = (2.0, 8.0)
+"""In-plane voxels by which a view is shifted and warped, at least and at most."""
+_FIELD_OF_VIEW_SHIFT = 0.15
+"""Of the region's size: by so much a view's field of view moves at most."""
+_INTENSITY_CHANGE = 0.12
+"""Of the image's spread of intensities: by so much those of a structure differ from view to view."""
 _UNLIKE = 1.5
-"""Standard deviations between the grey levels of two structures that cannot be taken for each other."""
-_LEAST = 40
+"""Standard deviations between the intensities of two structures that cannot be taken for each other."""
+_MIN_VOXELS = 40
+"""Voxels of a structure at least: a view that shows fewer is not used."""
 
 
-def bent_indices(rng: Rng, shape: tuple[int, ...], off: float, aspect: float) -> np.ndarray:
-    """(3, k, j, i) voxel indices to look at: everything shifted, and bent, by about `off` in-plane voxels."""
+def warped_indices(rng: Rng, shape: tuple[int, ...], displacement: float, aspect: float) -> np.ndarray:
+    """(3, k, j, i) voxel indices to look at, everything shifted and warped.
+
+    displacement: about so many in-plane voxels.
+    """
     size = (shape[0], shape[1], shape[2])
-    bend = smooth_noise(rng, (3 * size[0], *size[1:]), rng.uniform(12, 40), aspect).reshape(3, *size)
-    moved = off * (bend * rng.uniform(0.3, 0.7) + rng.normal(0, 0.4, (3, 1, 1, 1)))
+    warp = smooth_noise(rng, (3 * size[0], *size[1:]), rng.uniform(12, 40), aspect).reshape(3, *size)
+    moved = displacement * (warp * rng.uniform(0.3, 0.7) + rng.normal(0, 0.4, (3, 1, 1, 1)))
     moved[0] /= aspect
     return (np.indices(size) + moved).astype(np.float32)
 
@@ -32,31 +36,34 @@ def bent_indices(rng: Rng, shape: tuple[int, ...], off: float, aspect: float) ->
 def augmented_support_view(
     rng: Rng, anatomy: Anatomy, mask: np.ndarray, corner: np.ndarray, shape: tuple[int, ...]
 ) -> np.ndarray | None:
-    """(IMAGE_CHANNELS + 2, k, j, i): image, structure and background of another draw; None where it misses.
+    """(IMAGE_CHANNELS + 2, k, j, i): image, structure and background of another view; None where it misses.
 
     mask: of the whole anatomy; corner: of the region of `shape`, in voxels, before the field of view moves.
     """
-    index = bent_indices(rng, shape, rng.uniform(*_OFF), anatomy.aspect)
-    moved = corner + rng.uniform(-_VIEW, _VIEW, 3) * shape
+    index = warped_indices(rng, shape, rng.uniform(*_DISPLACEMENT_VOXELS), anatomy.aspect)
+    moved = corner + rng.uniform(-_FIELD_OF_VIEW_SHIFT, _FIELD_OF_VIEW_SHIFT, 3) * shape
     index += moved.astype(np.float32)[:, None, None, None]
-    known = ndimage.map_coordinates(mask.astype(np.float32), index, order=1, mode="nearest") > 0.5
-    if np.count_nonzero(known) < _LEAST or known.all():
+    annotated = ndimage.map_coordinates(mask.astype(np.float32), index, order=1, mode="nearest") > 0.5
+    if np.count_nonzero(annotated) < _MIN_VOXELS or annotated.all():
         return None
     labels = ndimage.map_coordinates(anatomy.structures, index, order=0, mode="nearest")
     image = ndimage.map_coordinates(anatomy.image, index, order=1, mode="nearest")
-    image = image_channels(_other_levels(rng, image, labels, anatomy.aspect))
+    image = image_channels(_other_intensities(rng, image, labels, anatomy.aspect))
     if np.ptp(image[0]) < 1e-3:
         return None
-    return np.concatenate([image, np.stack([known, ~known]).astype(np.float32)])
+    return np.concatenate([image, np.stack([annotated, ~annotated]).astype(np.float32)])
 
 
 def unlike_structure(rng: Rng, anatomy: Anatomy, mask: np.ndarray, cut: tuple[slice, ...]) -> int:
-    """A structure that does not reach into the region `cut`, of other grey levels than `mask`; 0: none."""
+    """The label of a structure that is not in the region `cut` and has other intensities than `mask`.
+
+    0: there is none.
+    """
     sizes = np.bincount(anatomy.structures.reshape(-1))
     sizes[np.unique(anatomy.structures[cut])] = 0
     sizes[:1] = 0
     here = anatomy.image[mask]
-    others = np.flatnonzero(sizes >= _LEAST)
+    others = np.flatnonzero(sizes >= _MIN_VOXELS)
     for label in rng.permutation(others):
         there = anatomy.image[anatomy.structures == label]
         apart = abs(float(here.mean() - there.mean()))
@@ -71,13 +78,13 @@ def corner_around(rng: Rng, mask: np.ndarray, shape: tuple[int, ...]) -> np.ndar
     return inside[int(rng.integers(len(inside)))] - np.array(shape) / 2
 
 
-def _other_levels(rng: Rng, image: np.ndarray, labels: np.ndarray, aspect: float) -> np.ndarray:
-    """The image as another scanner or another day shows it: levels of structures, curve, bias, noise."""
+def _other_intensities(rng: Rng, image: np.ndarray, labels: np.ndarray, aspect: float) -> np.ndarray:
+    """The image as another scanner or another day shows it: intensities of structures, curve, bias, noise."""
     low, high = (float(cut) for cut in np.percentile(image, [2, 98]))
     spread = max(high - low, 1e-6)
-    stray = (_STRAY * rng.standard_normal(int(labels.max()) + 1)).astype(np.float32)
+    change = (_INTENSITY_CHANGE * rng.standard_normal(int(labels.max()) + 1)).astype(np.float32)
     level = np.clip((image - low) / spread, 0, 1.5) ** float(np.exp(rng.uniform(-0.35, 0.35)))
-    level = level + stray[labels]
+    level = level + change[labels]
     level = level + rng.uniform(0, 0.1) * smooth_noise(rng, image.shape, rng.uniform(20, 60), aspect)
     noise = rng.standard_normal(image.shape, dtype=np.float32)
     return level + float(np.exp(rng.uniform(np.log(0.004), np.log(0.08)))) * noise

@@ -34,33 +34,37 @@ def random_rotation(rng: Rng) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Shape:
-    """Part of the canvas: `where` are slices of it, `level` is <= 1 inside and grows outward."""
+    """A shape on part of the canvas: `where` are slices of it, `level` is <= 1 inside and grows outward."""
 
     where: tuple[slice, slice, slice]
     level: np.ndarray
 
     @property
     def core(self) -> np.ndarray:
-        """Bool: where it is inside."""
+        """Bool (k, j, i) over `where`: the inside of the shape."""
         return self.level <= 1
 
 
 class Canvas:
-    """Structure and tissue label maps that shapes are painted on; a structure may have several tissues."""
+    """Structure and tissue label maps that shapes are painted on; a structure may have several tissues.
+
+    aspect: spacing of the slices in in-plane voxels. max_displacement: in-plane voxels by which hardly any
+    coordinate is displaced.
+    """
 
     def __init__(self, rng: Rng, shape: tuple[int, int, int], aspect: float) -> None:
         self.rng, self.shape, self.aspect = rng, shape, aspect
         self.extent = np.array([shape[0] * aspect, shape[1], shape[2]], np.float32)
         axes = [np.arange(n, dtype=np.float32) * step for n, step in zip(shape, (aspect, 1, 1), strict=True)]
         self.coordinates = np.stack(np.meshgrid(*axes, indexing="ij"))
-        self.reach = 0.0
+        self.max_displacement = 0.0
         for wavelength, amplitude in (
             (rng.uniform(25, 60), rng.uniform(1, 6)),
             (rng.uniform(8, 20), rng.uniform(0, 1.2)),
         ):
             for axis in range(3):
                 self.coordinates[axis] += amplitude * smooth_noise(rng, shape, wavelength, aspect)
-            self.reach += 2.5 * amplitude
+            self.max_displacement += 2.5 * amplitude
         self.structures = np.zeros(shape, np.int16)
         self.tissues = np.zeros(shape, np.int16)
         self.kinds: list[str] = ["air"]
@@ -69,8 +73,8 @@ class Canvas:
     def box(self, low: np.ndarray, high: np.ndarray) -> tuple[slice, slice, slice] | None:
         """The slices that can hold coordinates between low and high (3,); None when off the canvas."""
         steps = np.array([self.aspect, 1, 1])
-        first = np.floor((low - self.reach) / steps).astype(int).clip(0)
-        last = np.minimum(np.ceil((high + self.reach) / steps).astype(int) + 1, self.shape)
+        first = np.floor((low - self.max_displacement) / steps).astype(int).clip(0)
+        last = np.minimum(np.ceil((high + self.max_displacement) / steps).astype(int) + 1, self.shape)
         if (last <= first).any():
             return None
         return tuple(slice(a, b) for a, b in zip(first, last, strict=True))  # type: ignore[return-value]
@@ -85,18 +89,18 @@ class Canvas:
             return None
         k, j, i = where
         local = self.coordinates[:, k, j, i] - centre[:, None, None, None].astype(np.float32)
-        turned = np.tensordot(rotation.T / radii[:, None], local, 1).astype(np.float32)
-        return Shape(where, (np.abs(turned) ** power).sum(0) ** (1 / power))
+        rotated = np.tensordot(rotation.T / radii[:, None], local, 1).astype(np.float32)
+        return Shape(where, (np.abs(rotated) ** power).sum(0) ** (1 / power))
 
     def tube(self, points: np.ndarray, radii: np.ndarray) -> Shape | None:
         """A polyline (N, 3) with a radius at each point; level is the distance in radii."""
-        reach = radii.max() * 1.6
-        where = self.box(points.min(0) - reach, points.max(0) + reach)
+        margin = radii.max() * 1.6
+        where = self.box(points.min(0) - margin, points.max(0) + margin)
         if where is None:
             return None
         level = np.full([s.stop - s.start for s in where], 9.0, np.float32)
         for start, end, first, second in zip(points[:-1], points[1:], radii[:-1], radii[1:], strict=True):
-            part = self.box(np.minimum(start, end) - reach, np.maximum(start, end) + reach)
+            part = self.box(np.minimum(start, end) - margin, np.maximum(start, end) + margin)
             if part is None:
                 continue
             inner = tuple(
@@ -112,12 +116,12 @@ class Canvas:
         return Shape(where, level)
 
     def new_tissue(self, kind: str) -> int:
-        """A tissue number; `kind` names what its grey level may be ("soft", "bone", "gas", ...)."""
+        """A new tissue's number; `kind` names what its intensity may be ("soft", "bone", "gas", ...)."""
         self.kinds.append(kind)
         return len(self.kinds) - 1
 
     def new_structure(self) -> int:
-        """A structure number."""
+        """A new structure's number."""
         self.number += 1
         return self.number
 

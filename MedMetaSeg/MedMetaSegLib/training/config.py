@@ -1,4 +1,4 @@
-"""What a training run is told: from a TOML file, options of the command, or Python.
+"""The settings of a training run, from a TOML file, options of the command, or Python.
 
     start = "medmetaseg.safetensors"    # weights to begin with; random ones without
     data = "patients"                   # labelled images to mix in; synthetic anatomies only without
@@ -31,8 +31,10 @@ def _demand(true: bool, otherwise: str) -> None:
 
 @dataclass(frozen=True)
 class Schedule:
-    """`minutes` of learning in all, however often it is interrupted; `steps` ends it earlier (0: does not).
-    Given minutes enough, a number of steps learns the same on any machine.
+    """How long a run learns, at which rate, and when it saves and validates.
+
+    minutes: of learning in all, however often it is interrupted; steps: end it earlier (0: do not). Given
+    minutes enough, a number of steps learns the same on any machine.
 
     average: decay of the moving average of the weights, which are what is written; validation_episodes: how
     many are looked at, 0 turns validation off. Raises InputError for values that cannot be.
@@ -58,7 +60,7 @@ class Schedule:
         _demand(0 <= self.average < 1, "average must be at least 0 and less than 1")
 
     def rate(self, step: int, seconds: float) -> float:
-        """Linear warm-up, then half a cosine over what ends the run first, its time or its steps."""
+        """The learning rate at a step: linear warm-up, then half a cosine over what ends the run first."""
         done = min(1.0, max(seconds / (60 * self.minutes), step / self.steps if self.steps else 0.0))
         return (
             self.learning_rate
@@ -92,6 +94,7 @@ class EpisodeOptions:
 
 
 _COUNTS = ("embedding", "foreground_prototypes", "background_prototypes")
+"""Settings of the network that must be at least 1."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ class TrainingConfig:
     data: Path | None = None
 
     def overridden(self, **options: Any) -> TrainingConfig:
-        """The same with those options that are not None, by their names in any section."""
+        """The same settings with those options that are not None, by their names in any section."""
         given = {name: value for name, value in options.items() if value is not None}
         parts = {}
         for part in ("schedule", "episodes"):
@@ -128,20 +131,20 @@ def read_config(path: Path) -> TrainingConfig:
     else:
         import tomli as tomllib
     try:
-        told = tomllib.loads(path.read_text(encoding="utf-8"))
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"The settings {path} cannot be read ({error.strerror}).") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"The settings {path} are not TOML: {error}.") from error
     sections = {"network": Architecture, "schedule": Schedule, "episodes": EpisodeOptions}
-    unknown = sorted(set(told) - {*sections, "start", "data"})
+    unknown = sorted(set(settings) - {*sections, "start", "data"})
     if unknown:
         raise InputError(
             f"{path} has no setting '{unknown[0]}': there are start, data, and the sections "
             f"{', '.join(f'[{name}]' for name in sections)}."
         )
     given: dict[str, Any] = {}
-    for name, value in told.items():
+    for name, value in settings.items():
         where = f"{path}, {f'[{name}]' if name in sections else name}"
         if name in sections:
             given[name] = _section(where, sections[name], value)
@@ -152,17 +155,17 @@ def read_config(path: Path) -> TrainingConfig:
     return TrainingConfig(**given)
 
 
-def _section(where: str, kind: type, told: object) -> Any:
-    if not isinstance(told, dict):
-        raise InputError(f"{where} must be a section with settings, not {told!r}.")
+def _section(where: str, kind: type, section: object) -> Any:
+    if not isinstance(section, dict):
+        raise InputError(f"{where} must be a section with settings, not {section!r}.")
     types = get_type_hints(kind)
     names = [one.name for one in fields(kind) if one.init]
-    for name, value in told.items():
+    for name, value in section.items():
         if name not in names:
             raise InputError(f"{where} has no setting '{name}': there are {', '.join(names)}.")
-        told[name] = _typed(f"{where} {name}", types[name], value)
+        section[name] = _typed(f"{where} {name}", types[name], value)
     try:
-        return kind(**told)
+        return kind(**section)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
 

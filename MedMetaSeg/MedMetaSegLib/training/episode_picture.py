@@ -1,4 +1,4 @@
-"""A picture of ten episodes as training draws them: the image, what is drawn, and what is to be found."""
+"""A picture of ten episodes as training draws them: the image, what is annotated, and what is to be found."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from .episodes import Episode
 from .stream import EpisodeStream
 
 NUMBER = 10
+"""Episodes in a picture."""
 _PER_ROW = 2
-_TILES = ("drawn", "to be found", "along the slices")
-DRAWN, TARGET = "#ffb000", "#e0218a"
+_TILES = ("annotated", "to be found", "along the slices")
+ANNOTATED, TARGET = "#ffb000", "#e0218a"
 
 
 def draw_episodes(path: Path, stream: EpisodeStream, number: int = NUMBER) -> None:
     """Write a PNG of `number` episodes, each of another anatomy; the stream's seed says which.
 
-    Of each: a drawn slice with what is drawn; the undrawn slice with most of the target, outlined; a cut
-    across the slices with both.
+    Of each: an annotated slice with what is annotated; the slice not annotated that holds most of the target,
+    outlined; a cut across the slices with both.
     """
     rng = np.random.default_rng((stream.seed, 0, stream.rank))
     shown: list[Episode] = []
@@ -44,24 +45,31 @@ def draw_episodes(path: Path, stream: EpisodeStream, number: int = NUMBER) -> No
 def _draw(tiles: np.ndarray, episode: Episode, first_row: bool) -> None:
     image, target = episode.image[0], episode.target[0] > 0.5
     foreground = episode.prompt[FOREGROUND] > 0.5
-    known = foreground | (episode.prompt[BACKGROUND] > 0.5)
+    annotated = foreground | (episode.prompt[BACKGROUND] > 0.5)
     slices = np.flatnonzero(foreground.any((1, 2)))
-    drawn = int(slices[foreground[slices].sum((1, 2)).argmax()])
-    area = np.where(known.any((1, 2)), 0, target.sum((1, 2)))
+    shown = int(slices[foreground[slices].sum((1, 2)).argmax()])
+    area = np.where(annotated.any((1, 2)), 0, target.sum((1, 2)))
     hidden = int(area.argmax())
     across = int(target.sum((0, 1)).argmax())
     aspect = 4.0 ** float(episode.prompt[ASPECT].flat[0])
     views = (
-        (image[drawn], foreground[drawn], target[drawn], f"slice {drawn}"),
+        (image[shown], foreground[shown], target[shown], f"slice {shown}"),
         (image[hidden], foreground[hidden], target[hidden], f"slice {hidden}"),
-        (image[:, :, across], foreground[:, :, across], target[:, :, across], f"{episode.shots} drawn"),
+        (
+            image[:, :, across],
+            foreground[:, :, across],
+            target[:, :, across],
+            f"{episode.annotated_slices} annotated",
+        ),
     )
-    for tile, (axes, (grey, painted, mask, caption)) in enumerate(zip(tiles, views, strict=True)):
+    for tile, (axes, (intensity, inside, mask, caption)) in enumerate(zip(tiles, views, strict=True)):
         stretched = _stretch(aspect, image.shape) if tile == 2 else 1.0
-        low, high = np.percentile(grey, (1, 99))
-        axes.imshow(grey, cmap="gray", vmin=low, vmax=high, aspect=stretched)
-        if painted.any():
-            axes.imshow(np.where(painted, 1.0, np.nan), cmap=_one_color(DRAWN), alpha=0.65, aspect=stretched)
+        low, high = np.percentile(intensity, (1, 99))
+        axes.imshow(intensity, cmap="gray", vmin=low, vmax=high, aspect=stretched)
+        if inside.any():
+            axes.imshow(
+                np.where(inside, 1.0, np.nan), cmap=_one_color(ANNOTATED), alpha=0.65, aspect=stretched
+            )
         if tile > 0:
             _outlined(axes, mask)
         title = f"{_TILES[tile]}\n{caption}" if first_row else caption
@@ -74,7 +82,7 @@ def _outlined(axes: Axes, mask: np.ndarray) -> None:
 
 
 def _stretch(aspect: float, shape: tuple[int, ...]) -> float:
-    """Height of a slice in the cut, as thick as it is told to be but never a thread or a tower."""
+    """Height of a slice in the cut, in columns: as the episode has it, but never a thread or a tower."""
     return float(np.clip(aspect, 0.4 * shape[1] / shape[0], 1.6 * shape[1] / shape[0]))
 
 

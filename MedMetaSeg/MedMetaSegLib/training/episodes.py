@@ -1,5 +1,7 @@
-"""Episodes: one structure of one anatomy, known on a few slices or scribbles, to be found in all the rest; or
-expected at a place that is somewhat wrong, as when an atlas of another patient is laid over the image.
+"""Episodes: one structure of one anatomy, annotated on a few slices, to be found in all the rest.
+
+Some structures are annotated by scribbles; others are not annotated but expected at a place that is somewhat
+wrong, as where an atlas of another patient is registered to the image.
 """
 
 from __future__ import annotations
@@ -21,22 +23,27 @@ from ..network.prompt_channels import (
     slice_prompt,
     volume_distance,
 )
-from ..network.propagation import slice_motion
+from ..network.propagation import Motion, slice_motion
 from ..working_grid.margins import STRIDE, Box, margins, padding_to_stride
-from .augmented_support import augmented_support_view, bent_indices, corner_around, unlike_structure
+from .augmented_support import augmented_support_view, corner_around, unlike_structure, warped_indices
 from .canvas import Rng, smooth_noise
 from .synthesis import Anatomy
 
 MAX_VOXELS = 42**3
-"""Of an episode; larger regions are cut at random, as a sliding window would."""
-_SHOTS = np.array([0.14, 0.14, 0.24, 0.1, 0.16, 0.07, 0.06, 0.04, 0.05])
-_HELD_OUT_SHOTS = (2, 3, 3, 3, 4, 5)
+"""Voxels of an episode's region at most; larger regions are cut at random, as a sliding window would."""
+_SLICE_COUNT_ODDS = np.array([0.14, 0.14, 0.24, 0.1, 0.16, 0.07, 0.06, 0.04, 0.05])
+"""How often 1, 2, ... 9 slices are annotated, relative to one another."""
+_HELD_OUT_SLICE_COUNTS = (2, 3, 3, 3, 4, 5)
+"""Numbers of annotated slices, one of which is drawn for an episode whose slices are held out in turn."""
 _MIN_VOXELS = 40
-_STEADY = 0.75
-"""Share of a slice that an unsteady hand still draws: it strays at borders and misses no lesion."""
+"""Voxels of a structure, or of a part of it, at least: what is smaller is not asked for."""
+_FAITHFUL_FRACTION = 0.75
+"""Fraction of a slice that an unsteady hand still draws: it errs at boundaries and misses no lesion."""
+_SCRIBBLED = 0.08
+"""How often a structure that is annotated is annotated by scribbles."""
 _PLACED = 0.3
-"""How often a structure is not drawn but expected at a place, as on the next patient."""
-_ASTRAY = 6.0
+"""How often a structure is not annotated but expected at a place, as on the next patient."""
+_MAX_MISREGISTRATION_VOXELS = 6.0
 """In-plane voxels by which a place is wrong at most, and not by more than half of the structure's size."""
 _LEARNED = 0.7
 """How often an expected structure comes with prototypes of another patient."""
@@ -48,10 +55,12 @@ _SCATTERED = 0.6
 
 @dataclass(frozen=True)
 class Episode:
-    """image (2, k, j, i), prompt (C, k, j, i) and target (1, k, j, i), float32; shots: annotated slices, 0
-    where the structure is expected at a place. held_out: where asked for, of every annotated slice its plane
-    and the prompt without it. support (4, k, j, i): of an expected structure another patient's image, the
-    structure and its background there.
+    """What the network is shown of one structure, and what it should answer.
+
+    image (2, k, j, i), prompt (C, k, j, i) and target (1, k, j, i), float32; annotated_slices: their number,
+    0 where the structure is expected at a place. held_out: where asked for, of every annotated slice its
+    plane and the prompt without it. support (4, k, j, i): of an expected structure another patient's image,
+    the structure and its background there.
 
     Every axis is a multiple of 16: few shapes, many batches.
     """
@@ -59,12 +68,34 @@ class Episode:
     image: np.ndarray
     prompt: np.ndarray
     target: np.ndarray
-    shots: int
+    annotated_slices: int
     held_out: tuple[tuple[int, np.ndarray], ...] = ()
     support: np.ndarray | None = None
 
 
-def annotated_slices(rng: Rng, present: np.ndarray, number: int) -> list[int]:
+@dataclass(frozen=True)
+class _Region:
+    """The part of an anatomy that an episode shows, padded to the shapes that the network takes.
+
+    image (2, k, j, i); mask, structures (k, j, i); slices: the annotated ones, in the region. cut: where the
+    region lies in the anatomy, without the padding; corner: in the anatomy's voxels, where its voxels begin.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    structures: np.ndarray
+    slices: list[int]
+    aspect: float
+    cut: tuple[slice, ...]
+    corner: np.ndarray
+
+    @property
+    def target(self) -> np.ndarray:
+        """(1, k, j, i) float32."""
+        return self.mask[None].astype(np.float32)
+
+
+def choose_slices(rng: Rng, present: np.ndarray, number: int) -> list[int]:
     """At most `number` of the slices where the structure is present (ascending), mostly spread evenly."""
     low, high = int(present[0]), int(present[-1])
     if rng.random() < 0.3:
@@ -79,19 +110,19 @@ def annotated_slices(rng: Rng, present: np.ndarray, number: int) -> list[int]:
 def episodes(rng: Rng, anatomy: Anatomy, number: int, held_out: bool = False) -> Iterator[Episode]:
     """At most `number` episodes cut from one anatomy; structures too small to be found are passed over.
 
-    held_out: only episodes of two to five drawn slices, each of which is held out in turn as well.
+    held_out: only episodes of two to five annotated slices, each of which is held out in turn as well.
     """
     for _ in range(number):
-        turned = _turned(rng, anatomy)
-        found = _target(rng, turned)
-        if found is not None:
-            episode = _episode(rng, turned, found, held_out)
+        reflected = _reflected(rng, anatomy)
+        mask = _target(rng, reflected)
+        if mask is not None:
+            episode = _episode(rng, reflected, mask, held_out)
             if episode is not None:
                 yield episode
 
 
-def _turned(rng: Rng, anatomy: Anatomy) -> Anatomy:
-    """A random reflection; the slices' axis is exchanged only when the voxels are nearly cubes."""
+def _reflected(rng: Rng, anatomy: Anatomy) -> Anatomy:
+    """The anatomy with axes exchanged and flipped; slices stay slices unless voxels are nearly cubes."""
     order = rng.permutation(3) if 0.8 < anatomy.aspect < 1.25 else np.array([0, *(1 + rng.permutation(2))])
     flips = tuple(slice(None, None, int(rng.choice([-1, 1]))) for _ in range(3))
     return Anatomy(
@@ -127,47 +158,78 @@ def _target(rng: Rng, anatomy: Anatomy) -> np.ndarray | None:
 
 
 def _episode(rng: Rng, anatomy: Anatomy, mask: np.ndarray, held_out: bool) -> Episode | None:
+    """An episode that asks for the mask; None where it is too small, or what is cut out shows too little."""
     present = np.flatnonzero(mask.any((1, 2)))
     if len(present) < 4:
         return None
     placed = not held_out and rng.random() < _PLACED
-    shots = 1 + int(rng.choice(len(_SHOTS), p=_SHOTS / _SHOTS.sum()))
+    number = _slice_count(rng, held_out)
+    slices = choose_slices(rng, present, len(present) if placed else min(number, len(present) - 2))
+    region = _cut_out(anatomy, mask, slices, _region(rng, anatomy, mask, slices))
+    if region is None:
+        return None
+    if placed:
+        return _expected_episode(rng, anatomy, mask, region)
     if held_out:
-        shots = int(rng.choice(_HELD_OUT_SHOTS))
-    slices = annotated_slices(rng, present, len(present) if placed else min(shots, len(present) - 2))
-    box = _region(rng, anatomy, mask, slices)
-    cut, whole = box.slices, mask
+        return _held_out_episode(rng, region)
+    if rng.random() < _SCRIBBLED:
+        prompt = _scribbles(rng, region.image, region.mask, region.aspect)
+    else:
+        prompt, _, _ = _slices_prompt(rng, region)
+    return Episode(region.image, prompt, region.target, len(region.slices))
+
+
+def _slice_count(rng: Rng, held_out: bool) -> int:
+    """How many slices are annotated. Both numbers are drawn where one is used: seeds keep their episodes."""
+    number = 1 + int(rng.choice(len(_SLICE_COUNT_ODDS), p=_SLICE_COUNT_ODDS / _SLICE_COUNT_ODDS.sum()))
+    return int(rng.choice(_HELD_OUT_SLICE_COUNTS)) if held_out else number
+
+
+def _cut_out(anatomy: Anatomy, mask: np.ndarray, slices: Sequence[int], box: Box) -> _Region | None:
+    """What lies in the box; None where it shows no annotated slice of the structure, or no contrast."""
+    cut = box.slices
     mask, structures = mask[cut], anatomy.structures[cut]
-    slices = [k - box.offset[0] for k in slices if 0 <= k - box.offset[0] < box.shape[0]]
-    if not slices or not mask[slices].any():
+    inside = [k - box.offset[0] for k in slices if 0 <= k - box.offset[0] < box.shape[0]]
+    if not inside or not mask[inside].any():
         return None
     pad = padding_to_stride(box.shape, 2 * STRIDE)
     image = image_channels(np.pad(anatomy.image[cut], pad, mode="edge"))
     if np.ptp(image[0]) < 1e-3:
         return None
-    mask, structures = np.pad(mask, pad, mode="edge"), np.pad(structures, pad, mode="edge")
-    slices = [k + pad[0][0] for k in slices]
-    target = mask[None].astype(np.float32)
-    if placed:
-        prompt = _expected(rng, image, mask, structures, anatomy.aspect)
-        if prompt is None:
-            return None
-        corner = np.array(box.offset) - np.array(pad)[:, 0]
-        return _learned(rng, anatomy, whole, cut, corner, Episode(image, prompt, target, 0))
-    if not held_out and rng.random() < 0.08:
-        return Episode(image, _scribbles(rng, image, mask, anatomy.aspect), target, len(slices))
-    drawn = [KnownSlice(float(k), _drawn(rng, mask[k])) for k in slices]
-    motion = slice_motion(image)
-    prompt = slice_prompt(image, drawn, anatomy.aspect, _others(rng, structures, mask), motion)
-    if not held_out:
-        return Episode(image, prompt, target, len(slices))
-    if len(drawn) < 2:
+    return _Region(
+        image,
+        np.pad(mask, pad, mode="edge"),
+        np.pad(structures, pad, mode="edge"),
+        [k + pad[0][0] for k in inside],
+        anatomy.aspect,
+        cut,
+        np.array(box.offset) - np.array(pad)[:, 0],
+    )
+
+
+def _slices_prompt(rng: Rng, region: _Region) -> tuple[np.ndarray, list[KnownSlice], Motion]:
+    """The prompt of the region's annotated slices, these slices, and the motion of the image's slices."""
+    annotated = [KnownSlice(float(k), _slice_distance(rng, region.mask[k])) for k in region.slices]
+    motion = slice_motion(region.image)
+    others = _other_structures(rng, region.structures, region.mask)
+    return slice_prompt(region.image, annotated, region.aspect, others, motion), annotated, motion
+
+
+def _held_out_episode(rng: Rng, region: _Region) -> Episode | None:
+    """An episode of two slices or more, with a prompt without each of them; None where fewer are left."""
+    prompt, annotated, motion = _slices_prompt(rng, region)
+    if len(annotated) < 2:
         return None
     without = tuple(
-        (k, slice_prompt(image, [one for one in drawn if one.position != k], anatomy.aspect, None, motion))
-        for k in slices
+        (
+            k,
+            slice_prompt(
+                region.image, [one for one in annotated if one.position != k], region.aspect, None, motion
+            ),
+        )
+        for k in region.slices
     )
-    return Episode(image, prompt, target, len(slices), without)
+    return Episode(region.image, prompt, region.target, len(region.slices), without)
 
 
 def _region(rng: Rng, anatomy: Anatomy, mask: np.ndarray, slices: Sequence[int]) -> Box:
@@ -185,19 +247,19 @@ def _region(rng: Rng, anatomy: Anatomy, mask: np.ndarray, slices: Sequence[int])
     return Box(tuple(offset.tolist()), tuple(shape.tolist()))
 
 
-def _drawn(rng: Rng, mask: np.ndarray) -> np.ndarray:
-    """The signed distance of one slice, sometimes drawn with an unsteady hand."""
+def _slice_distance(rng: Rng, mask: np.ndarray) -> np.ndarray:
+    """The signed distance of one annotated slice, sometimes drawn with an unsteady hand."""
     distance = signed_distance(mask)
     if mask.any() and rng.random() < 0.2:
         wobble = smooth_noise(rng, (1, *mask.shape), rng.uniform(5, 15))[0] * rng.uniform(0.2, 0.7)
         moved = distance + wobble + rng.uniform(-0.4, 0.4)
-        if np.count_nonzero(mask & (moved > 0)) > _STEADY * np.count_nonzero(mask):
+        if np.count_nonzero(mask & (moved > 0)) > _FAITHFUL_FRACTION * np.count_nonzero(mask):
             return np.clip(moved, -SHAPE_LIMIT, SHAPE_LIMIT).astype(np.float32)
     return distance
 
 
-def _others(rng: Rng, structures: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
-    """Voxels that slices painted for other structures give away, in one episode of three."""
+def _other_structures(rng: Rng, structures: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
+    """Voxels that slices annotated for other structures give away, in one episode of three."""
     if rng.random() > 0.35:
         return None
     known = np.zeros(mask.shape, bool)
@@ -207,43 +269,25 @@ def _others(rng: Rng, structures: np.ndarray, mask: np.ndarray) -> np.ndarray | 
     for label in labels:
         other = (structures == label) & ~mask
         present = np.flatnonzero(other.any((1, 2)))
-        for k in annotated_slices(rng, present, int(rng.integers(1, 6))):
+        for k in choose_slices(rng, present, int(rng.integers(1, 6))):
             known[k] |= other[k]
     return known
 
 
-def _expected(
-    rng: Rng, image: np.ndarray, mask: np.ndarray, structures: np.ndarray, aspect: float
-) -> np.ndarray | None:
-    """The prompt of a structure laid over by a registration that is off; None where it misses."""
-    size = float(np.cbrt(np.count_nonzero(mask) * aspect))
-    off = min(float(rng.uniform(0.3, _ASTRAY)), size / 2)
-    field = bent_indices(rng, mask.shape, off, aspect)
-    place = ndimage.map_coordinates(mask.astype(np.float32), field, order=1, mode="nearest") > 0.5
-    if np.count_nonzero(place & mask) < 0.1 * np.count_nonzero(mask) or not place.any():
-        return None
-    band = max(1.0, off * rng.uniform(0.6, 1.5))
-    others = np.setdiff1d(np.unique(structures[~mask]), [0])
-    elsewhere = np.zeros(mask.shape, bool)
-    if len(others) and rng.random() < 0.6:
-        chosen = rng.choice(others, int(rng.integers(1, len(others) + 1)), replace=False)
-        other = (np.isin(structures, chosen) & ~mask).astype(np.float32)
-        moved = ndimage.map_coordinates(other, field, order=1, mode="nearest") > 0.5
-        elsewhere = (volume_distance(moved, aspect) > band) & ~place
-    return place_prompt(image, volume_distance(place, aspect), band, elsewhere, aspect)
+def _expected_episode(rng: Rng, anatomy: Anatomy, mask: np.ndarray, region: _Region) -> Episode | None:
+    """An episode whose structure is expected at a place, mostly with another patient who has it.
 
-
-def _learned(
-    rng: Rng, anatomy: Anatomy, mask: np.ndarray, cut: tuple[slice, ...], corner: np.ndarray, episode: Episode
-) -> Episode:
-    """The episode with another patient from whom the structure was learned, or a structure that is not here.
-
-    mask: of the whole anatomy; cut: the region that is searched; corner: where the episode's voxels begin.
+    mask: of the whole anatomy. Now and then another structure was learned there, which is not in the region:
+    then nothing is to be found. None where the place misses the structure.
     """
+    prompt = _place_prompt(rng, region)
+    if prompt is None:
+        return None
+    episode = Episode(region.image, prompt, region.target, 0)
     if rng.random() > _LEARNED:
         return episode
-    shape, target = episode.target.shape[1:], episode.target
-    absent = unlike_structure(rng, anatomy, mask, cut) if rng.random() < _ABSENT else 0
+    shape, target, corner = region.mask.shape, episode.target, region.corner
+    absent = unlike_structure(rng, anatomy, mask, region.cut) if rng.random() < _ABSENT else 0
     if absent:
         mask = anatomy.structures == absent
         corner, target = corner_around(rng, mask, shape), np.zeros_like(target)
@@ -251,12 +295,33 @@ def _learned(
     return episode if support is None else replace(episode, target=target, support=support)
 
 
+def _place_prompt(rng: Rng, region: _Region) -> np.ndarray | None:
+    """The prompt of a structure placed by a registration that is wrong; None where it misses."""
+    mask, structures, aspect = region.mask, region.structures, region.aspect
+    size = float(np.cbrt(np.count_nonzero(mask) * aspect))
+    misregistration = min(float(rng.uniform(0.3, _MAX_MISREGISTRATION_VOXELS)), size / 2)
+    field = warped_indices(rng, mask.shape, misregistration, aspect)
+    place = ndimage.map_coordinates(mask.astype(np.float32), field, order=1, mode="nearest") > 0.5
+    if np.count_nonzero(place & mask) < 0.1 * np.count_nonzero(mask) or not place.any():
+        return None
+    tolerance = max(1.0, misregistration * rng.uniform(0.6, 1.5))
+    others = np.setdiff1d(np.unique(structures[~mask]), [0])
+    other_structures = np.zeros(mask.shape, bool)
+    if len(others) and rng.random() < 0.6:
+        chosen = rng.choice(others, int(rng.integers(1, len(others) + 1)), replace=False)
+        other = (np.isin(structures, chosen) & ~mask).astype(np.float32)
+        warped = ndimage.map_coordinates(other, field, order=1, mode="nearest") > 0.5
+        other_structures = (volume_distance(warped, aspect) > tolerance) & ~place
+    return place_prompt(region.image, volume_distance(place, aspect), tolerance, other_structures, aspect)
+
+
 def _scribbles(rng: Rng, image: np.ndarray, mask: np.ndarray, aspect: float) -> np.ndarray:
+    """The prompt of strokes inside the structure and near it."""
     inside, outside = np.zeros(mask.shape, bool), np.zeros(mask.shape, bool)
     near = ndimage.binary_dilation(mask, iterations=int(rng.integers(3, 12))) & ~mask
     for strokes, region in ((inside, mask), (outside, near if near.any() else ~mask)):
         present = np.flatnonzero(region.any((1, 2)))
-        for k in annotated_slices(rng, present, int(rng.integers(1, 6))):
+        for k in choose_slices(rng, present, int(rng.integers(1, 6))):
             _stroke(rng, strokes[k], region[k])
     return scribble_prompt(image, inside, outside, aspect)
 

@@ -13,12 +13,13 @@ from ..errors import InputError
 from ..imageio.files import replace_whole
 
 TRAINING, VALIDATION, PICTURE, EVENTS = "training.csv", "validation.csv", "training.png", "tensorboard"
+"""Files and folder that a run's log consists of."""
 EVERY = 50
 """Steps between two lines of the log."""
 
 
 def require_tensorboard() -> None:
-    """Raises InputError when TensorBoard is not installed."""
+    """Check that TensorBoard is installed; raises InputError when it is not."""
     if find_spec("tensorboard") is None:
         raise InputError(
             "TensorBoard was asked for, and the package tensorboard is not installed: "
@@ -82,7 +83,7 @@ class Log:
     def note(
         self, step: int, seconds: float, figures: Mapping[str, float], speed: Callable[[], dict[str, float]]
     ) -> None:
-        """Running means, written every EVERY steps with what `speed` then says."""
+        """Follow the running means, and write them every EVERY steps with the figures of `speed`."""
         for name, value in figures.items():
             if not math.isnan(value):
                 self._means[name] = 0.99 * self._means.get(name, value) + 0.01 * value
@@ -92,7 +93,7 @@ class Log:
             self._show("training", step, row)
 
     def validated(self, step: int, seconds: float, figures: Mapping[str, float]) -> None:
-        """A row of validation."""
+        """Write a row of validation."""
         self.validation.add({"step": step, "seconds": round(seconds), **figures})
         self._show("validation", step, figures)
 
@@ -103,11 +104,12 @@ class Log:
             self._events.flush()
 
     def close(self) -> None:
+        """Close TensorBoard's events; the tables are whole at any moment."""
         if self._events is not None:
             self._events.close()
 
     def draw(self) -> None:
-        """Loss and Dice over the steps, as a picture, once there is a row. Needs matplotlib."""
+        """Draw loss and Dice over the steps, once there is a row. Needs matplotlib."""
         if not (self.training.rows or self.validation.rows):
             return
         from matplotlib.figure import Figure

@@ -1,8 +1,8 @@
 """The outer loop: where the head's inner loop starts and how large its steps are, learned with learn2learn.
 
 Encoder and trunk stay as episodic training left them. Every episode is a task of its own: the head takes
-Meta-SGD steps on its drawn slices, each held out in turn, and what is minimised is the loss of the stepped
-head on all the rest.
+Meta-SGD steps on its annotated slices, each held out in turn, and what is minimised is the loss of the
+stepped head on all the rest.
 
     python -m MedMetaSegLib.training.outer_loop --minutes 20 --start medmetaseg.safetensors --out out/adapt
 """
@@ -34,14 +34,18 @@ from .real import real_anatomies
 from .synthesis import Anatomy, random_anatomy
 
 RATE, STEP_RATE = 1e-4, 3e-2
-"""Of the outer loop: for the head, and for the logarithm of its step sizes."""
+"""Learning rates of the outer loop: for the head, and for the logarithm of its step sizes."""
 INNER_STEPS = 2
+"""Steps of the head on the slices held out, before its loss is measured."""
 REPORT_EVERY = 20
+"""Episodes between two lines about the loss."""
+OUTSIDE_LOGIT = -20.0
+"""Logit of annotated voxels, which thereby add nothing to the loss."""
 
 
 @dataclass(frozen=True)
 class HeldOutStream(IterableDataset):
-    """Episodes with every drawn slice held out in turn, from synthetic and, at real_share, real anatomies."""
+    """Episodes whose annotated slices are held out in turn; at real_share of them, of real anatomies."""
 
     seed: int
     real: Sequence[Anatomy] = field(default=())
@@ -61,13 +65,16 @@ class HeldOutStream(IterableDataset):
 
 
 def held_out_slices(trunk: Tensor, episode: Episode, device: torch.device) -> list[HeldOut]:
-    """trunk (K, F, k, j, i): the trunk's answers to the prompts without each drawn slice."""
-    found = []
+    """What the inner loop learns from: each annotated slice, as the trunk sees it without that slice.
+
+    trunk (K, F, k, j, i): the trunk's answers to the prompts without each annotated slice.
+    """
+    held_out = []
     for x, (plane, prompt) in zip(trunk, episode.held_out, strict=True):
         planes = around(plane, x.shape[1])
         target = torch.from_numpy(episode.prompt[None, FOREGROUND, plane][None] > 0).float().to(device)
         read = np.concatenate([episode.image[:, planes], prompt[:, planes]])
-        found.append(
+        held_out.append(
             HeldOut(
                 x[None, :, planes],
                 torch.from_numpy(read)[None].to(device),
@@ -76,7 +83,7 @@ def held_out_slices(trunk: Tensor, episode: Episode, device: torch.device) -> li
                 torch.ones_like(target),
             )
         )
-    return found
+    return held_out
 
 
 class OuterLoop:
@@ -94,7 +101,7 @@ class OuterLoop:
         )
 
     def step(self, episode: Episode) -> tuple[float, float]:
-        """One outer step on one episode; its loss off the drawn slices before and after the inner loop."""
+        """Take one outer step; returns the loss off the annotated slices before and after the inner loop."""
         image = torch.from_numpy(episode.image)[None].to(self.device)
         prompts = np.stack([episode.prompt, *(one for _, one in episode.held_out)])
         with torch.no_grad():
@@ -102,15 +109,15 @@ class OuterLoop:
         held = held_out_slices(trunk[1:], episode, self.device)
         read = torch.cat([image, torch.from_numpy(episode.prompt)[None].to(self.device)], 1)
         target = torch.from_numpy(episode.target)[None].to(self.device)
-        unknown = ((read[:, 2 + FOREGROUND] == 0) & (read[:, 2 + BACKGROUND] == 0))[:, None].float()
+        unannotated = ((read[:, 2 + FOREGROUND] == 0) & (read[:, 2 + BACKGROUND] == 0))[:, None].float()
         with torch.no_grad():
-            before = float(self._loss(self.head(trunk[:1], read), target, unknown))
+            before = float(self._loss(self.head(trunk[:1], read), target, unannotated))
         sizes = [one.exp() for one in self.log_sizes]
         learner = self.l2l.algorithms.MetaSGD(self.l2l.clone_module(self.head), lrs=sizes, first_order=False)
         for _ in range(INNER_STEPS):
             losses = [slice_loss(learner(one.x, one.prompt), one) for one in held]
             learner.adapt(torch.stack(losses).mean())
-        loss = self._loss(learner(trunk[:1], read), target, unknown)
+        loss = self._loss(learner(trunk[:1], read), target, unannotated)
         self.descent.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.head.parameters(), 1.0)
@@ -118,15 +125,15 @@ class OuterLoop:
         self.descent.step()
         return before, float(loss.detach())
 
-    def _loss(self, logits: Tensor, target: Tensor, unknown: Tensor) -> Tensor:
-        outside = -20.0 * (1 - unknown)
-        return self.loss(logits * unknown + outside, target * unknown).mean()
+    def _loss(self, logits: Tensor, target: Tensor, unannotated: Tensor) -> Tensor:
+        outside = OUTSIDE_LOGIT * (1 - unannotated)
+        return self.loss(logits * unannotated + outside, target * unannotated).mean()
 
     def finish(self) -> FewShotNetwork:
         """The network with the learned start and step sizes."""
         with torch.no_grad():
-            for mine, learned in zip(self.network.step_sizes, self.log_sizes, strict=True):
-                mine.copy_(learned.exp())
+            for size, learned in zip(self.network.step_sizes, self.log_sizes, strict=True):
+                size.copy_(learned.exp())
         return self.network
 
 
@@ -166,9 +173,12 @@ def main(
 
 
 def _save(loop: OuterLoop, about: dict[str, Any], number: int, hours: float, out: Path) -> None:
-    told = {**about, "outer_loop": {"episodes": number, "hours": round(hours, 2), "inner_steps": INNER_STEPS}}
+    provenance = {
+        **about,
+        "outer_loop": {"episodes": number, "hours": round(hours, 2), "inner_steps": INNER_STEPS},
+    }
     part = out / "medmetaseg.safetensors.part"
-    part.write_bytes(weights_bytes(loop.finish(), told))
+    part.write_bytes(weights_bytes(loop.finish(), provenance))
     os.replace(part, part.with_suffix(""))
 
 

@@ -20,15 +20,16 @@ class Ranks:
 
     @property
     def first(self) -> bool:
+        """Whether this is the process that writes."""
         return self.rank == 0
 
     def agreed(self, seconds: float, device: torch.device) -> float:
-        """The first rank's `seconds`, on every rank: they learn at one rate and stop at one step."""
+        """The first rank's `seconds`, on every rank, so that all learn at one rate and stop at one step."""
         if self.size == 1:
             return seconds
-        told = torch.tensor([seconds], dtype=torch.float64, device=device)
-        distributed.broadcast(told, 0)
-        return told.item()
+        agreed = torch.tensor([seconds], dtype=torch.float64, device=device)
+        distributed.broadcast(agreed, 0)
+        return agreed.item()
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """Real patients as a source of episodes: their own labels, and supervoxels as structures no one had to draw.
 
 Supervoxels as pseudo-structures are from self-supervised few-shot segmentation (Ouyang et al., SSL-ALPNet,
-ECCV 2020; Hansen et al., ADNet, MedIA 2022), here in 3D: connected regions of one range of the smoothed grey
-levels.
+ECCV 2020; Hansen et al., ADNet, MedIA 2022), here in 3D: connected regions of one range of the
+smoothed intensities.
 """
 
 from __future__ import annotations
@@ -22,21 +22,26 @@ from ..network.prompt_channels import image_channels
 from .synthesis import Anatomy
 
 SPACINGS_MM = (1.0, 2.0, 3.0)
-"""In-plane spacings at which a patient is shown, where they are no finer than the image."""
-DETAIL = ((0.8, 7), (1.5, 5))
-"""Of the supervoxels: smoothing in in-plane voxels, and number of grey-level ranges."""
+"""In-plane spacings in mm at which a patient is shown, where they are no finer than the image."""
+SUPERVOXEL_SCALES = ((0.8, 7), (1.5, 5))
+"""Smoothing in in-plane voxels, and number of intensity ranges: finer and coarser supervoxels."""
 _MIN_SIDE = 24
+"""Voxels along a row and a column of an image at least; smaller images are left out."""
 _MIN_SLICES = 8
+"""Slices of an image at least; images of fewer are left out."""
 _MAX_VOXELS = 2_000_000
+"""Voxels of an anatomy at most; a patient is not shown at a spacing that makes more."""
 _MIN_VOXELS = 150
+"""Voxels of a supervoxel at least; smaller ones are no structures."""
 _MAX_STRUCTURES = 4096
+"""Values of a label map at most; an image of more is not one."""
 
 
 def real_anatomies(data: Path) -> Sequence[Anatomy]:
     """Anatomies of every patient that training may use in a data folder, at several scales and details.
 
-    All are kept in memory. Patients too small for any scale are left out, which is said on stderr. See
-    `patients.training_cases` for what a folder holds; raises InputError when it is not that, or when no
+    All are kept in memory. Patients too small for any scale are left out, which is said on stderr. What a
+    folder holds: see `datasets.patients.training_cases`. Raises InputError when it is not that, or when no
     patient is left.
     """
     anatomies: list[Anatomy] = []
@@ -81,10 +86,9 @@ def case_anatomies(case: Case) -> list[Anatomy]:
         image = _shrunk(volume.array.astype(np.float32), shape, step, sitk.sitkLinear)
         own = _shrunk(labels, shape, step, sitk.sitkNearestNeighbor).astype(np.int16)
         aspect = slice_mm * step[0] / (pixel_mm * factor)
-        for smoothing, ranges in DETAIL:
-            found.append(
-                Anatomy(image, _with_supervoxels(image, own, aspect, smoothing, ranges), float(aspect))
-            )
+        for smoothing, ranges in SUPERVOXEL_SCALES:
+            structures = _with_supervoxels(image, own, aspect, smoothing, ranges)
+            found.append(Anatomy(image, structures, float(aspect)))
     return found
 
 
@@ -101,6 +105,7 @@ def _numbered(labels: np.ndarray, case: Case) -> np.ndarray:
 
 
 def _shrunk(array: np.ndarray, shape: Sequence[int], step: Sequence[float], interpolator: int) -> np.ndarray:
+    """The array on a grid of another shape, `step` voxels apart; smoothed before where it is interpolated."""
     image = sitk.GetImageFromArray(array)
     if interpolator == sitk.sitkLinear:
         for axis, factor in enumerate(reversed(step)):

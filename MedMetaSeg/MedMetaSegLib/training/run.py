@@ -26,19 +26,22 @@ from .validation import dice
 
 CHECKPOINT, WEIGHTS = "checkpoint.pt", "medmetaseg.safetensors"
 PROTOTYPE_LOSS = 0.3
-BORDER_SCALE = 5.0
-"""The linear score runs from -1 to 1; as a logit it needs a steeper slope."""
+"""Weight of the prototypes' own loss, beside that of the decoder's logits."""
+RIDGE_SCORE_SCALE = 5.0
+"""Factor that makes a logit of a ridge score, which runs from -1 to 1: it needs a steeper slope."""
 
 
-def prototype_loss(votes: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy of what prototypes alone say, (B, 4, k/2, j/2, i/2): vote and border of the volume's own
-    known voxels, then of a task's; target (B, 1, k, j, i).
+def prototype_loss(scores: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy of what prototypes alone answer.
 
-    Where a structure is expected and is not there, its own known voxels are none of it and teach nothing.
+    scores (B, 4, k/2, j/2, i/2): prototype logit and ridge score of the volume's own annotated voxels, then
+    of a task's; target (B, 1, k, j, i).
+
+    Where a structure is expected and is not there, its own annotated voxels are none of it and teach nothing.
     """
     small = functional.avg_pool3d(target, 2)
-    votes = votes * votes.new_tensor([1.0, BORDER_SCALE] * 2)[:, None, None, None]
-    entropy = functional.binary_cross_entropy_with_logits(votes, small.expand_as(votes), reduction="none")
+    scores = scores * scores.new_tensor([1.0, RIDGE_SCORE_SCALE] * 2)[:, None, None, None]
+    entropy = functional.binary_cross_entropy_with_logits(scores, small.expand_as(scores), reduction="none")
     there = (target.amax((1, 2, 3, 4)) > 0)[:, None]
     entropy = entropy.mean((2, 3, 4))
     return torch.cat([entropy[:, :2] * there, entropy[:, 2:]], 1).mean()
@@ -108,7 +111,7 @@ class Run:
             ) from error
 
     def save(self) -> None:
-        """Checkpoint and weights, each whole or not at all; by the first rank only."""
+        """Write checkpoint and weights, each whole or not at all; the first rank alone writes."""
         if not self.ranks.first:
             return
         state = {
@@ -139,11 +142,15 @@ class Run:
         replace_whole(self.folder / WEIGHTS, written)
 
     def learn(self, batch: Batch) -> dict[str, float]:
-        """One step on one batch of episodes; returns its loss and Dice off the annotated voxels."""
+        """Take one step on one batch of episodes; returns its loss, and Dice off the annotated voxels.
+
+        dice: of the logits; prototype_logit, ridge_score, task_ridge_score: of the prototypes' own answers
+        cut at 0; interpolation: of the interpolated shape. Raises RuntimeError where the loss is not finite.
+        """
         _, prompt, target, _ = batch
         for group in self.optimiser.param_groups:
             group["lr"] = self.schedule.rate(self.step, self.seconds)
-        loss, logits, votes = self._forward(self.learner, batch)
+        loss, logits, scores = self._forward(self.learner, batch)
         if not torch.isfinite(loss):
             raise RuntimeError(
                 f"The loss is {loss.item()} at step {self.step}: resume from the last checkpoint."
@@ -154,27 +161,28 @@ class Run:
         self.optimiser.step()
         self.averaged.update_parameters(self.network)
         self.step += 1
-        unknown = (prompt[:, [prompts.FOREGROUND]] + prompt[:, [prompts.BACKGROUND]]) == 0
-        half, truth = functional.avg_pool3d(unknown.float(), 2) > 0.5, functional.avg_pool3d(target, 2) > 0.5
+        unannotated = (prompt[:, [prompts.FOREGROUND]] + prompt[:, [prompts.BACKGROUND]]) == 0
+        half = functional.avg_pool3d(unannotated.float(), 2) > 0.5
+        truth = functional.avg_pool3d(target, 2) > 0.5
         return {
             "loss": loss.item(),
-            "dice": dice(logits > 0, target > 0, unknown),
-            "vote": dice(votes[:, :1] > 0, truth, half),
-            "border": dice(votes[:, 1:2] > 0, truth, half),
-            "task": dice(votes[:, 3:] > 0, truth, half) if batch[3] is not None else math.nan,
-            "interpolation": dice(prompt[:, [prompts.SHAPE]] > 0, target > 0, unknown),
+            "dice": dice(logits > 0, target > 0, unannotated),
+            "prototype_logit": dice(scores[:, :1] > 0, truth, half),
+            "ridge_score": dice(scores[:, 1:2] > 0, truth, half),
+            "task_ridge_score": dice(scores[:, 3:] > 0, truth, half) if batch[3] is not None else math.nan,
+            "interpolation": dice(prompt[:, [prompts.SHAPE]] > 0, target > 0, unannotated),
         }
 
     def _forward(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         image, prompt, target, support = batch
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            logits, votes = network(image, prompt, support)
-        logits, votes = logits.float(), votes.float()
-        loss = self.loss(logits, target) + PROTOTYPE_LOSS * prototype_loss(votes, target)
-        return loss, logits, votes
+            logits, scores = network(image, prompt, support)
+        logits, scores = logits.float(), scores.float()
+        loss = self.loss(logits, target) + PROTOTYPE_LOSS * prototype_loss(scores, target)
+        return loss, logits, scores
 
     def tried(self, batch: Batch) -> None:
-        """Forward and backward on a batch, as `learn`, that changes nothing: to see how long it takes."""
+        """Go forward and backward on a batch as `learn` does and change nothing, to see how long it takes."""
         self._forward(self.network, batch)[0].backward()
         self.optimiser.zero_grad(set_to_none=True)
         if self.device.type == "cuda":

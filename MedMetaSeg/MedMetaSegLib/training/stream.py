@@ -15,7 +15,7 @@ from .episodes import Episode, episodes
 from .synthesis import Anatomy, random_anatomy
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]
-"""image (B, 2, k, j, i), prompt (B, C, k, j, i), target (B, 1, k, j, i), support (B, 4, k, j, i)."""
+"""A batch: image (B, 2, k, j, i), prompt (B, C, k, j, i), target (B, 1, k, j, i), support (B, 4, k, j, i)."""
 
 
 def collated(alike: Sequence[Episode]) -> Batch:
@@ -81,7 +81,7 @@ class EpisodeStream(IterableDataset):
 
 @dataclass(frozen=True)
 class TimedStream(IterableDataset):
-    """The same batches, each with the seconds that went into making it."""
+    """The batches of another stream, each with the seconds that went into making it."""
 
     stream: EpisodeStream
 

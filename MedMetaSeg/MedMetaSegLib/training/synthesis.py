@@ -1,7 +1,7 @@
 """Synthetic anatomies: packed organs, vessels, bowel, bones that repeat, hollow organs, sheets, lesions.
 
 Nothing here copies a patient; what is imitated is what makes anatomy hard to segment from a few slices:
-neighbours of equal grey level, thin and branching shapes, structures that repeat along the body, organs of
+neighbours of equal intensity, thin and branching shapes, structures that repeat along the body, organs of
 mixed appearance, thick slices and fields of view that cut them. After SynthSeg (Billot et al., MedIA 2023),
 with contrasts drawn anew for every volume.
 """
@@ -21,7 +21,7 @@ class Anatomy:
     """An image with every structure known: what episodes are cut from.
 
     image: (k, j, i) float32; structures: (k, j, i) int16, 0 is none; aspect: slice spacing in in-plane
-    voxels; scattered: number of a structure of many small parts that is meant to be asked for, 0: none.
+    voxels; scattered: label of a structure of many small parts that is meant to be asked for, 0: none.
     """
 
     image: np.ndarray
@@ -53,7 +53,7 @@ def _point(canvas: Canvas, margin: float = 0.0) -> np.ndarray:
 
 
 def _ground(canvas: Canvas) -> None:
-    """A body or a field of view inside one, divided into regions that share borders."""
+    """A body or a field of view inside one, divided into regions that share boundaries."""
     rng = canvas.rng
     number = int(rng.integers(2, 10))
     coarse, fine = rng.uniform(15, 60), rng.uniform(6, 14)
@@ -85,7 +85,7 @@ def _ground(canvas: Canvas) -> None:
 
 
 def _organs(canvas: Canvas) -> None:
-    """Smooth organs of all sizes, some pressed against one another, some of the same tissue."""
+    """Smooth organs of all sizes, some touching one another, some of the same tissue."""
     rng = canvas.rng
     for _ in range(int(rng.integers(2, 12))):
         radii = np.exp(rng.uniform(np.log(3), np.log(30), 1)) * np.exp(rng.uniform(-0.5, 0.5, 3))
@@ -104,7 +104,7 @@ def _organs(canvas: Canvas) -> None:
 def _walk(
     canvas: Canvas, start: np.ndarray, direction: np.ndarray, steps: int, stride: float, wander: float
 ) -> np.ndarray:
-    """A path (steps + 1, 3) that turns at random and is turned back at the canvas's borders."""
+    """A path (steps + 1, 3) that bends at random and is sent back at the canvas's edges."""
     points = [start]
     for _ in range(steps):
         direction = direction + wander * canvas.rng.standard_normal(3)
@@ -274,15 +274,15 @@ def _bones(canvas: Canvas) -> None:
 
 
 def _cluster(canvas: Canvas) -> None:
-    """Muscles: many long bodies side by side along the slices' axis, nearly of one grey level."""
+    """Muscles: many long bodies side by side along the slices' axis, nearly of one intensity."""
     rng = canvas.rng
     centre = _point(canvas, 0.2)
     tissue = str(rng.choice(["soft", "muscle"]))
     for _ in range(int(rng.integers(3, 9))):
         offset = rng.uniform(-22, 22, 3) * [0.8, 1, 1]
         radii = np.array([rng.uniform(14, 50), rng.uniform(4, 13), rng.uniform(4, 13)], np.float32)
-        turn = np.linalg.qr(np.eye(3) + 0.25 * rng.standard_normal((3, 3)))[0].astype(np.float32)
-        canvas.paint(canvas.superquadric((centre + offset).astype(np.float32), radii, turn, 2), tissue)
+        rotation = np.linalg.qr(np.eye(3) + 0.25 * rng.standard_normal((3, 3)))[0].astype(np.float32)
+        canvas.paint(canvas.superquadric((centre + offset).astype(np.float32), radii, rotation, 2), tissue)
 
 
 def _lesions(canvas: Canvas) -> None:
@@ -307,9 +307,9 @@ def _lesions(canvas: Canvas) -> None:
 
 
 def _scattered(canvas: Canvas) -> int:
-    """Many small lesions, most of them in clusters inside one host, among unmarked spots of a similar grey.
+    """Many small lesions, most in clusters inside one host, among unmarked spots of similar intensity.
 
-    Returns the number of the structure that they are.
+    Returns the label of the structure that they are, 0 where there is no place for them.
     """
     rng = canvas.rng
     structure = canvas.new_structure()

@@ -12,9 +12,11 @@ from .episodes import Episode
 from .stream import EpisodeStream
 
 RESERVE = 1.25
-"""Workers are counted for this much more than is needed: anatomies differ."""
+"""Factor by which more workers are started than are needed: anatomies differ."""
 _ANATOMIES = 3
+"""Anatomies over which the time of an episode is measured."""
 LIMIT_S = 20.0
+"""Seconds after which no further anatomy is measured."""
 
 
 def episode_seconds(stream: EpisodeStream) -> tuple[float, Episode | None]:
@@ -45,7 +47,7 @@ def available_cores() -> int:
 
 
 class Throughput:
-    """Means since the last `taken`: seconds of a step, of waiting for its episodes, of making one episode."""
+    """Means since the last `taken`: seconds of a step, of waiting for its episodes; episodes per second."""
 
     def __init__(self, batch: int, workers: int) -> None:
         self.batch, self.workers = batch, max(1, workers)
@@ -53,14 +55,14 @@ class Throughput:
         self._steps = 0
 
     def add(self, learned_s: float, waited_s: float, made_s: float) -> None:
-        """One step: seconds to learn, to wait, and that a worker took to make the batch."""
+        """Count one step: seconds to learn, to wait, and that a worker took to make the batch."""
         self._learned += learned_s
         self._waited += waited_s
         self._made += made_s
         self._steps += 1
 
     def taken(self) -> dict[str, float]:
-        """step_s, wait_s, and episodes per second that the workers together can make; starts anew."""
+        """The means step_s, wait_s, and episodes_per_s that all workers could make; then starts anew."""
         steps = max(1, self._steps)
         figures = {
             "step_s": self._learned / steps,

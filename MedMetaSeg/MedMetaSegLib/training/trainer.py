@@ -34,7 +34,7 @@ def train(
     resume: bool = False,
     tensorboard: bool = False,
 ) -> Run:
-    """Learn until the schedule's time or steps are used up; weights, checkpoint and log are in `folder`.
+    """Learn until the schedule's time or steps are used up, and write into `folder` what was learned.
 
     device: "auto", "cpu" or "cuda". Under torchrun every process calls this, and the first one writes. A run
     that Ctrl-C interrupts is saved. Raises InputError for what cannot be used: nothing is written then.

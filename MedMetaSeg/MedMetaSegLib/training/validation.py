@@ -1,4 +1,4 @@
-"""How good the averaged weights are on episodes that training never draws."""
+"""Validation: how good the averaged weights are on episodes that training never draws."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from .episodes import Episode
 from .stream import EpisodeStream, collated, moved
 
 SEED = (20261125, 0, 0, 2)
-"""Four numbers, the last of them not 0: training seeds its episodes otherwise."""
+"""Seed of the validation episodes: four numbers, which training never seeds its own with."""
 EPISODES = 16
-MOST = 0.04
-"""Of the time of a run: validation waits until it is no more than this."""
+"""Validation episodes of a run, where the settings name no other number."""
+MAX_TIME_FRACTION = 0.04
+"""Fraction of a run's time that validation takes at most: it waits until it is no more than this."""
+OVERLAPS = ("dice", "off_interpolation", "interpolation")
+"""Names of the figures that `overlaps` gives, in its order."""
 
 
 def dice(predicted: Tensor, truth: Tensor, where: Tensor) -> float:
@@ -42,7 +45,7 @@ class Validation:
 
     def due(self, since_s: float) -> bool:
         """Whether, `since_s` seconds after the last time, another look is due and cheap enough."""
-        return since_s >= max(self.every_s, self.took_s / MOST)
+        return since_s >= max(self.every_s, self.took_s / MAX_TIME_FRACTION)
 
     @torch.no_grad()
     def measured(self, network: FewShotNetwork, device: torch.device) -> dict[str, float]:
@@ -69,16 +72,13 @@ class Validation:
         return {**dict(zip(OVERLAPS, means, strict=True)), "validation_s": self.took_s}
 
 
-OVERLAPS = ("dice", "off_interpolation", "interpolation")
-
-
 def overlaps(predicted: Tensor, prompt: Tensor, truth: Tensor) -> tuple[float, float, float]:
     """The figures named in OVERLAPS, of a batch of masks (B, 1, k, j, i)."""
-    known = prompt[:, [prompts.FOREGROUND]] + prompt[:, [prompts.BACKGROUND]]
+    annotated = prompt[:, [prompts.FOREGROUND]] + prompt[:, [prompts.BACKGROUND]]
     shape = prompt[:, [prompts.SHAPE]] > 0
-    unknown = known == 0
+    unannotated = annotated == 0
     return (
-        dice(predicted, truth, unknown),
-        dice(predicted, truth, unknown & (shape != truth)),
-        dice(shape, truth, unknown),
+        dice(predicted, truth, unannotated),
+        dice(predicted, truth, unannotated & (shape != truth)),
+        dice(shape, truth, unannotated),
     )

@@ -34,14 +34,14 @@ SPACING_MM = (2.0, 1.0, 1.0)
 
 
 def phantom() -> tuple[Volume, np.ndarray]:
-    """Two bright touching ellipsoids of different grey on a dark ground; labels 1 and 2."""
+    """Two bright touching ellipsoids of different intensity on a dark ground; labels 1 and 2."""
     k, j, i = np.indices((28, 48, 52)).astype(float)
     labels = np.zeros(k.shape, dtype=np.int32)
     labels[((k - 13) / 10) ** 2 + ((j - 20) / 11) ** 2 + ((i - 18) / 12) ** 2 < 1] = 1
     labels[(((k - 14) / 9) ** 2 + ((j - 22) / 10) ** 2 + ((i - 37) / 9) ** 2 < 1) & (labels == 0)] = 2
-    grey = np.array([0.0, 100.0, 180.0])[labels] + np.random.default_rng(0).normal(scale=8, size=k.shape)
+    image = np.array([0.0, 100.0, 180.0])[labels] + np.random.default_rng(0).normal(scale=8, size=k.shape)
     affine = np.diag([*SPACING_MM[::-1], 1.0])
-    return Volume.from_array(grey.astype(np.int16), affine), labels
+    return Volume.from_array(image.astype(np.int16), affine), labels
 
 
 def drawn(count: int) -> tuple[Volume, np.ndarray, Support]:
@@ -93,10 +93,10 @@ def test_every_baseline_knows_only_what_the_support_says() -> None:
     on_own = list(large.slices)
     np.testing.assert_array_equal(known[on_own] == FOREGROUND, labels[on_own] == 1)
     assert not (known[on_own] == UNKNOWN).any()
-    elsewhere = [k for k in range(len(known)) if k not in large.slices]
-    assert not (known[elsewhere] == FOREGROUND).any()
-    given_to_small = support.labels()[elsewhere] == 2
-    np.testing.assert_array_equal(known[elsewhere] == BACKGROUND, given_to_small)
+    other_slices = [k for k in range(len(known)) if k not in large.slices]
+    assert not (known[other_slices] == FOREGROUND).any()
+    given_to_small = support.labels()[other_slices] == 2
+    np.testing.assert_array_equal(known[other_slices] == BACKGROUND, given_to_small)
 
 
 def test_the_search_box_holds_the_structure_and_stays_in_the_volume() -> None:

@@ -154,7 +154,7 @@ def episode() -> Episode:
 
 
 def test_a_slice_held_out_is_unknown_and_the_others_stay(episode: Episode) -> None:
-    assert 2 <= episode.shots == len(episode.held_out) <= 5
+    assert 2 <= episode.annotated_slices == len(episode.held_out) <= 5
     for plane, prompt in episode.held_out:
         assert not prompt[:2, plane].any()
         for other, _ in episode.held_out:

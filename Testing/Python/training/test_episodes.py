@@ -16,7 +16,7 @@ from MedMetaSegLib.imageio.volume import Volume
 from MedMetaSegLib.network.prompt_channels import BACKGROUND, DISTANCE, FOREGROUND, SHAPE
 from MedMetaSegLib.training import real
 from MedMetaSegLib.training.augmented_support import unlike_structure
-from MedMetaSegLib.training.episodes import MAX_VOXELS, Episode, annotated_slices, episodes
+from MedMetaSegLib.training.episodes import MAX_VOXELS, Episode, choose_slices, episodes
 from MedMetaSegLib.training.stream import EpisodeStream
 from MedMetaSegLib.training.synthesis import Anatomy, random_anatomy
 
@@ -58,7 +58,7 @@ def test_a_seed_makes_the_same_anatomy_and_episodes_every_time() -> None:
     np.testing.assert_array_equal(first.image, second.image)
     np.testing.assert_array_equal(first.structures, second.structures)
     for one, again in zip(made(3), made(3), strict=True):
-        assert one.shots == again.shots
+        assert one.annotated_slices == again.annotated_slices
         assert (one.support is None) == (again.support is None)
         for name in ("image", "prompt", "target") + ("support",) * (one.support is not None):
             np.testing.assert_array_equal(getattr(one, name), getattr(again, name))
@@ -89,17 +89,17 @@ def test_every_episode_has_few_shapes_and_something_to_find(drawn: list[Episode]
         assert set(np.unique(one.target)) == {0.0, 1.0} or one.support is not None
         assert np.isfinite(one.image).all()
         assert np.isfinite(one.prompt).all()
-    assert {one.shots == 0 for one in drawn} == {True, False}
+    assert {one.annotated_slices == 0 for one in drawn} == {True, False}
 
 
 def test_an_expected_place_is_near_the_structure_and_says_how_far_off_it_may_be(drawn: list[Episode]) -> None:
     overlaps = []
     for one in drawn:
-        if one.shots or not one.target.any():
+        if one.annotated_slices or not one.target.any():
             continue
-        band = one.prompt[DISTANCE]
-        assert np.ptp(band) == 0
-        assert 0.1 <= band.flat[0] <= 1
+        tolerance = one.prompt[DISTANCE]
+        assert np.ptp(tolerance) == 0
+        assert 0.1 <= tolerance.flat[0] <= 1
         place, target = one.prompt[SHAPE] > 0, one.target[0] > 0
         assert not ((one.prompt[FOREGROUND] > 0) & ~place).any()
         overlaps.append(2 * np.count_nonzero(place & target) / (place.sum() + target.sum()))
@@ -108,7 +108,7 @@ def test_an_expected_place_is_near_the_structure_and_says_how_far_off_it_may_be(
 
 def test_what_is_known_agrees_with_the_target(drawn: list[Episode]) -> None:
     for one in drawn:
-        if not one.shots:
+        if not one.annotated_slices:
             continue
         target, inside, outside = (
             one.target[0] > 0,
@@ -117,14 +117,14 @@ def test_what_is_known_agrees_with_the_target(drawn: list[Episode]) -> None:
         )
         assert inside.any()
         assert not (inside & outside).any()
-        # An unsteady hand errs near the border only.
+        # An unsteady hand errs near the boundary only.
         wrong = np.count_nonzero(inside & ~target) + np.count_nonzero(outside & target)
         assert wrong <= 0.25 * np.count_nonzero(inside) + 4
 
 
 def test_whole_slices_are_known_and_the_shape_goes_through_them(drawn: list[Episode]) -> None:
     sliced = 0
-    drawn = [one for one in drawn if one.shots]
+    drawn = [one for one in drawn if one.annotated_slices]
     for one in drawn:
         known = (one.prompt[FOREGROUND] > 0) | (one.prompt[BACKGROUND] > 0)
         complete = np.flatnonzero(known.all((1, 2)))
@@ -135,7 +135,7 @@ def test_whole_slices_are_known_and_the_shape_goes_through_them(drawn: list[Epis
 
 
 def test_most_of_the_structure_is_left_to_find(drawn: list[Episode]) -> None:
-    sliced = [one for one in drawn if one.shots]
+    sliced = [one for one in drawn if one.annotated_slices]
     left = [(one.target[0][one.prompt[FOREGROUND] == 0]).sum() / one.target.sum() for one in sliced]
     assert min(left) > 0
     assert np.median(left) > 0.5
@@ -145,7 +145,7 @@ def test_most_of_the_structure_is_left_to_find(drawn: list[Episode]) -> None:
 def test_annotated_slices_are_distinct_and_hold_the_structure(number: int) -> None:
     present = np.array([3, 4, 5, 8, 9, 10, 11, 14])
     for seed in range(20):
-        chosen = annotated_slices(np.random.default_rng(seed), present, number)
+        chosen = choose_slices(np.random.default_rng(seed), present, number)
         assert chosen == sorted(set(chosen))
         assert set(chosen) <= set(present.tolist())
         assert 1 <= len(chosen) <= number
@@ -178,7 +178,7 @@ def test_an_expected_structure_may_come_with_another_patient_who_has_it(drawn: l
     learned = [one for one in drawn if one.support is not None]
     assert len(learned) >= 5
     for one in learned:
-        assert one.shots == 0
+        assert one.annotated_slices == 0
         support = one.support
         assert support is not None
         assert support.shape == (4, *one.target.shape[1:])
@@ -192,7 +192,7 @@ def test_an_expected_structure_may_come_with_another_patient_who_has_it(drawn: l
 
 
 def two_blocks() -> Anatomy:
-    """Two structures far apart, one bright and one dark, in a grey ground."""
+    """Two structures far apart, one bright and one dark, on a ground between them."""
     structures = np.zeros((24, 64, 64), np.int16)
     structures[8:16, 6:18, 6:18], structures[8:16, 46:58, 46:58] = 1, 2
     levels = np.array([0.0, 1.0, -1.0], np.float32)

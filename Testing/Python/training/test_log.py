@@ -18,7 +18,7 @@ from MedMetaSegLib.training.log import EVENTS, PICTURE, TRAINING, VALIDATION, Lo
 from MedMetaSegLib.training.stream import EpisodeStream
 from MedMetaSegLib.training.throughput import Throughput, needed_workers
 from MedMetaSegLib.training.trainer import train
-from MedMetaSegLib.training.validation import MOST, Validation, overlaps
+from MedMetaSegLib.training.validation import MAX_TIME_FRACTION, Validation, overlaps
 from network_phantom import tiny_network
 from training_phantom import CPU, SIDE, one_batch, quick
 
@@ -122,8 +122,8 @@ def test_validation_takes_no_more_than_its_share_of_the_time() -> None:
     assert not validation.due(9.9)
     assert validation.due(10)
     validation.took_s = 2.0
-    assert not validation.due(2.0 / MOST - 1)
-    assert validation.due(2.0 / MOST + 1)
+    assert not validation.due(2.0 / MAX_TIME_FRACTION - 1)
+    assert validation.due(2.0 / MAX_TIME_FRACTION + 1)
 
 
 def test_a_run_validates_its_averaged_weights_and_draws(tmp_path: Path) -> None:

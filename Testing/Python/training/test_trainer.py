@@ -48,16 +48,16 @@ def test_prototypes_learn_to_carry_to_the_next_patient(tmp_path: Path) -> None:
     support = torch.cat([image.flip(-1), target.flip(-1), 1 - target.flip(-1)], 1)
     figures = [run.learn((image, prompt, target, support)) for _ in range(12)]
     assert figures[-1]["loss"] < 0.8 * figures[0]["loss"]
-    assert figures[-1]["task"] > max(0.5, figures[0]["task"])
+    assert figures[-1]["task_ridge_score"] > max(0.5, figures[0]["task_ridge_score"])
 
 
 def test_where_a_structure_is_not_there_only_what_was_learned_elsewhere_is_taught() -> None:
-    votes = torch.randn(2, 4, 8, 16, 16, generator=torch.Generator().manual_seed(0)).requires_grad_(True)
+    scores = torch.randn(2, 4, 8, 16, 16, generator=torch.Generator().manual_seed(0)).requires_grad_(True)
     target = one_batch()[2].clone()
     target[1] = 0
-    prototype_loss(votes, target).backward()
-    assert votes.grad is not None
-    taught = votes.grad.abs().amax((2, 3, 4)) > 0
+    prototype_loss(scores, target).backward()
+    assert scores.grad is not None
+    taught = scores.grad.abs().amax((2, 3, 4)) > 0
     assert taught.tolist() == [[True] * 4, [False, False, True, True]]
 
 
