@@ -19,9 +19,9 @@ help:
 	  'make throughput  images per minute of a batch (TASK=organs.medmetaseg IMAGES="patients/*.nii.gz")' \
 	  'make train      meta-train the network anew (MINUTES=40, ARGS="--config configs/medmetaseg.toml")' \
 	  'make learn2learn  build learn2learn 0.2.0 into .venv, for meta-learning of inner loops' \
-	'make adaptation  learn where the inner loop starts and how large its steps are (MINUTES=20)' \
+	  'make adaptation  learn where the inner loop starts and how large its steps are (MINUTES=20)' \
 	  'make screenshots  pictures of the panel on the test harness, into docs/pictures' \
-	  'make pictures   pictures of the network and of training episodes, into docs/pictures' \
+	  'make pictures   pictures of the rooms, the network and training episodes, into docs/pictures' \
 	  'make clean      remove what the other targets wrote; the environment in .venv stays' \
 	  'make setup      the environment alone'
 
@@ -61,6 +61,7 @@ screenshots: setup
 
 pictures: setup
 	@$(VENV)/python -m MedMetaSegLib.training.architecture_picture docs/pictures/architecture.svg
+	@$(VENV)/python tools/rooms_picture.py docs/pictures/rooms.svg
 	@$(VENV)/medmetaseg train --show-episodes docs/pictures/synthetic-episodes.png --seed 3
 
 clean:

@@ -368,3 +368,7 @@ def demo(
     from .demo import run as demonstration
 
     demonstration.main(image=image, support=support, out=out, device=device, seed=seed)
+
+
+if __name__ == "__main__":
+    main()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import MedMetaSegLib
+
+ROOT = Path(__file__).parents[2]
 
 
 def modules_after(code: str) -> set[str]:
@@ -58,3 +62,18 @@ def test_the_names_the_documentation_uses_are_there():
 def test_a_name_that_is_not_there_is_an_attribute_error():
     with pytest.raises(AttributeError, match="Segmentor"):
         _ = MedMetaSegLib.Segmentor
+
+
+@pytest.mark.parametrize(
+    ("name", "line"), [("pyproject.toml", r'^version = "(.+)"$'), ("CITATION.cff", r"^version: (.+)$")]
+)
+def test_the_version_is_the_same_wherever_it_is_written(name, line):
+    written = re.findall(line, (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
+    assert written == [MedMetaSegLib.__version__]
+
+
+def test_the_version_has_its_changes_listed():
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(
+        rf"^## {re.escape(MedMetaSegLib.__version__)} - \d{{4}}-\d\d-\d\d$", changes, re.MULTILINE
+    )

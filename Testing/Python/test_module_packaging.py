@@ -15,6 +15,12 @@ ROOT = Path(__file__).parents[2]
 MODULE = ROOT / "MedMetaSeg"
 NOT_IN_SLICER = ("training", "evaluation", "datasets", "demo")
 NOT_PACKAGED_RESOURCES = {"Resources/Icons/MedMetaSeg.svg"}
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md"))),
+]
 
 
 def run_time_files():
@@ -73,11 +79,18 @@ def test_the_index_description_agrees_with_the_extension():
     assert re.search(r'EXTENSION_HOMEPAGE "(.*?)"', text)[1] == told["scm_url"]
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/user-guide.md", "docs/extension-index.md"])
+@pytest.mark.parametrize("name", PAGES)
 def test_the_pictures_and_pages_a_page_shows_exist(name):
     page = ROOT / name
     for link in re.findall(r'(?:src="|\]\()(?!http)([^")#]+)', page.read_text(encoding="utf-8")):
         assert (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_modules_a_page_names_exist(name):
+    there = {path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py") if ".venv" not in path.parts}
+    for named in re.findall(r"`([\w./]+\.py)`", (ROOT / name).read_text(encoding="utf-8")):
+        assert any(f"/{path}".endswith(f"/{named}") for path in there), named
 
 
 def test_the_pictures_the_extension_shows_exist():
