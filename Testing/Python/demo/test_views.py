@@ -7,9 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-import scene_fixtures as fx
+import scene_phantom as fx
 from MedMetaSegLib.demo import views
-from scene_fixtures import core, scene  # noqa: F401  (fixtures)
 
 
 @pytest.fixture

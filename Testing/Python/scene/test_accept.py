@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-import scene_fixtures as fx
+import scene_phantom as fx
 import scene_positions as at
 from MedMetaSegLib.errors import InputError
-from scene_fixtures import core, everyPlacement, scene  # noqa: F401  (fixtures)
+from scene_phantom import everyPlacement
 from scene_stand_in import StandInSegmenter
 
 

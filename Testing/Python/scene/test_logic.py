@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-import scene_fixtures as fx
+import scene_phantom as fx
 import scene_positions as at
-from batch_stand_in import Elsewhere, elsewhere  # noqa: F401
+from batch_stand_in import Elsewhere
 from dicom_phantom import write_series
 from MedMetaSegLib.errors import Cancelled, InputError
-from scene_fixtures import core, everyPlacement, scene  # noqa: F401  (fixtures)
+from scene_phantom import everyPlacement
 from scene_stand_in import StandInSegmenter
 
 MODULE = Path(__file__).parents[3] / "MedMetaSeg" / "MedMetaSeg.py"

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import scene_fixtures as fx
+import scene_phantom as fx
 import scene_positions as at
 from MedMetaSegLib.errors import Cancelled, InputError
-from scene_fixtures import core, scene  # noqa: F401  (fixtures)
+from scene_sequence import INDEX_VALUES, add_sequence, scrubbing
 from scene_stand_in import StandInSegmenter
-from sequence_fixtures import INDEX_VALUES, add_sequence, scrubbing
 from task_phantom import make_task
 
 MATRICES = (fx.STRAIGHT, fx.moved(4, 0, 0) @ fx.STRAIGHT, fx.OBLIQUE)

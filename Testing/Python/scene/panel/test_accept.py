@@ -5,21 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import scene_fixtures as fx
+import scene_phantom as fx
 from MedMetaSegLib.demo.phantom import LABEL, painted_slices
-from panel_bench import (  # noqa: F401  (fixtures among them)
-    application,
-    bench,
-    module,
-    panel,
-    patient,
-    rows,
-    running,
-    settle,
-    shown,
-    stand_in_worker,
-    until,
-)
+from panel_bench import rows, running, settle, shown, stand_in_worker, until
 
 
 def role_combo(bench, name):

@@ -10,24 +10,9 @@ import types
 import numpy as np
 import pytest
 
-import scene_fixtures as fx
+import scene_phantom as fx
 from MedMetaSegLib.demo.phantom import LABEL
-from panel_bench import (  # noqa: F401  (fixtures among them)
-    MODULE,
-    ROOT,
-    Bench,
-    application,
-    bench,
-    module,
-    nothing_is_left,
-    panel,
-    patient,
-    rows,
-    running,
-    settle,
-    shown,
-    until,
-)
+from panel_bench import MODULE, ROOT, Bench, nothing_is_left, rows, running, settle, shown, until
 
 
 def test_opening_the_panel_imports_nothing_heavy():

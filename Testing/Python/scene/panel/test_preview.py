@@ -7,22 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import scene_fixtures as fx
+import scene_phantom as fx
 from MedMetaSegLib.demo.phantom import LABEL
 from MedMetaSegLib.worker.exchange import read_in_pieces, save_mask, sent_mask
 from MedMetaSegLib.worker.messages import Failed, Preview
-from panel_bench import (  # noqa: F401  (fixtures among them)
-    StandInClient,
-    application,
-    bench,
-    module,
-    nodes,
-    panel,
-    patient,
-    running,
-    shown,
-    until,
-)
+from panel_bench import StandInClient, nodes, running, shown, until
 
 
 def preview_of(bench):

@@ -11,25 +11,9 @@ import time
 
 import pytest
 
-import scene_fixtures as fx
+import scene_phantom as fx
 from MedMetaSegLib.demo.phantom import LABEL, painted_slices
-from panel_bench import (  # noqa: F401  (fixtures among them)
-    MODULE,
-    Bench,
-    application,
-    bench,
-    module,
-    nodes,
-    nothing_is_left,
-    panel,
-    patient,
-    rows,
-    running,
-    settle,
-    shown,
-    until,
-    worker_pid,
-)
+from panel_bench import MODULE, Bench, nodes, nothing_is_left, rows, running, settle, shown, until, worker_pid
 from processes import cpu_seconds, is_alive
 
 

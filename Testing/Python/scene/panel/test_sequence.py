@@ -5,28 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import scene_fixtures as fx
+import scene_phantom as fx
 import scene_positions as at
 from MedMetaSegLib.demo.phantom import LABEL, make_patient
 from MedMetaSegLib.worker.exchange import ReceivedStructure
 from MedMetaSegLib.worker.messages import Failed, Finished, Progress, Stopped
-from panel_bench import (  # noqa: F401  (fixtures among them)
-    StandInClient,
-    application,
-    bench,
-    folder,
-    learn_from,
-    module,
-    nodes,
-    panel,
-    patient,
-    running,
-    shown,
-    tick,
-    until,
-    wait_for_pairs,
-)
-from sequence_fixtures import INDEX_VALUES, add_sequence, scrubbing
+from panel_bench import StandInClient, learn_from, nodes, running, shown, tick, until, wait_for_pairs
+from scene_sequence import INDEX_VALUES, add_sequence, scrubbing
 from task_phantom import make_task
 
 MATRICES = (fx.STRAIGHT, fx.moved(4, 0, 0) @ fx.STRAIGHT, fx.OBLIQUE)
