@@ -39,7 +39,7 @@ class Bench:
         return mask
 
     def paint(self, name, slices=None):
-        """Paint a structure on these slices, three if not said; replaces what was painted of it."""
+        """Paint a structure on these slices, three unless given; replaces what was painted of it."""
         import slicer.util
 
         mask = self.mask(name, slices or painted_slices(self.truth, LABEL[name]))
@@ -75,7 +75,7 @@ class StandInClient:
     close = cancel = lambda self: None
 
     def __init__(self, truth):
-        self.truth, self.said, self.sent = truth, [], []
+        self.truth, self.events, self.sent = truth, [], []
 
     def segment(self, volume, support, device, key, **options):
         self.sent.append({"support": support, "device": device, **options})
@@ -85,11 +85,11 @@ class StandInClient:
             if one.structure.name in options["structures"]
         ]
         entries = [{"name": one.structure.name, "millilitres": 1.0} for one in found]
-        self.said = [Finished(tuple(found), {"structures": entries})]
+        self.events = [Finished(tuple(found), {"structures": entries})]
 
     def poll(self):
-        said, self.said = self.said, []
-        return said
+        events, self.events = self.events, []
+        return events
 
 
 def stand_in_worker(bench, monkeypatch):

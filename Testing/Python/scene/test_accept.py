@@ -38,8 +38,8 @@ def dice(node, name, volumeNode, value):
 def content(node):
     """What a user would see change: everything but the times of the labelmaps."""
     return {
-        one: (*told[:5], None if told[5] is None else (told[5][0], *told[5][2:]))
-        for one, told in fx.snapshot(node).items()
+        one: (*segment[:5], None if segment[5] is None else (segment[5][0], *segment[5][2:]))
+        for one, segment in fx.snapshot(node).items()
     }
 
 

@@ -78,7 +78,7 @@ def test_the_segmenter_is_loaded_once_for_a_device(scene):
     assert devices == ["auto", "cpu"]
 
 
-def test_the_report_is_kept_and_a_bent_way_is_said(scene):
+def test_the_report_is_kept_and_a_bent_way_is_reported(scene):
     logic, _ = logic_with_stand_in()
     assert logic.lastReport is None
     logic.segment(*fx.PLACEMENTS[0].build(scene))
@@ -99,10 +99,10 @@ def test_the_surface_is_made_when_the_painted_one_is_shown(scene):
 
 
 def test_progress_is_passed_on(scene):
-    heard = []
+    reported = []
     logic, _ = logic_with_stand_in()
-    logic.segment(*fx.PLACEMENTS[0].build(scene), progress=lambda part, text: heard.append((part, text)))
-    assert heard == [(0.5, "Segmenting")]
+    logic.segment(*fx.PLACEMENTS[0].build(scene), progress=lambda part, text: reported.append((part, text)))
+    assert reported == [(0.5, "Segmenting")]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_cancelling_leaves_the_scene_as_it_was(scene):
     assert scene.GetNumberOfNodes() == nodes
 
 
-def test_a_volume_removed_meanwhile_is_said(scene):
+def test_a_volume_removed_meanwhile_is_reported(scene):
     volumeNode, paintedNode = fx.PLACEMENTS[0].build(scene)
     logic, _ = logic_with_stand_in()
     with pytest.raises(InputError, match="removed"):

@@ -162,7 +162,7 @@ def test_nothing_found_anywhere_writes_nothing(scene, sequences, task):
     assert len(logic.lastReport["items"]) == 3
 
 
-def test_an_item_that_goes_away_meanwhile_is_said(scene, sequences, task):
+def test_an_item_that_goes_away_meanwhile_is_reported(scene, sequences, task):
     browser, volume = add_sequence(scene, beats(), MATRICES)
     sequence = browser.GetMasterSequenceNode()
 
@@ -187,7 +187,7 @@ def test_the_progress_is_of_the_whole_sequence(scene, sequences, task):
             progress(0.5, "Segmenting")
             return super().apply(task, volume)
 
-    heard = []
+    reported = []
     _, volume = add_sequence(scene, beats(), MATRICES)
-    logic_on(Telling()).applyToSequence(task, volume, progress=lambda *said: heard.append(said))
-    assert heard == [((n + 0.5) / 3, f"Segmenting, item {n + 1} of 3") for n in range(3)]
+    logic_on(Telling()).applyToSequence(task, volume, progress=lambda *step: reported.append(step))
+    assert reported == [((n + 0.5) / 3, f"Segmenting, item {n + 1} of 3") for n in range(3)]

@@ -86,7 +86,7 @@ def test_cancel_works_within_two_seconds_and_changes_nothing(bench):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_a_killed_worker_is_said_and_the_next_press_gets_a_fresh_one(bench):
+def test_a_killed_worker_is_reported_and_the_next_press_gets_a_fresh_one(bench):
     bench.choose()
     before = nodes(bench.scene)
     bench.press()
