@@ -88,13 +88,11 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.fixture
-def segmenter(monkeypatch: pytest.MonkeyPatch) -> StandInSegmenter:
-    stand_in = StandInSegmenter()
+def put_in_place(stand_in: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give this object to whoever asks for the segmenter in this test."""
     module = types.ModuleType("MedMetaSegLib.segmenter")
     module.Segmenter = stand_in
     monkeypatch.setitem(sys.modules, "MedMetaSegLib.segmenter", module)
-    return stand_in
 
 
 class StandInElsewhere(StandInSegmenter):
@@ -149,8 +147,7 @@ class Elsewhere:
         return paths
 
 
-@pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Elsewhere:
+def make_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Elsewhere:
     """See `Elsewhere`; the environment is this process's too, for those it starts itself."""
     (tmp_path / "start").mkdir()
     (tmp_path / "start" / "sitecustomize.py").write_text(

@@ -15,14 +15,12 @@ from MedMetaSegLib.imageio.volume import Geometry, to_sitk, write_labels
 from MedMetaSegLib.support.support import Structure, write_segmentation
 
 
-@pytest.fixture(name="folder")
-def image_and_painting(tmp_path: Path) -> Path:
+def write_image_and_painting(folder: Path) -> None:
     """ct.nii.gz and painted.nii.gz (labels 3 and 7 on two slices each), and a folder `out`."""
     rng = np.random.default_rng(1)
-    write_array(tmp_path / "ct.nii.gz", rng.normal(40, 20, SHAPE).astype(np.float32))
-    write_labels(tmp_path / "painted.nii.gz", painting(), GRID)
-    (tmp_path / "out").mkdir()
-    return tmp_path
+    write_array(folder / "ct.nii.gz", rng.normal(40, 20, SHAPE).astype(np.float32))
+    write_labels(folder / "painted.nii.gz", painting(), GRID)
+    (folder / "out").mkdir()
 
 
 def painting() -> np.ndarray:

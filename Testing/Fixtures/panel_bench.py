@@ -2,53 +2,20 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
-import pytest
 
-import scene_fixtures as fx
+import scene_phantom as fx
 import scene_positions as at
-from Harness import start
-from MedMetaSegLib.demo.phantom import LABEL, make_patient, painted_slices
+from MedMetaSegLib.demo.phantom import LABEL, painted_slices
 from MedMetaSegLib.worker.exchange import ReceivedStructure
 from MedMetaSegLib.worker.messages import Finished
 
 ROOT = Path(__file__).parents[2]
 MODULE = ROOT / "MedMetaSeg" / "MedMetaSeg.py"
 PATIENCE_S = 300
-
-
-@pytest.fixture(scope="module")
-def application():
-    return start()
-
-
-@pytest.fixture(scope="module")
-def module(application):
-    one = application.loadModule(MODULE)
-    one.widgetRepresentation()
-    yield one
-    one.unload()
-
-
-@pytest.fixture
-def panel(application, module, tmp_path, monkeypatch):
-    """The open panel over an empty scene; private folders go to `tmp_path / "private"`."""
-    (tmp_path / "private").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "private"))
-    application.mrmlScene().Clear(0)
-    application.mainWindow().moduleSelector().selectModule("MedMetaSeg")
-    yield module.widget.panel
-    application.mrmlScene().Clear(0)
-    application.mainWindow().moduleSelector().selectModule("Welcome")
-
-
-@pytest.fixture(scope="module")
-def patient():
-    return make_patient(shape=(24, 70, 90), spacing_mm=(8.0, 4.0, 4.0))
 
 
 class Bench:
@@ -72,7 +39,7 @@ class Bench:
         return mask
 
     def paint(self, name, slices=None):
-        """Paint a structure on these slices, three if not said; replaces what was painted of it."""
+        """Paint a structure on these slices, three unless given; replaces what was painted of it."""
         import slicer.util
 
         mask = self.mask(name, slices or painted_slices(self.truth, LABEL[name]))
@@ -108,7 +75,7 @@ class StandInClient:
     close = cancel = lambda self: None
 
     def __init__(self, truth):
-        self.truth, self.said, self.sent = truth, [], []
+        self.truth, self.events, self.sent = truth, [], []
 
     def segment(self, volume, support, device, key, **options):
         self.sent.append({"support": support, "device": device, **options})
@@ -118,11 +85,11 @@ class StandInClient:
             if one.structure.name in options["structures"]
         ]
         entries = [{"name": one.structure.name, "millilitres": 1.0} for one in found]
-        self.said = [Finished(tuple(found), {"structures": entries})]
+        self.events = [Finished(tuple(found), {"structures": entries})]
 
     def poll(self):
-        said, self.said = self.said, []
-        return said
+        events, self.events = self.events, []
+        return events
 
 
 def stand_in_worker(bench, monkeypatch):
@@ -132,11 +99,6 @@ def stand_in_worker(bench, monkeypatch):
     client = StandInClient(bench.truth)
     monkeypatch.setattr(bench.panel, "run", WorkerRun(client, bench.panel.settingsTab.onDeviceFound))
     return client
-
-
-@pytest.fixture
-def bench(panel, patient):
-    return Bench(panel, patient).paint("liver")
 
 
 def until(prompt):
@@ -196,22 +158,6 @@ def worker_pid(panel):
 
 
 # ---------------------------------------------------------------- the Tasks tab
-
-
-@pytest.fixture
-def folder(panel, tmp_path):
-    """An empty folder of tasks, chosen."""
-    import qt
-
-    path = tmp_path / "tasks"
-    path.mkdir()
-    qt.QSettings().setValue("MedMetaSeg/TaskFolder", str(path))
-    panel.tasksTab._folder = None
-    panel.ui.tabs.setCurrentIndex(1)
-    yield path
-    qt.QSettings().remove("MedMetaSeg/TaskFolder")
-    panel.tasksTab._folder = None
-    panel.ui.tabs.setCurrentIndex(0)
 
 
 def wait_for_pairs(panel):

@@ -191,7 +191,7 @@ def _batch(one: Photographer, place: Path) -> None:
 def _settings(one: Photographer) -> None:
     panel, ui = one.panel, one.ui
     ui.tabs.setCurrentIndex(3)
-    ui.deviceFoundLabel.setText("What was found is told after the first press.")
+    ui.deviceFoundLabel.setText("What was found is shown after the first run.")
     one.take("settings", "ready")
     panel.run.close()
     ui.checkDeviceButton.click()

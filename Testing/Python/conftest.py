@@ -1,16 +1,21 @@
-"""Real cases and small phantoms that several tests use."""
+"""Real cases, small phantoms, Slicer's scene and stand-ins that several rooms of tests use."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from affines import offset, rotation
 from MedMetaSegLib.imageio.volume import Volume
+
+if TYPE_CHECKING:
+    from batch_stand_in import Elsewhere
+    from MedMetaSegLib.demo.slicer_core import SlicerCore
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -46,6 +51,33 @@ def patient(oblique_affine: np.ndarray) -> Volume:
     """A 12 x 20 x 24 phantom without symmetry, int16, oblique."""
     array = np.random.default_rng(7).integers(-900, 1200, (12, 20, 24)).astype(np.int16)
     return Volume.from_array(array, oblique_affine, "patient")
+
+
+@pytest.fixture(scope="session")
+def core() -> SlicerCore:
+    """Slicer's core without its application."""
+    from MedMetaSegLib.demo.slicer_core import boot
+
+    return boot()
+
+
+@pytest.fixture
+def scene(core: SlicerCore) -> Iterator[Any]:
+    """An empty MRML scene with a subject hierarchy."""
+    import slicer
+
+    core.scene.Clear(0)
+    slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(core.scene)
+    yield core.scene
+    core.scene.Clear(0)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Elsewhere:
+    """A folder with a task, and processes in which a stand-in takes the segmenter's place."""
+    from batch_stand_in import make_elsewhere
+
+    return make_elsewhere(tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 
-import scene_fixtures as fx
+import scene_phantom as fx
 import scene_positions as at
 from Harness import start
 from MedMetaSegLib.demo.phantom import LABEL, make_patient, painted_slices

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batch_stand_in import SECONDS, Elsewhere, elsewhere, results, rows_of  # noqa: F401
+from batch_stand_in import SECONDS, Elsewhere, results, rows_of
 from MedMetaSegLib.batch import dask as batch_dask
 from MedMetaSegLib.batch.request import BatchRequest
 from MedMetaSegLib.batch.run import run_batch

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from batch_stand_in import GRID, SHAPE, StandInSegmenter, results, rows_of, segmenter, write_noise  # noqa: F401
+from batch_stand_in import GRID, SHAPE, StandInSegmenter, results, rows_of, write_noise
 from dicom_phantom import IDENTIFIERS, OTHER_IDENTIFIERS, write_series
 from MedMetaSegLib.batch.request import BatchProgress, BatchRequest
 from MedMetaSegLib.batch.run import memory_limit_bytes, run_batch

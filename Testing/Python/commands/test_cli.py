@@ -11,10 +11,8 @@ import numpy as np
 import pytest
 
 from batch_stand_in import GRID, SHAPE
-from command_files import (  # noqa: F401  (a fixture among them)
+from command_files import (
     assert_refused,
-    files,
-    image_and_painting,
     not_finite,
     painting,
     run_segment,

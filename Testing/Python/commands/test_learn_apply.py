@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batch_stand_in import GRID, SHAPE, StandInSegmenter, results, rows_of, segmenter  # noqa: F401
+from batch_stand_in import GRID, SHAPE, StandInSegmenter, results, rows_of
 from MedMetaSegLib import cli
 from MedMetaSegLib.errors import InputError
 from MedMetaSegLib.imageio.volume import read_image, to_sitk, write_labels

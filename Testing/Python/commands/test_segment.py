@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
-import types
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from batch_stand_in import GRID, StandInSegmentation, StandInStructure
-from command_files import (  # noqa: F401  (a fixture among them)
+from batch_stand_in import GRID, StandInSegmentation, StandInStructure, put_in_place
+from command_files import (
     assert_refused,
     files,
-    image_and_painting,
     not_finite,
     painting,
     run_segment,
-    write_array,
     write_overlapping,
 )
 from MedMetaSegLib.commands import segment as segment_command
@@ -62,9 +58,7 @@ class StandInSegmenter:
 @pytest.fixture
 def segmenter(monkeypatch: pytest.MonkeyPatch) -> StandInSegmenter:
     stand_in = StandInSegmenter()
-    module = types.ModuleType("MedMetaSegLib.segmenter")
-    module.Segmenter = stand_in
-    monkeypatch.setitem(sys.modules, "MedMetaSegLib.segmenter", module)
+    put_in_place(stand_in, monkeypatch)
     return stand_in
 
 

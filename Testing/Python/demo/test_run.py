@@ -105,9 +105,9 @@ def test_with_a_stand_in_segmenter_and_no_way_to_draw_the_pictures_are_plain_and
         raise RenderingUnavailableError("No OpenGL driver here.")
 
     monkeypatch.setattr(picture, "SliceView", no_driver)
-    said = io.StringIO()
-    run.demonstrate(case, tmp_path, logic_of(case), console=Console(file=said, width=200))
-    assert "plain slices, not Slicer's views. No OpenGL driver here." in said.getvalue()
+    shown = io.StringIO()
+    run.demonstrate(case, tmp_path, logic_of(case), console=Console(file=shown, width=200))
+    assert "plain slices, not Slicer's views. No OpenGL driver here." in shown.getvalue()
     assert (tmp_path / "overview.png").read_bytes().startswith(b"\x89PNG")
     assert "plain slices" in json.loads((tmp_path / "report.json").read_text())["notes"][-1]
 

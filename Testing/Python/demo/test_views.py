@@ -7,9 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-import scene_fixtures as fx
+import scene_phantom as fx
 from MedMetaSegLib.demo import views
-from scene_fixtures import core, scene  # noqa: F401  (fixtures)
 
 
 @pytest.fixture
@@ -56,7 +55,7 @@ def test_a_3d_view_draws_closed_surfaces(core, scene, drawing):
     assert scene.GetNumberOfNodes() == nodes
 
 
-def test_a_missing_driver_is_said_with_the_packages_that_bring_it(monkeypatch):
+def test_a_missing_driver_is_reported_with_the_packages_that_bring_it(monkeypatch):
     views.require_rendering.cache_clear()
     monkeypatch.setattr(sys, "executable", "false")  # every try to draw fails
     with pytest.raises(views.RenderingUnavailableError, match="libegl1 libgl1-mesa-dri"):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from batch_stand_in import Elsewhere, StandInSegmenter, elsewhere, rows_of, segmenter, write_noise  # noqa: F401
+from batch_stand_in import Elsewhere, StandInSegmenter, rows_of, write_noise
 from MedMetaSegLib.evaluation.throughput import draw_memory, main, memory_mb
 from task_phantom import make_task
 

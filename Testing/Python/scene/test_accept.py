@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-import scene_fixtures as fx
+import scene_phantom as fx
 import scene_positions as at
 from MedMetaSegLib.errors import InputError
-from scene_fixtures import core, everyPlacement, scene  # noqa: F401  (fixtures)
+from scene_phantom import everyPlacement
 from scene_stand_in import StandInSegmenter
 
 
@@ -38,8 +38,8 @@ def dice(node, name, volumeNode, value):
 def content(node):
     """What a user would see change: everything but the times of the labelmaps."""
     return {
-        one: (*told[:5], None if told[5] is None else (told[5][0], *told[5][2:]))
-        for one, told in fx.snapshot(node).items()
+        one: (*segment[:5], None if segment[5] is None else (segment[5][0], *segment[5][2:]))
+        for one, segment in fx.snapshot(node).items()
     }
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-import scene_fixtures as fx
+import scene_phantom as fx
 import scene_positions as at
-from batch_stand_in import Elsewhere, elsewhere  # noqa: F401
+from batch_stand_in import Elsewhere
 from dicom_phantom import write_series
 from MedMetaSegLib.errors import Cancelled, InputError
-from scene_fixtures import core, everyPlacement, scene  # noqa: F401  (fixtures)
+from scene_phantom import everyPlacement
 from scene_stand_in import StandInSegmenter
 
 MODULE = Path(__file__).parents[3] / "MedMetaSeg" / "MedMetaSeg.py"
@@ -80,7 +80,7 @@ def test_the_segmenter_is_loaded_once_for_a_device(scene):
     assert devices == ["auto", "cpu"]
 
 
-def test_the_report_is_kept_and_a_bent_way_is_said(scene):
+def test_the_report_is_kept_and_a_bent_way_is_reported(scene):
     logic, _ = logic_with_stand_in()
     assert logic.lastReport is None
     logic.segment(*fx.PLACEMENTS[0].build(scene))
@@ -101,10 +101,10 @@ def test_the_surface_is_made_when_the_painted_one_is_shown(scene):
 
 
 def test_progress_is_passed_on(scene):
-    heard = []
+    reported = []
     logic, _ = logic_with_stand_in()
-    logic.segment(*fx.PLACEMENTS[0].build(scene), progress=lambda part, text: heard.append((part, text)))
-    assert heard == [(0.5, "Segmenting")]
+    logic.segment(*fx.PLACEMENTS[0].build(scene), progress=lambda part, text: reported.append((part, text)))
+    assert reported == [(0.5, "Segmenting")]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_cancelling_leaves_the_scene_as_it_was(scene):
     assert scene.GetNumberOfNodes() == nodes
 
 
-def test_a_volume_removed_meanwhile_is_said(scene):
+def test_a_volume_removed_meanwhile_is_reported(scene):
     volumeNode, paintedNode = fx.PLACEMENTS[0].build(scene)
     logic, _ = logic_with_stand_in()
     with pytest.raises(InputError, match="removed"):

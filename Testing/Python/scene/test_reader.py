@@ -7,10 +7,10 @@ import gc
 import numpy as np
 import pytest
 
-import scene_fixtures as fx
+import scene_phantom as fx
 import scene_positions as at
 from MedMetaSegLib.errors import InputError
-from scene_fixtures import core, everyPlacement, scene  # noqa: F401  (fixtures)
+from scene_phantom import everyPlacement
 
 
 def reader():

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-import scene_fixtures as fx
+import scene_phantom as fx
 from MedMetaSegLib.support.structure import Structure
-from scene_fixtures import core, scene  # noqa: F401  (fixtures)
 from scene_stand_in import SegmentedByStandIn
 
 

@@ -1,4 +1,4 @@
-"""What Slicer's Sample Data module is told; its own code stays away, a recorder stands in."""
+"""What is registered with Slicer's Sample Data module; its own code stays away, a recorder stands in."""
 
 from __future__ import annotations
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import scene_fixtures as fx
+import scene_phantom as fx
 import scene_positions as at
 from MedMetaSegLib.errors import Cancelled, InputError
-from scene_fixtures import core, scene  # noqa: F401  (fixtures)
+from scene_sequence import INDEX_VALUES, add_sequence, scrubbing
 from scene_stand_in import StandInSegmenter
-from sequence_fixtures import INDEX_VALUES, add_sequence, scrubbing
 from task_phantom import make_task
 
 MATRICES = (fx.STRAIGHT, fx.moved(4, 0, 0) @ fx.STRAIGHT, fx.OBLIQUE)
@@ -163,7 +162,7 @@ def test_nothing_found_anywhere_writes_nothing(scene, sequences, task):
     assert len(logic.lastReport["items"]) == 3
 
 
-def test_an_item_that_goes_away_meanwhile_is_said(scene, sequences, task):
+def test_an_item_that_goes_away_meanwhile_is_reported(scene, sequences, task):
     browser, volume = add_sequence(scene, beats(), MATRICES)
     sequence = browser.GetMasterSequenceNode()
 
@@ -188,7 +187,7 @@ def test_the_progress_is_of_the_whole_sequence(scene, sequences, task):
             progress(0.5, "Segmenting")
             return super().apply(task, volume)
 
-    heard = []
+    reported = []
     _, volume = add_sequence(scene, beats(), MATRICES)
-    logic_on(Telling()).applyToSequence(task, volume, progress=lambda *said: heard.append(said))
-    assert heard == [((n + 0.5) / 3, f"Segmenting, item {n + 1} of 3") for n in range(3)]
+    logic_on(Telling()).applyToSequence(task, volume, progress=lambda *step: reported.append(step))
+    assert reported == [((n + 0.5) / 3, f"Segmenting, item {n + 1} of 3") for n in range(3)]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import scene_fixtures as fx
+import scene_phantom as fx
 import scene_positions as at
 from MedMetaSegLib.errors import InputError
 from MedMetaSegLib.support.structure import Structure
-from scene_fixtures import core, everyPlacement, scene  # noqa: F401  (fixtures)
+from scene_phantom import everyPlacement
 from scene_stand_in import SegmentedByStandIn
 
 CLOSED_SURFACE = "Closed surface"

@@ -16,6 +16,7 @@ from ...worker.messages import Finished, Progress
 from ..reader import readVolume
 from ..sequence import VolumeSequence, sequenceOf, writeSequence
 from ..writer import writeSegments
+from .run_options import RunOptions
 from .segment_job import volumeKey
 from .worker_run import Job
 
@@ -31,8 +32,7 @@ class Applying:
     """
 
     task: Path
-    device: str
-    memory: str
+    options: RunOptions
     allItems: bool
     onApplied: Callable[[Any, Any, Sequence[Report]], None]
     showProgress: Callable[[float, str], None]
@@ -61,7 +61,8 @@ class ApplyJob:
     def send(self, client: WorkerClient) -> None:
         volume = readVolume(self._volumeNodes[0])
         key = volumeKey(self._volumeNodes[0], volume.geometry.affine)
-        client.apply(self._applying.task, volume, self._applying.device, key, self._applying.memory)
+        options = self._applying.options
+        client.apply(self._applying.task, volume, options.device, key, options.memory)
 
     def handle_event(self, event: Any) -> None:
         """No event concerns this job alone."""
@@ -105,7 +106,8 @@ class ApplyToSequenceJob:
         volume = self._sequence.read(number)
         place = volumeKey(self._sequence.item(number), volume.geometry.affine)
         key = (self._sequence.sequenceNode.GetID(), place)
-        client.apply(self._applying.task, volume, self._applying.device, key, self._applying.memory)
+        options = self._applying.options
+        client.apply(self._applying.task, volume, options.device, key, options.memory)
 
     def handle_event(self, event: Any) -> None:
         if isinstance(event, Progress):

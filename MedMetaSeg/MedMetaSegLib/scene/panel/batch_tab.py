@@ -51,7 +51,7 @@ class BatchTab:
         for edit in (self.ui.batchInputEdit, self.ui.batchOutputEdit):
             edit.connect("textChanged(QString)", self._onTextChanged)
 
-    # ------------------------------------------------------------ what the panel tells
+    # ------------------------------------------------------------ called by the panel
 
     def show(self) -> None:
         """The user looks at the tab."""

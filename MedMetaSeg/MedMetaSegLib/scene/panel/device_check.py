@@ -10,7 +10,7 @@ from ...worker.messages import Finished
 
 
 class DeviceCheckJob:
-    """Loads the network and tells onDevice(kind, why)."""
+    """Loads the network and calls onDevice(device, why)."""
 
     def __init__(self, device: str, onDevice: Callable[[str, str], None]) -> None:
         self._device, self._onDevice = device, onDevice

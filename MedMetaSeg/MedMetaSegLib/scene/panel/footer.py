@@ -7,7 +7,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 _ESTIMATE_FROM = 0.1
-"""Share of the work after which the time left is guessed from the time it took."""
+"""Fraction of the work after which the time left is estimated from the time it took."""
 
 
 class Footer:

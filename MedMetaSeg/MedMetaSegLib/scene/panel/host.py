@@ -25,13 +25,13 @@ class Host(Protocol):
         """True while a job runs."""
 
     def begin(self, makeJob: Callable[[], Job], stopped: Callable[[], str]) -> None:
-        """Start a job after seeing that everything is installed; what goes wrong is said in the error line.
+        """Start a job after seeing that everything is installed; what goes wrong is shown in the error line.
 
         makeJob may raise InputError. stopped: what to say when it was cancelled.
         """
 
     def showProgress(self, share: float, what: str) -> None:
-        """Say how far a job is that does so by itself."""
+        """Show how far a job is that reports its progress itself."""
 
     def say(self, result: str = "", error: str = "") -> None:
         """Show a result or an error below the tabs."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ...support.support import Support
 
 _COMPLETE_SLICES = 6
-"""So many neighbouring slices and no gap between them are taken for the whole of a structure."""
+"""Slices, at least, without a gap between them, that are taken for the whole of a structure."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,15 @@ class PaintedSegment:
     details: str = ""
     usable: bool = False
     role: Role = Role.STRUCTURE
+
+
+@dataclass(frozen=True)
+class _Description:
+    """What `PaintedSegment` says of what is painted."""
+
+    painted: str
+    details: str = ""
+    usable: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,42 +65,43 @@ def describePainting(
     segmentation = segmentationNode.GetSegmentation()
     ids = [one for one in segmentation.GetSegmentIDs() if not segmentation.GetSegment(one).HasTag(RESULT_TAG)]
     read = supportIds(ids, annotation, roles)
-    texts: dict[str, tuple[str, str, bool]] = {}
+    described: dict[str, _Description] = {}
     problem = ""
     if not ids:
         problem = _("Paint a structure on a few slices in the Segment Editor.")
     elif not read:
         problem = _("Give a segment the role structure.")
     else:
-        background = [one for one in read if roles.get(one) is Role.BACKGROUND]
         try:
             support = readSupport(
                 segmentationNode,
                 volumeNode,
                 annotation=annotation,  # type: ignore[arg-type]
                 segmentIds=read,
-                backgroundIds=background,
+                backgroundIds=[one for one in read if roles.get(one) is Role.BACKGROUND],
             )
         except InputError as error:
             problem = str(error)
         else:
-            texts = _texts(support, read)
+            described = _describe(support, read)
     rows = []
     for segmentId in ids:
-        segment, role = segmentation.GetSegment(segmentId), roles.get(segmentId, Role.STRUCTURE)
-        painted, details, usable = texts.get(segmentId, _unread(segmentId in read, role))
-        rows.append(
-            PaintedSegment(
-                segmentId,
-                segment.GetName() or segmentId,
-                tuple(segment.GetColor()),
-                painted,
-                details,
-                usable,
-                role,
-            )
-        )
+        role = roles.get(segmentId, Role.STRUCTURE)
+        description = described.get(segmentId, _unread(segmentId in read, role))
+        rows.append(_row(segmentId, segmentation.GetSegment(segmentId), description, role))
     return Painting(tuple(rows), problem)
+
+
+def _row(segmentId: str, segment: Any, description: _Description, role: Role) -> PaintedSegment:
+    return PaintedSegment(
+        segmentId,
+        segment.GetName() or segmentId,
+        tuple(segment.GetColor()),
+        description.painted,
+        description.details,
+        description.usable,
+        role,
+    )
 
 
 def supportIds(ids: Sequence[str], annotation: str, roles: Mapping[str, Role]) -> list[str]:
@@ -100,16 +110,18 @@ def supportIds(ids: Sequence[str], annotation: str, roles: Mapping[str, Role]) -
     return [one for one in ids if roles.get(one, Role.STRUCTURE) not in left_out]
 
 
-def _unread(wasRead: bool, role: Role) -> tuple[str, str, bool]:
+def _unread(wasRead: bool, role: Role) -> _Description:
+    """Of a segment that the support does not hold."""
     if wasRead or role is Role.STRUCTURE:
-        return _("nothing yet"), "", False
+        return _Description(_("nothing yet"))
     if role is Role.IGNORE:
-        return _("ignored"), _("It has no part in the segmentation."), False
-    return _("not used"), _("A background says something with scribbles only."), False
+        return _Description(_("ignored"), _("It has no part in the segmentation."))
+    return _Description(_("not used"), _("A background says something with scribbles only."))
 
 
-def _texts(support: Support, ids: Sequence[str]) -> dict[str, tuple[str, str, bool]]:
-    texts = {}
+def _describe(support: Support, ids: Sequence[str]) -> dict[str, _Description]:
+    """By segment id: what the support holds of each segment. ids: of the segments that were read."""
+    described = {}
     for one in support.describe():
         label, voxels, slices = one["label"], one["voxels"], one["slices"]
         assert isinstance(label, int)
@@ -125,11 +137,8 @@ def _texts(support: Support, ids: Sequence[str]) -> dict[str, tuple[str, str, bo
             details = _(
                 "Slices {numbers} of the grid it is painted on; each is taken to be complete."
             ).format(numbers=", ".join(str(number) for number in slices))
-        texts[ids[label - 1]] = painted, details, True
+        described[ids[label - 1]] = _Description(painted, details, usable=True)
     if support.background is not None:
-        texts[support.background.structure.segment_id] = (
-            _("background"),
-            _("Says where no structure is."),
-            False,
-        )
-    return texts
+        segmentId = support.background.structure.segment_id
+        described[segmentId] = _Description(_("background"), _("Says where no structure is."))
+    return described

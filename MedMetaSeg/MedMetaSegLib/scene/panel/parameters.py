@@ -61,14 +61,16 @@ class Device(enum.Enum):
 
 
 class Memory(enum.Enum):
-    """How much memory the network may use; see worker.process.WINDOWS."""
+    """How much memory the network may use; the values are the keys of worker.process.WINDOWS."""
 
     AS_NEEDED = "as needed"
-    LITTLE = "little"
+    LOW = "little"
+    LITTLE = LOW
+    """Another name of LOW, for scenes that were saved with it: names are what a scene keeps."""
 
     def label(self) -> str:
         """What the user reads."""
-        return {"as needed": _("as needed"), "little": _("little")}[self.value]
+        return _("low") if self is Memory.LOW else _("as needed")
 
 
 class Quality(enum.Enum):

@@ -1,8 +1,9 @@
-"""One press of Segment: nodes read here, segmented in the worker, the result written here."""
+"""What the button Segment does: nodes read here, segmented in the worker, the result written here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from slicer.i18n import tr as _
@@ -14,72 +15,75 @@ from ..reader import isBent, readSupport, readVolume
 from ..results import ResultSegments
 from ..space import CLOSED_SURFACE
 from ..writer import checkOutput
+from .run_options import RunOptions
+
+
+@dataclass(frozen=True)
+class PaintedSelection:
+    """What is segmented, and where the result goes.
+
+    outputNode: None for a new segmentation. segmentIds: all that the support holds; soughtIds: those of them
+    to be segmented, the others keep what was painted of them. backgroundIds: what is no structure, for
+    scribbles. annotation: see `Support`.
+    """
+
+    volumeNode: Any
+    segmentationNode: Any
+    outputNode: Any
+    segmentIds: Sequence[str]
+    soughtIds: Sequence[str]
+    backgroundIds: Sequence[str]
+    annotation: str
 
 
 class SegmentJob:
     """Segments the chosen painted segments of a node.
 
-    outputNode: None for a new segmentation. segmentIds: all that the support holds; soughtIds: those of them
-    to be segmented, the others keep what was painted of them. backgroundIds: what is no structure, for
-    scribbles. withPreview: show first answers while it runs. onResult(node, report, seconds): told when the
-    result is in the scene.
+    onResult(node, report, seconds): called when the result is in the scene.
     """
 
     def __init__(
         self,
-        volumeNode: Any,
-        segmentationNode: Any,
-        outputNode: Any,
-        *,
-        segmentIds: Sequence[str],
-        soughtIds: Sequence[str],
-        backgroundIds: Sequence[str],
-        annotation: str,
-        device: str,
-        memory: str,
-        quality: str,
-        withPreview: bool,
+        selection: PaintedSelection,
+        options: RunOptions,
         results: ResultSegments,
         onResult: Callable[[Any, dict[str, Any], float], None],
     ) -> None:
-        self._volumeNode, self._segmentationNode, self._outputNode = volumeNode, segmentationNode, outputNode
-        self._segmentIds, self._soughtIds, self._backgroundIds = segmentIds, soughtIds, backgroundIds
-        self._annotation, self._device = annotation, device
-        self._memory, self._quality = memory, quality
+        self._selection, self._options = selection, options
         self._results, self._onResult = results, onResult
-        self._bent = False
-        name = _("{volume} (preview)").format(volume=volumeNode.GetName())
-        self._preview = ScenePreview(volumeNode, name) if withPreview else None
+        self._isBent = False
+        name = _("{volume} (preview)").format(volume=selection.volumeNode.GetName())
+        self._preview = ScenePreview(selection.volumeNode, name) if options.preview else None
 
     @property
     def nodes(self) -> Sequence[Any]:
-        return self._volumeNode, self._segmentationNode, self._outputNode
+        return self._selection.volumeNode, self._selection.segmentationNode, self._selection.outputNode
 
     def send(self, client: WorkerClient) -> None:
-        if self._outputNode is not None:
-            checkOutput(self._outputNode)
-        volume = readVolume(self._volumeNode)
+        chosen, options = self._selection, self._options
+        if chosen.outputNode is not None:
+            checkOutput(chosen.outputNode)
+        volume = readVolume(chosen.volumeNode)
         support = readSupport(
-            self._segmentationNode,
-            self._volumeNode,
-            annotation=self._annotation,  # type: ignore[arg-type]
-            segmentIds=self._segmentIds,
-            backgroundIds=self._backgroundIds,
+            chosen.segmentationNode,
+            chosen.volumeNode,
+            annotation=chosen.annotation,  # type: ignore[arg-type]
+            segmentIds=chosen.segmentIds,
+            backgroundIds=chosen.backgroundIds,
         )
-        self._bent = isBent(self._segmentationNode, self._volumeNode)
+        self._isBent = isBent(chosen.segmentationNode, chosen.volumeNode)
         names = [
-            one.structure.name for one in support.structures if one.structure.segment_id in self._soughtIds
+            one.structure.name for one in support.structures if one.structure.segment_id in chosen.soughtIds
         ]
-        key = volumeKey(self._volumeNode, volume.geometry.affine)
         client.segment(
             volume,
             support,
-            self._device,
-            key,
+            options.device,
+            volumeKey(chosen.volumeNode, volume.geometry.affine),
             structures=names,
-            memory=self._memory,
-            quality=self._quality,
-            preview=self._preview is not None,
+            memory=options.memory,
+            quality=options.quality,
+            preview=options.preview,
         )
 
     def handle_event(self, event: Any) -> None:
@@ -95,12 +99,13 @@ class SegmentJob:
             self._preview.remove()
 
     def finish(self, finished: Finished, seconds: float) -> None:
-        withSurface = self._segmentationNode.GetSegmentation().ContainsRepresentation(CLOSED_SURFACE)
+        chosen = self._selection
+        withSurface = chosen.segmentationNode.GetSegmentation().ContainsRepresentation(CLOSED_SURFACE)
         node = self._results.write(
-            finished.structures, self._volumeNode, self._outputNode, withSurface=withSurface
+            finished.structures, chosen.volumeNode, chosen.outputNode, withSurface=withSurface
         )
         report = dict(finished.report)
-        if self._bent:
+        if self._isBent:
             note = "The drawn slices were resampled through a transform that is not linear."
             report["notes"] = [*report.get("notes", []), note]
         self._onResult(node, report, seconds)

@@ -14,6 +14,7 @@ from ...errors import InputError
 from .host import Host
 from .painted_segments import Painting, describePainting, supportIds
 from .parameters import Role
+from .run_options import runOptions
 from .segment_editor import EmbeddedEditor, openSegmentEditor
 from .segment_table import SegmentTable
 
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
     from .worker_run import Job
 
 _DESCRIBE_AFTER_MS = 300
-"""Strokes follow each other: the table is filled when the user pauses."""
+"""Milliseconds after the last stroke until the table is filled: strokes follow each other."""
 
 
 class SegmentTab(slicer.util.VTKObservationMixin):
-    """Controls the widgets of the tab; the panel tells it when parameters come, change and go."""
+    """Controls the widgets of the tab; the panel calls it when parameters come, change and go."""
 
     def __init__(self, host: Host) -> None:
         super().__init__()
@@ -49,7 +50,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
         self.ui.acceptButton.connect("clicked()", self.onAccept)
         self.ui.undoButton.connect("clicked()", self.onUndo)
 
-    # ------------------------------------------------------------ what the panel tells
+    # ------------------------------------------------------------ called by the panel
 
     def connectParameters(self) -> None:
         """Parameters are there: show them."""
@@ -198,14 +199,14 @@ class SegmentTab(slicer.util.VTKObservationMixin):
 
     def _job(self) -> Job:
         from ..results import ResultSegments
-        from .segment_job import SegmentJob
+        from .segment_job import PaintedSelection, SegmentJob
 
         parameters, roles = self._host.parameters, self._roles()
         if self._results is None:
             self._results = ResultSegments()
         scribbles = parameters.annotation.value == "scribbles"
         there = [one.segmentId for one in self._painting.segments if one.usable or scribbles]
-        return SegmentJob(
+        selection = PaintedSelection(
             parameters.volume,
             parameters.segmentation,
             parameters.output,
@@ -213,13 +214,8 @@ class SegmentTab(slicer.util.VTKObservationMixin):
             soughtIds=self._soughtIds(),
             backgroundIds=parameters.backgroundSegmentIds,
             annotation=parameters.annotation.value,
-            device=parameters.device.value,
-            memory=parameters.memory.value,
-            quality=parameters.quality.value,
-            withPreview=parameters.showPreview,
-            results=self._results,
-            onResult=self._onResult,
         )
+        return SegmentJob(selection, runOptions(parameters), self._results, self._onResult)
 
     def _onResult(self, node: Any, report: dict[str, Any], seconds: float) -> None:
         if self._host.parameters is not None:

@@ -65,9 +65,9 @@ class SettingsTab:
 
     def onCheckDevice(self) -> None:
         """Start the worker and say what it found."""
-        self._host.begin(self._lookJob, lambda: _("Cancelled."))
+        self._host.begin(self._deviceCheckJob, lambda: _("Cancelled."))
 
-    def _lookJob(self) -> Job:
+    def _deviceCheckJob(self) -> Job:
         from .device_check import DeviceCheckJob
 
         return DeviceCheckJob(self._host.parameters.device.value, self.onDeviceFound)
@@ -82,14 +82,14 @@ class SettingsTab:
         try:
             if self._host.installation.missing():
                 self._host.installation.ensure()
-                said = _("Installed.")
+                result = _("Installed.")
             else:
                 self._host.installation.repair()
-                said = _("Installed anew: restart Slicer, so that it is used.")
+                result = _("Installed anew: restart Slicer, so that it is used.")
         except InputError as error:
             self._host.say(error=str(error))
         else:
-            self._host.say(result=said)
+            self._host.say(result=result)
         self.show()
         self._host.showIdle()
 

@@ -15,16 +15,17 @@ from ...task.library import TaskFolder
 from ...worker.client import WorkerClient
 from ...worker.messages import Finished
 from ..reader import readSupport, readVolume
+from .run_options import RunOptions
 
 _FILLED = 0.6
-"""Share of the slices of a finished structure that hold some of it, at least."""
+"""Fraction of the slices of a finished structure that hold some of it, at least."""
 
 
 class LearnJob:
     """Learns from (volume, segmentation) pairs and puts the task into the folder.
 
     confirm: asked, with a question, whether segmentations that look like a few painted slices are finished.
-    onLearned(path, seconds): told when the file is there.
+    onLearned(path, seconds): called when the file is there.
     """
 
     def __init__(
@@ -34,13 +35,12 @@ class LearnJob:
         folder: TaskFolder,
         *,
         annotation: str,
-        device: str,
-        memory: str,
+        options: RunOptions,
         confirm: Callable[[str], bool],
         onLearned: Callable[[Path, float], None],
     ) -> None:
         self._pairs, self._name, self._folder = pairs, name, folder
-        self._annotation, self._device, self._memory = annotation, device, memory
+        self._annotation, self._options = annotation, options
         self._confirm, self._onLearned = confirm, onLearned
 
     @property
@@ -56,7 +56,7 @@ class LearnJob:
         ]
         if annotation == "complete":
             self._check_finished([support for _volume, support in read])
-        client.learn(read, self._device, self._memory)
+        client.learn(read, self._options.device, self._options.memory)
 
     def _check_finished(self, supports: Sequence[Support]) -> None:
         """Ask when a segmentation that is to be taken for finished looks like a few painted slices."""

@@ -16,6 +16,7 @@ from ...errors import InputError
 from .host import Host
 from .pair_table import PairTable
 from .parameters import SequenceItems
+from .run_options import runOptions
 from .task_table import TaskTable
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class TasksTab:
         self.ui.taskNameEdit.connect("textChanged(QString)", self._onNameChanged)
         self._showSequenceChoice(False)
 
-    # ------------------------------------------------------------ what the panel tells
+    # ------------------------------------------------------------ called by the panel
 
     def show(self) -> None:
         """The user looks at the tab."""
@@ -91,7 +92,7 @@ class TasksTab:
         return self._entries
 
     def showTasks(self, chosen: Path | None = None) -> None:
-        """Read the folder and fill the table; what cannot be read is said."""
+        """Read the folder and fill the table; what cannot be read is shown as an error."""
         before = self._tasks.chosen()
         self.ui.taskFolderEdit.setText(str(self.folder.path))
         try:
@@ -163,8 +164,7 @@ class TasksTab:
             self.ui.taskNameEdit.text.strip(),
             self.folder,
             annotation=parameters.learnAnnotation.value,
-            device=parameters.device.value,
-            memory=parameters.memory.value,
+            options=runOptions(parameters),
             confirm=slicer.util.confirmOkCancelDisplay,
             onLearned=self._onLearned,
         )
@@ -188,8 +188,7 @@ class TasksTab:
             raise InputError(_("Choose a task."))
         applying = Applying(
             entry.path,
-            device=parameters.device.value,
-            memory=parameters.memory.value,
+            options=runOptions(parameters),
             allItems=parameters.sequenceItems == SequenceItems.ALL,
             onApplied=self._onApplied,
             showProgress=self._host.showProgress,

@@ -5,21 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import scene_fixtures as fx
+import scene_phantom as fx
 from MedMetaSegLib.demo.phantom import LABEL, painted_slices
-from panel_bench import (  # noqa: F401  (fixtures among them)
-    application,
-    bench,
-    module,
-    panel,
-    patient,
-    rows,
-    running,
-    settle,
-    shown,
-    stand_in_worker,
-    until,
-)
+from panel_bench import rows, running, settle, shown, stand_in_worker, until
 
 
 def role_combo(bench, name):
@@ -139,7 +127,7 @@ def test_results_go_into_the_painted_segmentation_as_new_segments_when_that_is_t
     segmented(bench, monkeypatch)
     after = fx.snapshot(bench.paintedNode)
     assert {one: after[one] for one in before} == before
-    assert [told[0] for told in after.values()] == ["liver", "liver 2"]
+    assert [segment[0] for segment in after.values()] == ["liver", "liver 2"]
     assert rows(bench.panel) == [("liver", "3 axial slices", True)]
     assert bench.ui.segmentButton.text == "Update"
 
@@ -147,7 +135,7 @@ def test_results_go_into_the_painted_segmentation_as_new_segments_when_that_is_t
 def test_settings_reach_the_worker(bench, monkeypatch):
     bench.choose()
     bench.ui.deviceCombo.setCurrentText("CPU")
-    bench.ui.memoryCombo.setCurrentText("little")
+    bench.ui.memoryCombo.setCurrentText("low")
     bench.ui.qualityCombo.setCurrentText("fast")
     bench.ui.keepCheck.setChecked(False)
     closed = []
@@ -187,7 +175,7 @@ def test_a_second_set_of_parameters_is_a_copy_that_changes_alone(bench):
 def test_several_sets_come_back_with_the_scene(bench, tmp_path):
     bench.choose()
     bench.ui.newSetButton.click()
-    bench.ui.memoryCombo.setCurrentText("little")
+    bench.ui.memoryCombo.setCurrentText("low")
     assert bench.scene.WriteToMRB(str(tmp_path / "s.mrb"))
     bench.scene.Clear(0)
     assert bench.ui.parameterSetCombo.count == 1
@@ -196,8 +184,19 @@ def test_several_sets_come_back_with_the_scene(bench, tmp_path):
     assert bench.ui.parameterSetCombo.count == 2
     assert bench.ui.memoryCombo.currentText == "as needed"
     bench.ui.parameterSetCombo.activated.emit(1)
-    assert bench.ui.memoryCombo.currentText == "little"
+    assert bench.ui.memoryCombo.currentText == "low"
     assert bench.ui.volumeSelector.currentNode().GetName() == "Phantom"
+
+
+def test_low_memory_is_read_from_scenes_that_call_it_little(bench):
+    bench.choose()
+    bench.ui.memoryCombo.setCurrentText("low")
+    node = bench.panel.parameters.parameterNode
+    assert node.GetParameter("memory") == "LOW"
+    node.SetParameter("memory", "LITTLE")
+    bench.panel.chooseParameterSet(node)
+    assert bench.ui.memoryCombo.currentText == "low"
+    assert bench.panel.parameters.memory.value == "little"
 
 
 @pytest.mark.parametrize("says", [True, False])
@@ -209,8 +208,8 @@ def test_install_or_repair_asks_a_stand_in_and_says_how_it_went(bench, monkeypat
     bench.ui.installButton.click()
     assert (len(done) == 1) is says
     expected = {"result": "Installed anew: restart Slicer, so that it is used."}
-    told = {name: text for name, text in shown(bench.panel).items() if name != "hint"}
-    assert told == (expected if says else {"error": "Nothing was installed."})
+    texts = {name: text for name, text in shown(bench.panel).items() if name != "hint"}
+    assert texts == (expected if says else {"error": "Nothing was installed."})
     assert bench.ui.packagesFoundLabel.text.startswith("torch 2")
 
 

@@ -7,17 +7,9 @@ import types
 
 import pytest
 
-from batch_stand_in import elsewhere, rows_of  # noqa: F401  (fixture)
+from batch_stand_in import rows_of
 from dicom_phantom import IDENTIFIERS, OTHER_IDENTIFIERS, write_report_object, write_series
-from panel_bench import (  # noqa: F401  (fixtures among them)
-    application,
-    folder,
-    module,
-    panel,
-    running,
-    shown,
-    until,
-)
+from panel_bench import running, shown, until
 
 FOLDER, DATABASE = 0, 1
 

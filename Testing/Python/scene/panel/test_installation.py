@@ -64,8 +64,8 @@ def test_a_yes_to_the_stand_in_installs_torch_first_and_then_the_rest(room):
     installation.ensure()
     assert packages.done == ["torch", "requirements"]
     assert len(packages.questions) == 1
-    for said in ("PyTorch", "GB", "monai, safetensors", "Your images stay on this computer"):
-        assert said in packages.questions[0]
+    for text in ("PyTorch", "GB", "monai, safetensors", "Your images stay on this computer"):
+        assert text in packages.questions[0]
     installation.ensure()
     assert len(packages.questions) == 1
 
@@ -106,7 +106,7 @@ def test_a_failure_of_the_stand_in_is_one_sentence_that_says_what_to_do(room, fa
     assert packages.done == ["torch"]
 
 
-def test_what_is_not_found_after_installing_is_said(room):
+def test_what_is_not_found_after_installing_is_reported(room):
     packages = StandInPackages(forgets={"torch"})
     with pytest.raises(room.InstallationError, match="torch is still not found: restart Slicer"):
         room.Installation(REQUIREMENTS, packages).ensure()

@@ -10,24 +10,9 @@ import types
 import numpy as np
 import pytest
 
-import scene_fixtures as fx
+import scene_phantom as fx
 from MedMetaSegLib.demo.phantom import LABEL
-from panel_bench import (  # noqa: F401  (fixtures among them)
-    MODULE,
-    ROOT,
-    Bench,
-    application,
-    bench,
-    module,
-    nothing_is_left,
-    panel,
-    patient,
-    rows,
-    running,
-    settle,
-    shown,
-    until,
-)
+from panel_bench import MODULE, ROOT, Bench, nothing_is_left, rows, running, settle, shown, until
 
 
 def test_opening_the_panel_imports_nothing_heavy():
@@ -231,7 +216,7 @@ def test_a_worker_that_cannot_start_is_one_sentence_in_the_error_line(bench, mon
     assert bench.ui.segmentButton.enabled
 
 
-def test_an_answer_that_cannot_be_written_is_said_and_the_panel_is_free_again(bench, monkeypatch):
+def test_an_answer_that_cannot_be_written_is_reported_and_the_panel_is_free_again(bench, monkeypatch):
     from MedMetaSegLib.scene.panel.worker_run import WorkerRun
     from MedMetaSegLib.worker.messages import Finished
 
@@ -285,7 +270,7 @@ def test_a_label_map_is_not_taken_for_a_volume(application, panel, patient):
     assert panel.ui.volumeSelector.nodeCount() == 0
 
 
-def test_a_refusal_to_install_is_said_and_nothing_starts(bench, tmp_path, monkeypatch):
+def test_a_refusal_to_install_is_reported_and_nothing_starts(bench, tmp_path, monkeypatch):
     import slicer.util
 
     installation = bench.panel.installation

@@ -7,22 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import scene_fixtures as fx
+import scene_phantom as fx
 from MedMetaSegLib.demo.phantom import LABEL
 from MedMetaSegLib.worker.exchange import read_in_pieces, save_mask, sent_mask
 from MedMetaSegLib.worker.messages import Failed, Preview
-from panel_bench import (  # noqa: F401  (fixtures among them)
-    StandInClient,
-    application,
-    bench,
-    module,
-    nodes,
-    panel,
-    patient,
-    running,
-    shown,
-    until,
-)
+from panel_bench import StandInClient, nodes, running, shown, until
 
 
 def preview_of(bench):
@@ -67,7 +56,7 @@ def test_a_first_answer_is_shown_goes_with_cancel_and_gives_way_to_the_result(be
 
 
 class StandInThatPreviews(StandInClient):
-    """Says the first mask of what was painted, and nothing more until it is told to."""
+    """Sends the first mask of what was painted, and no other event until a test gives it one."""
 
     def __init__(self, truth, folder):
         super().__init__(truth)
@@ -75,12 +64,12 @@ class StandInThatPreviews(StandInClient):
 
     def segment(self, volume, support, device, key, **options):
         super().segment(volume, support, device, key, **options)
-        self.last, self.said = self.said, []
+        self.last, self.events = self.events, []
         if options["preview"]:
             mask = self.truth == LABEL["liver"]
             structure = support.structures[0].structure
             description = save_mask(self.folder / "preview.npy", structure, (0, 0, 0), mask)
-            self.said = [Preview(sent_mask({**description, "shape": mask.shape}))]
+            self.events = [Preview(sent_mask({**description, "shape": mask.shape}))]
 
 
 @pytest.fixture
@@ -98,7 +87,7 @@ def test_without_the_tick_the_stand_in_is_not_asked_for_a_preview(bench, stand_i
     bench.ui.previewCheck.click()
     assert not bench.panel.parameters.showPreview
     bench.press()
-    stand_in.said = stand_in.last
+    stand_in.events = stand_in.last
     until(lambda: not running(bench.panel))
     assert stand_in.sent[0]["preview"] is False
     assert bench.panel.parameters.output is not None
@@ -108,7 +97,7 @@ def test_the_preview_of_a_stand_in_gives_way_to_the_result(bench, stand_in):
     before = nodes(bench.scene)
     bench.press()
     until(lambda: preview_of(bench) is not None)
-    stand_in.said = stand_in.last
+    stand_in.events = stand_in.last
     until(lambda: not running(bench.panel))
     output = bench.panel.parameters.output
     assert preview_of(bench) is None
@@ -120,7 +109,7 @@ def test_a_stand_in_that_fails_after_its_preview_leaves_nothing(bench, stand_in)
     bench.press()
     until(lambda: preview_of(bench) is not None)
     assert bench.dice(preview_of(bench), "liver") == 1
-    stand_in.said = [Failed("Memory ran out.")]
+    stand_in.events = [Failed("Memory ran out.")]
     until(lambda: not running(bench.panel))
     assert shown(bench.panel)["error"] == "Memory ran out."
     assert nodes(bench.scene) == before
@@ -151,11 +140,11 @@ def test_a_preview_that_the_user_removed_stays_away_and_the_stand_in_goes_on(ben
     bench.scene.RemoveNode(preview_of(bench))
     assert running(bench.panel)
     description = save_mask(again, structure, (0, 0, 0), mask)
-    stand_in.said = [Preview(sent_mask({**description, "shape": mask.shape}))]
-    until(lambda: not stand_in.said)
+    stand_in.events = [Preview(sent_mask({**description, "shape": mask.shape}))]
+    until(lambda: not stand_in.events)
     until(lambda: True)
     assert preview_of(bench) is None
-    stand_in.said = stand_in.last
+    stand_in.events = stand_in.last
     until(lambda: not running(bench.panel))
     assert bench.dice(bench.panel.parameters.output, "liver") == 1
 

@@ -11,25 +11,9 @@ import time
 
 import pytest
 
-import scene_fixtures as fx
+import scene_phantom as fx
 from MedMetaSegLib.demo.phantom import LABEL, painted_slices
-from panel_bench import (  # noqa: F401  (fixtures among them)
-    MODULE,
-    Bench,
-    application,
-    bench,
-    module,
-    nodes,
-    nothing_is_left,
-    panel,
-    patient,
-    rows,
-    running,
-    settle,
-    shown,
-    until,
-    worker_pid,
-)
+from panel_bench import MODULE, Bench, nodes, nothing_is_left, rows, running, settle, shown, until, worker_pid
 from processes import cpu_seconds, is_alive
 
 
@@ -102,7 +86,7 @@ def test_cancel_works_within_two_seconds_and_changes_nothing(bench):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_a_killed_worker_is_said_and_the_next_press_gets_a_fresh_one(bench):
+def test_a_killed_worker_is_reported_and_the_next_press_gets_a_fresh_one(bench):
     bench.choose()
     before = nodes(bench.scene)
     bench.press()

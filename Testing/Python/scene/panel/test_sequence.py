@@ -5,28 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import scene_fixtures as fx
+import scene_phantom as fx
 import scene_positions as at
 from MedMetaSegLib.demo.phantom import LABEL, make_patient
 from MedMetaSegLib.worker.exchange import ReceivedStructure
 from MedMetaSegLib.worker.messages import Failed, Finished, Progress, Stopped
-from panel_bench import (  # noqa: F401  (fixtures among them)
-    StandInClient,
-    application,
-    bench,
-    folder,
-    learn_from,
-    module,
-    nodes,
-    panel,
-    patient,
-    running,
-    shown,
-    tick,
-    until,
-    wait_for_pairs,
-)
-from sequence_fixtures import INDEX_VALUES, add_sequence, scrubbing
+from panel_bench import StandInClient, learn_from, nodes, running, shown, tick, until, wait_for_pairs
+from scene_sequence import INDEX_VALUES, add_sequence, scrubbing
 from task_phantom import make_task
 
 MATRICES = (fx.STRAIGHT, fx.moved(4, 0, 0) @ fx.STRAIGHT, fx.OBLIQUE)
@@ -35,7 +20,7 @@ MATRICES = (fx.STRAIGHT, fx.moved(4, 0, 0) @ fx.STRAIGHT, fx.OBLIQUE)
 class SlowStandIn(StandInClient):
     """Finds what is not 0; answers an item when `answers` says so, and stops when it is cancelled.
 
-    failure: what is said instead of the second answer.
+    failure: the event instead of the second answer.
     """
 
     def __init__(self):
@@ -44,7 +29,7 @@ class SlowStandIn(StandInClient):
 
     def apply(self, task, volume, device, key, memory):
         self.keys.append(key)
-        self.said = [Progress(0.5, "Segmenting")]
+        self.events = [Progress(0.5, "Segmenting")]
         mask = volume.array != 0
         found = bool(mask.any())
         structures = make_task().structures
@@ -55,16 +40,16 @@ class SlowStandIn(StandInClient):
         self.held = Finished((ReceivedStructure(structures[0], (0, 0, 0), mask),), {"structures": entries})
 
     def cancel(self):
-        self.said, self.held = [Stopped()], None
+        self.events, self.held = [Stopped()], None
 
     def poll(self):
         if self.failure is not None and len(self.keys) == 2:
             return [Failed(self.failure)]
-        said, self.said = self.said, []
-        if not said and self.held is not None and self.answers > 0:
+        events, self.events = self.events, []
+        if not events and self.held is not None and self.answers > 0:
             self.answers -= 1
-            said, self.held = [self.held], None
-        return said
+            events, self.held = [self.held], None
+        return events
 
 
 @pytest.fixture

@@ -8,19 +8,13 @@ import time
 import nibabel
 import pytest
 
-import scene_fixtures as fx
+import scene_phantom as fx
 import scene_positions as at
 from MedMetaSegLib.demo.phantom import LABEL, make_patient
-from panel_bench import (  # noqa: F401  (fixtures among them)
-    application,
-    bench,
-    folder,
+from panel_bench import (
     learn_from,
-    module,
     nodes,
     nothing_is_left,
-    panel,
-    patient,
     running,
     shown,
     tasks,

@@ -9,17 +9,13 @@ import types
 import numpy as np
 import pytest
 
-import scene_fixtures as fx
+import scene_phantom as fx
 import scene_positions as at
 from MedMetaSegLib.demo.phantom import painted_slices
 from MedMetaSegLib.imageio.volume import Volume
-from panel_bench import (  # noqa: F401  (fixtures among them)
-    application,
-    folder,
+from panel_bench import (
     learn_from,
-    module,
     nothing_is_left,
-    panel,
     rows,
     running,
     settle,

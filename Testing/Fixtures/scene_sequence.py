@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-import scene_fixtures as fx
+import scene_phantom as fx
 
 INDEX_VALUES = ("0", "62.5", "125")
 

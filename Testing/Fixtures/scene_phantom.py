@@ -5,14 +5,13 @@ Nothing here uses MedMetaSegLib.scene: positions go through the MRML transforms 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pytest
 
-from MedMetaSegLib.demo.slicer_core import SlicerCore, boot
 from scene_positions import BINARY_LABELMAP, look, positions, storedMask, toWorld, volumeIndices
 
 SHAPE = (20, 36, 32)
@@ -21,21 +20,6 @@ TERMINOLOGY = (
     "Segmentation category and type - 3D Slicer General Anatomy list~SCT^123037004^Anatomical Structure"
     "~SCT^10200004^Liver~^^~Anatomic codes - DICOM master list~^^~^^"
 )
-
-
-@pytest.fixture(scope="session")
-def core() -> SlicerCore:
-    return boot()
-
-
-@pytest.fixture
-def scene(core: SlicerCore) -> Iterator[Any]:
-    import slicer
-
-    core.scene.Clear(0)
-    slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(core.scene)
-    yield core.scene
-    core.scene.Clear(0)
 
 
 # ---------------------------------------------------------------- the phantom

@@ -1,0 +1,66 @@
+"""The panel on the harness: opened over an empty scene, and a patient painted in it."""
+
+from __future__ import annotations
+
+import tempfile
+
+import pytest
+
+from Harness import start
+from MedMetaSegLib.demo.phantom import make_patient
+from panel_bench import MODULE, Bench
+
+
+@pytest.fixture(scope="module")
+def application():
+    """Slicer's application and main window, as the harness has them."""
+    return start()
+
+
+@pytest.fixture(scope="module")
+def module(application):
+    """The module, loaded as Slicer loads it."""
+    one = application.loadModule(MODULE)
+    one.widgetRepresentation()
+    yield one
+    one.unload()
+
+
+@pytest.fixture
+def panel(application, module, tmp_path, monkeypatch):
+    """The open panel over an empty scene; private folders go to `tmp_path / "private"`."""
+    (tmp_path / "private").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "private"))
+    application.mrmlScene().Clear(0)
+    application.mainWindow().moduleSelector().selectModule("MedMetaSeg")
+    yield module.widget.panel
+    application.mrmlScene().Clear(0)
+    application.mainWindow().moduleSelector().selectModule("Welcome")
+
+
+@pytest.fixture(scope="module")
+def patient():
+    """A phantom patient small enough for the worker to be quick."""
+    return make_patient(shape=(24, 70, 90), spacing_mm=(8.0, 4.0, 4.0))
+
+
+@pytest.fixture
+def bench(panel, patient):
+    """The patient in the open panel, the liver painted on three slices."""
+    return Bench(panel, patient).paint("liver")
+
+
+@pytest.fixture
+def folder(panel, tmp_path):
+    """An empty folder of tasks, chosen."""
+    import qt
+
+    path = tmp_path / "tasks"
+    path.mkdir()
+    qt.QSettings().setValue("MedMetaSeg/TaskFolder", str(path))
+    panel.tasksTab._folder = None
+    panel.ui.tabs.setCurrentIndex(1)
+    yield path
+    qt.QSettings().remove("MedMetaSeg/TaskFolder")
+    panel.tasksTab._folder = None
+    panel.ui.tabs.setCurrentIndex(0)
