@@ -17,7 +17,7 @@ help:
 	  'make lint       ruff and mypy' \
 	  'make benchmark  accuracy and time against the baselines, then batches (DATA=../shared/data)' \
 	  'make history    what the shipped weights reach on a phantom, into docs/benchmark_history.csv' \
-  'make throughput  images per minute of a batch (TASK=organs.medmetaseg IMAGES="patients/*.nii.gz")' \
+	  'make throughput  images per minute of a batch (TASK=organs.medmetaseg IMAGES="patients/*.nii.gz")' \
 	  'make train      meta-train the network anew (MINUTES=40, ARGS="--config configs/medmetaseg.toml")' \
 	  'make learn2learn  build learn2learn 0.2.0 into .venv, for meta-learning of inner loops' \
 	'make adaptation  learn where the inner loop starts and how large its steps are (MINUTES=20)' \
