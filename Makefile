@@ -7,7 +7,7 @@ MINUTES ?=
 DATA ?= ../shared/data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint benchmark throughput train learn2learn adaptation screenshots pictures clean
+.PHONY: help setup demo test lint benchmark history throughput train learn2learn adaptation screenshots pictures clean
 
 help:
 	@printf '%s\n' \
@@ -16,6 +16,7 @@ help:
 	  'make test       run every test (ARGS="-k phantom" for some)' \
 	  'make lint       ruff and mypy' \
 	  'make benchmark  accuracy and time against the baselines, then batches (DATA=../shared/data)' \
+	  'make history    what the shipped weights reach on a phantom, into docs/benchmark_history.csv' \
 	  'make throughput  images per minute of a batch (TASK=organs.medmetaseg IMAGES="patients/*.nii.gz")' \
 	  'make train      meta-train the network anew (MINUTES=40, ARGS="--config configs/medmetaseg.toml")' \
 	  'make learn2learn  build learn2learn 0.2.0 into .venv, for meta-learning of inner loops' \
@@ -42,6 +43,9 @@ lint: setup
 benchmark: setup
 	@$(VENV)/medmetaseg benchmark --data $(DATA) --out docs $(ARGS)
 	@$(VENV)/python -m MedMetaSegLib.evaluation.throughput $(DATA) --out docs --repeat 200
+
+history: setup
+	@$(VENV)/python -m MedMetaSegLib.demo.history docs
 
 # Your own: make throughput TASK=organs.medmetaseg IMAGES="patients/*.nii.gz"
 throughput: setup

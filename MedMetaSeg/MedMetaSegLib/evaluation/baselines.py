@@ -45,7 +45,7 @@ PREDICTION_CHUNK = 500_000
 
 @dataclass(frozen=True)
 class Prediction:
-    """One structure as a method found it: mask is bool (k, j, i) and starts at offset in the volume."""
+    """One structure as a method predicts it: mask is bool (k, j, i) and starts at offset in the volume."""
 
     structure: Structure
     offset: tuple[int, int, int]

@@ -108,6 +108,7 @@ medmetaseg benchmark --data FOLDER --out docs
 FOLDER holds manifest.json and the cases it lists. `--resume` keeps the rows that are there and measures the
 rest; rows of another version, other weights or another device are measured again. The cases are held-out
 ones (`MedMetaSegLib/datasets/cases.py`, `is_held_out`): no shipped weights trained on their patients.
+What former weights reached is in benchmark_history.csv, into which `make history` writes the present ones.
 """
 
 

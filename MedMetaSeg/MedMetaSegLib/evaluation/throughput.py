@@ -32,6 +32,8 @@ from ..batch.run import run_batch
 from ..batch.states import DONE
 from ..errors import InputError
 
+STATUS = Path("/proc/self/statm")
+"""Where Linux says what memory a process holds."""
 _COMMAND = "from MedMetaSegLib.cli import main; main()"
 """What a process of its own runs: the command line."""
 _WHOLE_SETS = (("hippocampus", 40), ("sts_ct", 8))
@@ -71,7 +73,7 @@ def series_under(data: Path, folder: Path) -> list[Series]:
     from ..segmenter import Segmenter
     from .next_patient import support_of
 
-    segmenter, found, cases = Segmenter.load(), [], read_cases(data)
+    segmenter, series, cases = Segmenter.load(), [], read_cases(data)
     for name, count in _WHOLE_SETS:
         chosen = [case for case in cases if case.dataset == name][: count + 1]
         if len(chosen) <= count:
@@ -80,8 +82,8 @@ def series_under(data: Path, folder: Path) -> list[Series]:
         volume, labels = read_case(support)
         path = folder / f"{name}.medmetaseg"
         segmenter.learn([(volume, support_of(labels, volume.geometry, support.names, 0))]).write(path)
-        found.append(Series(name, path, [case.image for case in others]))
-    return found
+        series.append(Series(name, path, [case.image for case in others]))
+    return series
 
 
 def throughput_row(series: Series, way: str, arguments: Sequence[str]) -> ThroughputRow:
@@ -127,7 +129,7 @@ def memory_mb(task: Path, images: Sequence[Path], device: str = "auto") -> list[
 
     def note(progress: BatchProgress) -> None:
         if progress.state == DONE:
-            taken.append(int(Path("/proc/self/statm").read_text().split()[1]) * page >> 20)
+            taken.append(int(STATUS.read_text().split()[1]) * page >> 20)
 
     with tempfile.TemporaryDirectory(prefix="medmetaseg-") as folder:
         # Copies: a batch takes the same image once, by whatever name.
@@ -169,6 +171,8 @@ def main(
     """Measure, and write the tables as rows come."""
     if not task.is_dir() and not images:
         raise typer.BadParameter("give the images that the task is applied to")
+    if repeat and not STATUS.is_file():
+        raise typer.BadParameter("memory after every image is measured on Linux only: leave out --repeat")
     out.mkdir(parents=True, exist_ok=True)
     rows: list[ThroughputRow] = []
     with tempfile.TemporaryDirectory(prefix="medmetaseg-") as folder:

@@ -64,7 +64,7 @@ def _any_levels(rng: Rng, kinds: list[str]) -> tuple[np.ndarray, np.ndarray]:
     by_kind = {kind: rng.standard_normal() for kind in _HOUNSFIELD}
     by_kind["air"] = min(by_kind.values()) - rng.uniform(0, 1)
     palette = rng.standard_normal(int(rng.integers(3, 7)))
-    stray = rng.choice([0.05, 0.2, 0.5])
+    deviation = rng.choice([0.05, 0.2, 0.5])
     mode = rng.random()
     levels = []
     for kind in kinds:
@@ -74,6 +74,6 @@ def _any_levels(rng: Rng, kinds: list[str]) -> tuple[np.ndarray, np.ndarray]:
             base = rng.choice(palette)
         else:
             base = rng.standard_normal()
-        levels.append(base + stray * rng.standard_normal() * (kind != "air"))
+        levels.append(base + deviation * rng.standard_normal() * (kind != "air"))
     texture = rng.random(len(kinds)) * rng.choice([0.03, 0.1, 0.25])
     return np.array(levels, np.float32), texture.astype(np.float32)

@@ -262,7 +262,7 @@ def _other_structures(rng: Rng, structures: np.ndarray, mask: np.ndarray) -> np.
     """Voxels that slices annotated for other structures give away, in one episode of three."""
     if rng.random() > 0.35:
         return None
-    known = np.zeros(mask.shape, bool)
+    annotated = np.zeros(mask.shape, bool)
     labels = np.setdiff1d(np.unique(structures[~mask]), [0])
     if len(labels):
         labels = rng.choice(labels, min(len(labels), int(rng.integers(1, 8))), replace=False)
@@ -270,8 +270,8 @@ def _other_structures(rng: Rng, structures: np.ndarray, mask: np.ndarray) -> np.
         other = (structures == label) & ~mask
         present = np.flatnonzero(other.any((1, 2)))
         for k in choose_slices(rng, present, int(rng.integers(1, 6))):
-            known[k] |= other[k]
-    return known
+            annotated[k] |= other[k]
+    return annotated
 
 
 def _expected_episode(rng: Rng, anatomy: Anatomy, mask: np.ndarray, region: _Region) -> Episode | None:

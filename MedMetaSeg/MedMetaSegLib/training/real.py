@@ -47,9 +47,9 @@ def real_anatomies(data: Path) -> Sequence[Anatomy]:
     anatomies: list[Anatomy] = []
     too_small = []
     for case in training_cases(data):
-        found = case_anatomies(case)
-        anatomies += found
-        if not found:
+        of_case = case_anatomies(case)
+        anatomies += of_case
+        if not of_case:
             too_small.append(case.case)
     if not anatomies:
         raise InputError(
@@ -70,7 +70,7 @@ def case_anatomies(case: Case) -> list[Anatomy]:
     labels = _numbered(labels, case)
     slice_mm, row_mm, column_mm = volume.geometry.spacing_mm
     pixel_mm = (row_mm * column_mm) ** 0.5
-    found = []
+    anatomies = []
     for spacing_mm in SPACINGS_MM:
         factor = max(1.0, spacing_mm / pixel_mm)
         step = (max(1.0, spacing_mm / slice_mm), factor, factor)
@@ -88,8 +88,8 @@ def case_anatomies(case: Case) -> list[Anatomy]:
         aspect = slice_mm * step[0] / (pixel_mm * factor)
         for smoothing, ranges in SUPERVOXEL_SCALES:
             structures = _with_supervoxels(image, own, aspect, smoothing, ranges)
-            found.append(Anatomy(image, structures, float(aspect)))
-    return found
+            anatomies.append(Anatomy(image, structures, float(aspect)))
+    return anatomies
 
 
 def _numbered(labels: np.ndarray, case: Case) -> np.ndarray:

@@ -8,6 +8,7 @@ import pytest
 import typer
 
 from batch_stand_in import Elsewhere, StandInSegmenter, rows_of, write_noise
+from MedMetaSegLib.evaluation import throughput
 from MedMetaSegLib.evaluation.throughput import draw_memory, main, memory_mb
 from task_phantom import make_task
 
@@ -41,4 +42,13 @@ def test_memory_after_every_image(segmenter: StandInSegmenter, tmp_path: Path) -
 def test_a_task_without_images_is_refused(elsewhere: Elsewhere, tmp_path: Path) -> None:
     with pytest.raises(typer.BadParameter, match="give the images"):
         main(elsewhere.folder / "two.medmetaseg", tmp_path / "out", None, [1], 1, 0, "cpu")
+    assert not (tmp_path / "out").exists()
+
+
+def test_memory_is_refused_before_anything_is_measured_where_the_system_does_not_tell_it(
+    elsewhere: Elsewhere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(throughput, "STATUS", tmp_path / "nowhere")
+    with pytest.raises(typer.BadParameter, match="on Linux only: leave out --repeat"):
+        main(elsewhere.folder / "two.medmetaseg", tmp_path / "out", elsewhere.images(1), [1], 1, 5, "cpu")
     assert not (tmp_path / "out").exists()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from batch_stand_in import SECONDS, Elsewhere, elsewhere, results  # noqa: F401
+from batch_stand_in import SECONDS, Elsewhere, results
 from MedMetaSegLib.batch.request import BatchProgress, BatchRequest
 from MedMetaSegLib.batch.states import DONE, FAILED, KEPT, READING, SEGMENTING, WAITING
 from MedMetaSegLib.worker.client import WorkerClient
