@@ -40,21 +40,22 @@ class Panel:
 
 
 def telling_place(geometry: Geometry, masks: Masks, painted: Masks) -> Place:
-    """Where the most structures are cut, axially at a level of which as little as possible was painted."""
+    """Where the most structures are cut, axially at a slice of which as little as possible was painted."""
     canonical, axis_map = geometry.canonical()
-    turned = [axis_map.apply(mask) for mask in masks.values()]
-    drawn = [axis_map.apply(mask).any((1, 2)) for mask in painted.values()]
-    levels = []
+    reordered = [axis_map.apply(mask) for mask in masks.values()]
+    annotated = [axis_map.apply(mask).any((1, 2)) for mask in painted.values()]
+    positions = []
     for axis in (0, 1):
-        areas = np.array([mask.sum(tuple(other for other in range(3) if other != axis)) for mask in turned])
-        # Every structure counts by how large it is at this level against where it is largest.
+        others = tuple(other for other in range(3) if other != axis)
+        areas = np.array([mask.sum(others) for mask in reordered])
+        # Every structure counts by how large it is on this slice against where it is largest.
         shown = (areas / np.maximum(areas.max(1, keepdims=True), 1)).sum(0)
         if axis == 0:
-            shown = shown - 0.25 * np.sum(drawn, axis=0)
-        level = int(shown.argmax())
-        inside = np.argwhere(np.any([np.take(mask, level, axis) for mask in turned], axis=0)).mean(0)
-        levels.append(canonical.index_to_world(np.insert(inside, axis, level)[None])[0])
-    return Place(axial_mm=float(levels[0][2]), coronal_mm=float(levels[1][1]))
+            shown = shown - 0.25 * np.sum(annotated, axis=0)
+        number = int(shown.argmax())
+        inside = np.argwhere(np.any([np.take(mask, number, axis) for mask in reordered], axis=0)).mean(0)
+        positions.append(canonical.index_to_world(np.insert(inside, axis, number)[None])[0])
+    return Place(axial_mm=float(positions[0][2]), coronal_mm=float(positions[1][1]))
 
 
 def slicer_panels(core: SlicerCore, volumeNode: Any, nodes: Sequence[Any], place: Place) -> list[list[Panel]]:

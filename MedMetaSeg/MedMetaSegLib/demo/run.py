@@ -87,8 +87,8 @@ def phantom_case(seed: int = 0, **size: Any) -> Case:
     patient = make_patient(seed, **size)
     geometry = patient.volume.geometry
     wanted = [structure for structure in STRUCTURES if structure.name in PAINTED]
-    drawn = painted(patient.truth, tuple(LABEL[name] for name in PAINTED), SLICES)
-    masks = [(structure, drawn == structure.label, (0, 0, 0)) for structure in wanted]
+    labels = painted(patient.truth, tuple(LABEL[name] for name in PAINTED), SLICES)
+    masks = [(structure, labels == structure.label, (0, 0, 0)) for structure in wanted]
     truth = {structure.name: patient.truth == structure.label for structure in wanted}
     return Case(patient.volume, Support.from_masks(masks, geometry, plane="axial"), truth)
 
@@ -122,13 +122,13 @@ def demonstrate(
     resultNode.SetName("Segmented")
     shown = [paintedNode, resultNode]
     predicted = nodes.segmentMasks(resultNode, volumeNode)
-    drawn = nodes.segmentMasks(paintedNode, volumeNode)
+    annotated = nodes.segmentMasks(paintedNode, volumeNode)
     if case.truth:
         shown.append(_truthNode(case, volumeNode))
     report = dict(logic.lastReport or {})
     rows = _rows(case, predicted, report)
     report |= {"volume": case.volume.name, "seconds_in_all": round(seconds, 3), "demonstration": rows}
-    panels, note = _panels(case, volumeNode, shown, predicted, drawn)
+    panels, note = _panels(case, volumeNode, shown, predicted, annotated)
     if note:
         console.print(note, style="yellow", highlight=False)
         report["notes"] = [*report.get("notes", []), note]
@@ -179,16 +179,16 @@ def _rows(case: Case, predicted: Masks, report: dict[str, Any]) -> list[dict[str
 
 
 def _panels(
-    case: Case, volumeNode: Any, shown: list[Any], predicted: Masks, drawn: Masks
+    case: Case, volumeNode: Any, shown: list[Any], predicted: Masks, annotated: Masks
 ) -> tuple[list[list[Any]], str]:
     """The pictures by Slicer's views, or plain ones and a sentence that says so."""
     from . import picture
 
-    place = picture.telling_place(case.volume.geometry, predicted, drawn)
+    place = picture.telling_place(case.volume.geometry, predicted, annotated)
     try:
         return picture.slicer_panels(boot(), volumeNode, shown, place), ""
     except RenderingUnavailableError as error:
-        columns = [drawn, predicted, dict(case.truth)] if case.truth else [drawn, predicted]
+        columns = [annotated, predicted, dict(case.truth)] if case.truth else [annotated, predicted]
         plain = picture.plain_panels(case.volume, columns, case.structures, place)
         return plain, f"The pictures are plain slices, not Slicer's views. {error}"
 

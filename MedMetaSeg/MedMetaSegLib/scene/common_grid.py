@@ -1,6 +1,7 @@
-"""Segments of one node may lie on different voxel lattices; a Support has one grid. Here they come together.
+"""Segments of one node may lie on different voxel grids; a Support has one. Here they come to a common grid.
 
-A *lattice* is a grid without ends: a 4x4 affine from voxel index (i, j, k, 1) to the common space.
+A grid is told from others by its *affine* alone, a 4x4 from voxel index (i, j, k, 1) to the common space;
+where it ends is decided last, so offsets may be negative until then.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from ..support.regrid import GridResampling
 from ..support.structure import AnnotatedStructure, Structure
 from .space import Index3, gridImage, imageFromMask, maskFromImage
 
-_SAME_LATTICE_VOXELS = 1e-3
+_SAME_GRID_VOXELS = 1e-3
+"""Voxels by which the corners of two grids may differ for the two to be one."""
 
 
 @dataclass(frozen=True, eq=False)
 class SegmentMask:
-    """A segment where it was drawn: `mask`, bool (k, j, i), starts at `offset` of the lattice `affine`."""
+    """A segment where it was painted: `mask`, bool (k, j, i), starts at `offset` of the grid `affine`."""
 
     structure: Structure
     mask: np.ndarray
@@ -40,87 +42,87 @@ class CommonGrid:
     """Segments on one grid, and (name, reason) of those that could not be brought to it."""
 
     geometry: Geometry
-    drawn: tuple[SegmentMask, ...]
+    masks: tuple[SegmentMask, ...]
     skipped: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
 
 
-def onCommonGrid(drawn: Sequence[SegmentMask], volume: Geometry, annotation: str) -> CommonGrid:
-    """The volume's grid if all were drawn on it, else the lattice they share, else the volume's by sampling.
+def onCommonGrid(masks: Sequence[SegmentMask], volume: Geometry, annotation: str) -> CommonGrid:
+    """The volume's grid if all were painted on it, else the one they share, else the volume's by sampling.
 
-    The grid always covers the volume, so that how much of it is annotated can be told.
+    The grid always covers the volume, so that how much of it is annotated is known.
     """
-    onVolume = _allOn(drawn, volume.affine)
+    onVolume = _allOn(masks, volume.affine)
     if onVolume is not None and all(_fits(one, volume.shape) for one in onVolume):
         return CommonGrid(volume, onVolume)
-    shared = _allOn(drawn, next((one for one in drawn if not one.isEmpty), drawn[0]).affine)
+    shared = _allOn(masks, next((one for one in masks if not one.isEmpty), masks[0]).affine)
     if shared is not None:
         return _around(shared, volume)
-    return _mixed(drawn, volume, annotation)
+    return _mixed(masks, volume, annotation)
 
 
-def _allOn(drawn: Sequence[SegmentMask], affine: np.ndarray) -> tuple[SegmentMask, ...] | None:
-    placed = [_onGrid(one, affine) for one in drawn]
+def _allOn(masks: Sequence[SegmentMask], affine: np.ndarray) -> tuple[SegmentMask, ...] | None:
+    placed = [_onGrid(one, affine) for one in masks]
     found = tuple(one for one in placed if one is not None)
-    return found if len(found) == len(drawn) else None
+    return found if len(found) == len(masks) else None
 
 
 def _onGrid(one: SegmentMask, affine: np.ndarray) -> SegmentMask | None:
-    """The same voxels counted on the lattice `affine`; None where the two are not one lattice."""
+    """The same voxels counted on the grid `affine`; None where the two are not one grid."""
     if one.isEmpty:
         return replace(one, offset=(0, 0, 0), affine=affine)
     ends = _ends(one.offset, one.mask.shape)
-    there = _commonGrid(affine).world_to_index(_commonGrid(one.affine).index_to_world(ends))
+    there = _oneVoxel(affine).world_to_index(_oneVoxel(one.affine).index_to_world(ends))
     shift = np.round(there[0] - ends[0])
-    if np.abs(there - ends - shift).max() > _SAME_LATTICE_VOXELS:
+    if np.abs(there - ends - shift).max() > _SAME_GRID_VOXELS:
         return None
     return replace(one, offset=_index3(np.add(one.offset, shift)), affine=affine)
 
 
 def _around(placed: Sequence[SegmentMask], volume: Geometry) -> CommonGrid:
-    """The part of the lattice of all of `placed` that holds them and the volume."""
-    common = _commonGrid(placed[0].affine)
-    corners = common.world_to_index(volume.index_to_world(_ends((0, 0, 0), volume.shape)))
-    low = np.floor(corners.min(axis=0) + _SAME_LATTICE_VOXELS).astype(int)
-    high = np.ceil(corners.max(axis=0) - _SAME_LATTICE_VOXELS).astype(int) + 1
+    """The part of the grid that all of `placed` are on that holds them and the volume."""
+    grid = _oneVoxel(placed[0].affine)
+    corners = grid.world_to_index(volume.index_to_world(_ends((0, 0, 0), volume.shape)))
+    low = np.floor(corners.min(axis=0) + _SAME_GRID_VOXELS).astype(int)
+    high = np.ceil(corners.max(axis=0) - _SAME_GRID_VOXELS).astype(int) + 1
     for one in placed:
         if not one.isEmpty:
             low = np.minimum(low, one.offset)
             high = np.maximum(high, np.add(one.offset, one.mask.shape))
-    grid = common.cropped(_index3(low), _index3(high - low))
+    covering = grid.cropped(_index3(low), _index3(high - low))
     moved = tuple(
         replace(
             one,
             offset=(0, 0, 0) if one.isEmpty else _index3(np.subtract(one.offset, low)),
-            affine=grid.affine,
+            affine=covering.affine,
         )
         for one in placed
     )
-    return CommonGrid(grid, moved)
+    return CommonGrid(covering, moved)
 
 
-def _mixed(drawn: Sequence[SegmentMask], volume: Geometry, annotation: str) -> CommonGrid:
+def _mixed(masks: Sequence[SegmentMask], volume: Geometry, annotation: str) -> CommonGrid:
     """Every segment on the volume's grid: along parallel axes as Support.on does it, else nearest voxels."""
-    carried: list[SegmentMask] = []
+    resampled: list[SegmentMask] = []
     skipped: list[tuple[str, str]] = []
     notes: list[str] = []
-    for one in drawn:
+    for one in masks:
         if one.isEmpty:
-            carried.append(replace(one, offset=(0, 0, 0), affine=volume.affine))
+            resampled.append(replace(one, offset=(0, 0, 0), affine=volume.affine))
             continue
         alone = _around([one], volume)
         if not volume.is_parallel(alone.geometry):
-            carried.append(_nearest(one, volume))
+            resampled.append(_nearest(one, volume))
             continue
-        painted = _painted(alone.drawn[0], alone.geometry, annotation)
+        painted = _painted(alone.masks[0], alone.geometry, annotation)
         moved, lost = GridResampling.between(alone.geometry, volume).carry(painted, annotation)
         if moved is None:
             skipped.append((one.structure.name, lost))
             continue
         if lost:
             notes.append(f"{one.structure.name}: {lost}.")
-        carried.append(SegmentMask(one.structure, moved.mask, moved.offset, volume.affine))
-    return CommonGrid(volume, tuple(carried), tuple(skipped), tuple(notes))
+        resampled.append(SegmentMask(one.structure, moved.mask, moved.offset, volume.affine))
+    return CommonGrid(volume, tuple(resampled), tuple(skipped), tuple(notes))
 
 
 def _painted(one: SegmentMask, grid: Geometry, annotation: str) -> AnnotatedStructure:
@@ -145,7 +147,8 @@ def _fits(one: SegmentMask, shape: Index3) -> bool:
     return bool(min(one.offset) >= 0 and np.all(np.add(one.offset, one.mask.shape) <= shape))
 
 
-def _commonGrid(affine: np.ndarray) -> Geometry:
+def _oneVoxel(affine: np.ndarray) -> Geometry:
+    """The voxel (0, 0, 0) of a grid: enough to go from index to position and back."""
     return Geometry((1, 1, 1), affine)
 
 

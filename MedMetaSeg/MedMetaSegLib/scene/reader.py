@@ -81,12 +81,12 @@ def readSupport(
     if segmentationNode is None or not segmentationNode.IsA("vtkMRMLSegmentationNode"):
         raise InputError("Choose the segmentation that holds the painted slices.")
     chosen = _chosenIds(segmentationNode, segmentIds)
-    drawn = [
+    segments = [
         _readSegment(segmentationNode, segmentId, label, volumeNode)
         for label, segmentId in enumerate(chosen, 1)
     ]
-    grid = onCommonGrid(drawn, readVolume(volumeNode).geometry, annotation)
-    masks = [(one.structure, one.mask, one.offset) for one in grid.drawn]
+    grid = onCommonGrid(segments, readVolume(volumeNode).geometry, annotation)
+    masks = [(one.structure, one.mask, one.offset) for one in grid.masks]
     background = [
         one
         for one in chosen

@@ -176,7 +176,7 @@ def test_a_labelmap_that_sticks_out_of_the_volume_is_read(scene):
     assert onVolume.structures[0].voxels == 8 * 7
 
 
-def test_segments_on_lattices_of_their_own_meet_on_the_volumes_grid(scene):
+def test_segments_on_grids_of_their_own_meet_on_the_volumes_grid(scene):
     volumeNode, node = painted_on(scene)
     # The liver's thin slices lie between the centres of the volume's slices: plain sampling would miss them.
     finer = fx.STRAIGHT @ np.diag([0.5, 0.5, 0.25, 1])
