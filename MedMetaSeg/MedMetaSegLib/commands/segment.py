@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import InputError
 from ..imageio.files import check_output, same_file, suffix
+from ..progress import Progress
 
 if TYPE_CHECKING:
     from ..imageio.volume import Volume
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 LABEL_MAPS = (".nii.gz", ".nii", ".nrrd", ".mha")
 SEGMENTATION = ".seg.nrrd"
-
-Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -142,8 +141,7 @@ def _write(request: Request, result: Segmentation, report: dict[str, Any], task:
         if suffix(path) == SEGMENTATION:
             from ..support.support import write_segmentation
 
-            masks = [(one.mask, one.offset) for one in result.structures]
-            write_segmentation(path, masks, [one.structure for one in result.structures], result.geometry)
+            write_segmentation(path, result.structures, result.geometry)
         else:
             from ..imageio.volume import write_labels
 

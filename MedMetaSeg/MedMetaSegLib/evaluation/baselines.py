@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from ..errors import InputError
 from ..imageio.volume import Volume
-from ..support.structure import AnnotatedStructure, Structure
+from ..support.structure import AnnotatedStructure, StructureMask
 from ..support.support import Support
 
 Box = tuple[slice, slice, slice]
@@ -35,15 +35,8 @@ FOREST_JOBS = 2
 PREDICTION_CHUNK = 500_000
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """One structure as a method found it: mask is bool (k, j, i) and starts at offset in the volume."""
-
-    structure: Structure
-    offset: tuple[int, int, int]
-    mask: np.ndarray
-
-
+Prediction = StructureMask
+"""One structure as a method found it, on the volume's grid."""
 Method = Callable[[Volume, Support], Iterator[Prediction]]
 
 

@@ -28,6 +28,7 @@ from ..network.inference import chosen_device
 from ..network.model import FewShotNetwork
 from ..network.prompt_channels import BACKGROUND, FOREGROUND
 from ..network.weights import load_network, weights_bytes
+from ..working_grid.grid import OUTSIDE_LOGIT
 from .episodes import Episode, episodes
 from .learn2learn_light import load_learn2learn
 from .real import real_anatomies
@@ -119,7 +120,7 @@ class OuterLoop:
         return before, float(loss.detach())
 
     def _loss(self, logits: Tensor, target: Tensor, unknown: Tensor) -> Tensor:
-        outside = -20.0 * (1 - unknown)
+        outside = OUTSIDE_LOGIT * (1 - unknown)
         return self.loss(logits * unknown + outside, target * unknown).mean()
 
     def finish(self) -> FewShotNetwork:

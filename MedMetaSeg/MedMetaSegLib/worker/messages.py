@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .exchange import ReceivedStructure, SentMask
+from ..support.structure import StructureMask
+from .exchange import SentMask
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class ItemState:
 class Finished:
     """The job is done."""
 
-    structures: tuple[ReceivedStructure, ...]
+    structures: tuple[StructureMask, ...]
     report: dict[str, Any]
     task: bytes = b""
     """The content of the task file, of a job that learned."""

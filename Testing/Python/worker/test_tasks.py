@@ -14,6 +14,7 @@ from MedMetaSegLib.worker import exchange
 from MedMetaSegLib.worker.client import WorkerClient
 from MedMetaSegLib.worker.messages import Finished, ItemState
 from MedMetaSegLib.worker.process import WINDOWS, Worker
+from saved_volume import save_volume
 from scene_stand_in import StandInSegmenter
 from task_phantom import make_task
 
@@ -34,7 +35,7 @@ def handled(segmenter, folder, **order):
 def test_learning_gives_a_task_file_in_the_jobs_own_folder(patient, tmp_path):
     truth = (patient.truth == LABEL["liver"]).astype(np.uint8)
     support = Support.from_labels(truth, patient.volume.geometry, {1: "liver"}, "complete")
-    volume = exchange.save_volume(tmp_path / "v.npy", patient.volume)
+    volume = save_volume(tmp_path / "v.npy", patient.volume)
     standIn = StandInSegmenter()
     pairs = [[volume, exchange.save_support(tmp_path, support)]]
     said = handled(standIn, tmp_path, do="learn", pairs=pairs)
@@ -47,7 +48,7 @@ def test_learning_gives_a_task_file_in_the_jobs_own_folder(patient, tmp_path):
 
 def test_applying_gives_structures_and_those_not_found_have_no_voxels(patient, tmp_path):
     make_task().write(tmp_path / "kidneys.medmetaseg")
-    volume = exchange.save_volume(tmp_path / "v.npy", patient.volume)
+    volume = save_volume(tmp_path / "v.npy", patient.volume)
     task = str(tmp_path / "kidneys.medmetaseg")
     said = handled(StandInSegmenter(), tmp_path, do="apply", task=task, volume=volume)
     found = exchange.load_structures(said[-1]["structures"])
@@ -56,7 +57,7 @@ def test_applying_gives_structures_and_those_not_found_have_no_voxels(patient, t
 
 
 def test_a_task_that_is_not_there_is_said_in_a_sentence(patient, tmp_path):
-    volume = exchange.save_volume(tmp_path / "v.npy", patient.volume)
+    volume = save_volume(tmp_path / "v.npy", patient.volume)
     task = str(tmp_path / "none.medmetaseg")
     said = handled(StandInSegmenter(), tmp_path, do="apply", task=task, volume=volume)
     assert said[-1]["say"] == "failed"
