@@ -25,3 +25,17 @@ class CancelledPartway(Cancelled):
 
 class BatchStopped(RuntimeError):
     """A batch cannot go on (the disk is full); what was finished by then is in place."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True when memory ran out: Python's own error, torch's on CUDA, and what torch and ITK say on the CPU.
+
+    Needs no torch: its error is known by name, for its message may be empty.
+    """
+    if isinstance(error, MemoryError):
+        return True
+    said = str(error)
+    return isinstance(error, RuntimeError) and (
+        type(error).__name__ == "OutOfMemoryError"
+        or any(phrase in said for phrase in ("out of memory", "allocate memory", "not enough memory"))
+    )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from MedMetaSegLib.imageio.geometry import Geometry
+
 
 def rotation(x: float, y: float, z: float) -> np.ndarray:
     """4x4 rotation about the three world axes, in radians."""
@@ -21,3 +23,8 @@ def offset(x: float, y: float, z: float) -> np.ndarray:
     shift = np.zeros((4, 4))
     shift[:3, 3] = x, y, z
     return shift
+
+
+def moved(geometry: Geometry, matrix: np.ndarray) -> Geometry:
+    """The same voxels after the world moved by a 4x4 matrix."""
+    return Geometry(geometry.shape, matrix @ geometry.affine)

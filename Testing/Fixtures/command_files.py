@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from batch_stand_in import GRID, SHAPE
 from MedMetaSegLib import cli
 from MedMetaSegLib.imageio.volume import Geometry, to_sitk, write_labels
-from MedMetaSegLib.support.support import Structure, write_segmentation
+from MedMetaSegLib.support.support import Structure, StructureMask, write_segmentation
 
 
 def write_image_and_painting(folder: Path) -> None:
@@ -67,5 +67,6 @@ def write_overlapping(folder: Path) -> None:
     first, second = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
     first[4, 2:10, 2:10] = second[4, 6:14, 6:14] = True
     structures = [Structure("liver", 1, (1, 0, 0)), Structure("lesion", 2, (0, 1, 0))]
-    blocks = [(first, (0, 0, 0)), (second, (0, 0, 0))]
-    write_segmentation(folder / "painted.seg.nrrd", blocks, structures, GRID)
+    pairs = zip(structures, (first, second), strict=True)
+    masks = [StructureMask(structure, (0, 0, 0), mask) for structure, mask in pairs]
+    write_segmentation(folder / "painted.seg.nrrd", masks, GRID)

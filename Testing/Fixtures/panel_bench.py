@@ -10,7 +10,7 @@ import numpy as np
 import scene_phantom as fx
 import scene_positions as at
 from MedMetaSegLib.demo.phantom import LABEL, painted_slices
-from MedMetaSegLib.worker.exchange import ReceivedStructure
+from MedMetaSegLib.support.structure import StructureMask
 from MedMetaSegLib.worker.messages import Finished
 
 ROOT = Path(__file__).parents[2]
@@ -80,7 +80,7 @@ class StandInClient:
     def segment(self, volume, support, device, key, **options):
         self.sent.append({"support": support, "device": device, **options})
         found = [
-            ReceivedStructure(one.structure, (0, 0, 0), self.truth == LABEL[one.structure.name])
+            StructureMask(one.structure, (0, 0, 0), self.truth == LABEL[one.structure.name])
             for one in support.structures
             if one.structure.name in options["structures"]
         ]

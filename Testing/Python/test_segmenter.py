@@ -14,7 +14,7 @@ from MedMetaSegLib.errors import Cancelled, InputError
 from MedMetaSegLib.imageio.geometry import Geometry
 from MedMetaSegLib.imageio.volume import Volume, read_image, read_volume
 from MedMetaSegLib.segmenter import Segmenter
-from MedMetaSegLib.support.structure import Structure
+from MedMetaSegLib.support.structure import Structure, StructureMask
 from MedMetaSegLib.support.support import Support
 from MedMetaSegLib.working_grid.grid import DETAILS, working_grid
 
@@ -164,7 +164,9 @@ def test_scribbles_with_a_background_find_the_organ(segmenter: Segmenter) -> Non
     outside[17, 8, 5:40] = outside[17, 36, 5:40] = outside[17, 22, 30:45] = outside[4, 22, 5:40] = True
     outside[31, 22, 5:40] = outside[17, 10:35, 5] = True
     named = [(Structure("organ", 1, (1, 0, 0)), inside), (Structure("background", 2, (0, 0, 0)), outside)]
-    support = Support.from_masks([(s, m, (0, 0, 0)) for s, m in named], Geometry(SHAPE, AFFINE), "scribbles")
+    support = Support.from_masks(
+        [StructureMask(s, (0, 0, 0), m) for s, m in named], Geometry(SHAPE, AFFINE), "scribbles"
+    )
     found = segmenter.segment(volume_and_support()[0], support)
     assert dice(found.mask("organ"), truth() == 1) > 0.6
     assert found.mask("organ")[inside].all()
@@ -175,7 +177,7 @@ def test_scribbles_without_a_background_are_refused(segmenter: Segmenter) -> Non
     inside = np.zeros(SHAPE, bool)
     inside[17, 22, 5:25] = True
     support = Support.from_masks(
-        [(Structure("a", 1, (1, 0, 0)), inside, (0, 0, 0))], Geometry(SHAPE, AFFINE), "scribbles"
+        [StructureMask(Structure("a", 1, (1, 0, 0)), (0, 0, 0), inside)], Geometry(SHAPE, AFFINE), "scribbles"
     )
     with pytest.raises(InputError, match="background"):
         segmenter.segment(volume_and_support()[0], support)

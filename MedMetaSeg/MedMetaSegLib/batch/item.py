@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import SimpleITK as sitk
 
-from ..errors import BatchStopped, Cancelled, InputError
+from ..errors import BatchStopped, Cancelled, InputError, is_out_of_memory
 from ..imageio.files import suffix
 from ..imageio.volume import Volume, check_volume, read_image, read_series, write_labels
 from .executor import Outcome
@@ -118,8 +118,7 @@ def stage_item(done: SegmentedItem, out: Path) -> Outcome:
         with staged.open("rb+") as file:
             os.fsync(file.fileno())
         sha256 = checksum([staged])
-        masks = [(one.offset, one.mask) for one in result.structures]
-        picture = thumbnail_png(done.read.volume, masks, _colors(result), staged.parent)
+        picture = thumbnail_png(done.read.volume, result.structures, staged.parent)
     except (OSError, InputError, RuntimeError) as error:
         if isinstance(error, OSError):
             raise stopped_by(out / item.output, error) from error
@@ -133,7 +132,7 @@ def stage_item(done: SegmentedItem, out: Path) -> Outcome:
 def failed(item: BatchItem, error: Exception, seconds: float = 0.0) -> Outcome:
     """The outcome of an item that cannot be segmented; an error that is no sentence for users is named."""
     reason = str(error)
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in reason):
+    if is_out_of_memory(error):
         reason = "memory ran out; use fewer workers or crop the image"
     elif not isinstance(error, InputError):
         reason = f"an error that should not happen, please report it ({type(error).__name__}: {reason[:300]})"
@@ -169,8 +168,7 @@ def _write(path: Path, result: Segmentation) -> None:
     if path.name.endswith(".seg.nrrd"):
         from ..support.seg_nrrd import write_segmentation
 
-        masks = [(one.mask, one.offset) for one in result.structures]
-        write_segmentation(path, masks, [one.structure for one in result.structures], result.geometry)
+        write_segmentation(path, result.structures, result.geometry)
     else:
         write_labels(path, result.labels, result.geometry)
 
@@ -182,7 +180,3 @@ def _entries(result: Segmentation) -> Sequence[Any]:
 
 def _structure_row(entry: Any) -> StructureRow:
     return StructureRow(entry["name"], entry["found"], entry["millilitres"], entry["reason"])
-
-
-def _colors(result: Segmentation) -> list[tuple[float, float, float]]:
-    return [one.structure.color for one in result.structures]

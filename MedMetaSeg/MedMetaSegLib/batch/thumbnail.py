@@ -10,9 +10,9 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from ..imageio.geometry import Index3
+from ..imageio.geometry import Index3, index3
 from ..imageio.volume import Volume
-from ..support.structure import Color, region
+from ..support.structure import StructureMask, region
 from ..working_grid.intensity import intensity_normalization
 
 _SOFT_TISSUE_HU = (-160.0, 240.0)
@@ -22,21 +22,20 @@ PIXELS = 144
 
 def thumbnail_png(
     volume: Volume,
-    masks: Sequence[tuple[Index3, np.ndarray]],
-    colors: Sequence[Color],
+    structures: Sequence[StructureMask],
     folder: Path | None = None,
 ) -> bytes:
     """A PNG of the axial slice that shows most of the structures, or the middle one, seen from the feet.
 
-    masks: offset and bool (k, j, i) on the volume's grid, one per colour (red, green, blue, 0 to 1).
-    folder: for a file on the way; the system's if None. Raises OSError or RuntimeError when it is full.
+    structures: on the volume's grid. folder: for a file on the way; the system's if None. Raises OSError or
+    RuntimeError when it is full.
     """
     upright, axis_map = volume.canonical()
     blocks = []
-    for offset, mask in masks:
-        if mask.any():
-            turned = axis_map.apply_offset(offset, (mask.shape[0], mask.shape[1], mask.shape[2]))
-            blocks.append((turned, axis_map.apply(mask)))
+    for one in structures:
+        if one.mask.any():
+            offset = axis_map.apply_offset(one.offset, index3(one.mask.shape))
+            blocks.append((offset, axis_map.apply(one.mask)))
         else:
             blocks.append(((0, 0, 0), np.zeros((0, 0, 0), bool)))
     k = _fullest([one for one in blocks if one[1].size], upright.geometry.shape[0])
@@ -47,13 +46,13 @@ def thumbnail_png(
     extent = spacing * plane.shape
     size = np.maximum(np.rint(PIXELS * extent / extent.max()).astype(int), 8)
     picture = np.repeat(_resized(grey, size, 1)[..., None], 3, axis=2)
-    for (offset, mask), color in zip(blocks, colors, strict=True):
+    for (offset, mask), one in zip(blocks, structures, strict=True):
         if not offset[0] <= k < offset[0] + mask.shape[0]:
             continue
         flat = np.zeros(plane.shape, np.float32)
         flat[region(offset, mask.shape)[1:]] = mask[k - offset[0]]
         inside = _resized(flat, size, 1) > 0.5
-        picture[inside & ~ndimage.binary_erosion(inside)] = [255 * one for one in color]
+        picture[inside & ~ndimage.binary_erosion(inside)] = [255 * channel for channel in one.structure.color]
     # Upright axes run to S, A, R: a picture has anterior at the top and the patient's right on the left.
     return _png(np.ascontiguousarray(picture[::-1, ::-1]).astype(np.uint8), folder)
 
@@ -83,4 +82,4 @@ def _png(picture: np.ndarray, place: Path | None) -> bytes:
 def _window(volume: Volume) -> tuple[float, float]:
     """Grey levels that are black and white: soft tissue for CT."""
     rule = intensity_normalization(volume)
-    return _SOFT_TISSUE_HU if rule.kind == "CT" else (rule.low, rule.high)
+    return _SOFT_TISSUE_HU if rule.modality == "CT" else (rule.low, rule.high)

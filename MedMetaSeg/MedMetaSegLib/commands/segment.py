@@ -134,8 +134,7 @@ def _write(
         if suffix(path) == SEGMENTATION:
             from ..support.support import write_segmentation
 
-            masks = [(one.mask, one.offset) for one in result.structures]
-            write_segmentation(path, masks, [one.structure for one in result.structures], result.geometry)
+            write_segmentation(path, result.structures, result.geometry)
         else:
             from ..imageio.volume import write_labels
 

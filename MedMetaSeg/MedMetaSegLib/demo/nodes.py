@@ -13,7 +13,7 @@ import slicer.util
 from ..errors import InputError
 from ..imageio.volume import Geometry, Volume
 from ..scene.space import BINARY_LABELMAP, imageFromMask
-from ..support.structure import AnnotatedStructure
+from ..support.structure import StructureMask
 
 _CT_WINDOW, _CT_LEVEL = 400.0, 50.0
 
@@ -32,7 +32,7 @@ def addVolume(scene: Any, volume: Volume) -> Any:
     return node
 
 
-def addSegments(volumeNode: Any, name: str, painted: Sequence[AnnotatedStructure], grid: Geometry) -> Any:
+def addSegments(volumeNode: Any, name: str, painted: Sequence[StructureMask], grid: Geometry) -> Any:
     """A segmentation node with a segment for each painted structure, in the place `grid` says."""
     node = volumeNode.GetScene().AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     node.CreateDefaultDisplayNodes()

@@ -22,7 +22,7 @@ from ..commands.terminal import progress_bar
 from ..errors import InputError
 from ..evaluation.metrics import score_other_slices
 from ..imageio.volume import Volume, read_volume
-from ..support.structure import Structure
+from ..support.structure import Structure, StructureMask
 from ..support.support import Support, check_overlap, check_something_left
 from ..working_grid.intensity import intensity_normalization
 from .phantom import LABEL, STRUCTURES, make_patient, painted
@@ -88,7 +88,7 @@ def phantom_case(seed: int = 0, **size: Any) -> Case:
     geometry = patient.volume.geometry
     wanted = [structure for structure in STRUCTURES if structure.name in PAINTED]
     labels = painted(patient.truth, tuple(LABEL[name] for name in PAINTED), SLICES)
-    masks = [(structure, labels == structure.label, (0, 0, 0)) for structure in wanted]
+    masks = [StructureMask(structure, (0, 0, 0), labels == structure.label) for structure in wanted]
     truth = {structure.name: patient.truth == structure.label for structure in wanted}
     return Case(patient.volume, Support.from_masks(masks, geometry, plane="axial"), truth)
 
@@ -100,7 +100,7 @@ def own_case(image: Path, support: Path) -> Case:
     check_overlap(drawn, volume.geometry)
     check_something_left(drawn, volume.geometry)
     # Only DICOM says the modality; the window of the views follows the engine's own rule.
-    return Case(replace(volume, modality=intensity_normalization(volume).kind), drawn, {})
+    return Case(replace(volume, modality=intensity_normalization(volume).modality), drawn, {})
 
 
 def demonstrate(
@@ -151,10 +151,9 @@ def _write_json(path: Path, report: dict[str, Any]) -> None:
 
 
 def _truthNode(case: Case, volumeNode: Any) -> Any:
-    from ..support.structure import AnnotatedStructure
     from . import nodes
 
-    whole = [AnnotatedStructure(one, (0, 0, 0), case.truth[one.name]) for one in case.structures]
+    whole = [StructureMask(one, (0, 0, 0), case.truth[one.name]) for one in case.structures]
     return nodes.addSegments(volumeNode, "Truth", whole, case.volume.geometry)
 
 

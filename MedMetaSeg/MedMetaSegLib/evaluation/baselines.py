@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from ..errors import InputError
 from ..imageio.volume import Volume
-from ..support.structure import AnnotatedStructure, Structure
+from ..support.structure import AnnotatedStructure, StructureMask
 from ..support.support import Support
 
 Box = tuple[slice, slice, slice]
@@ -43,14 +43,8 @@ PREDICTION_CHUNK = 500_000
 """Voxels that a forest answers for at once, which bounds its memory."""
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """One structure as a method predicts it: mask is bool (k, j, i) and starts at offset in the volume."""
-
-    structure: Structure
-    offset: tuple[int, int, int]
-    mask: np.ndarray
-
+Prediction = StructureMask
+"""One structure as a method predicts it, on the volume's grid."""
 
 Interaction = Callable[[Volume, Support], Iterator[Prediction]]
 """One run of a method, as a user starts it: all structures of a support on one volume."""

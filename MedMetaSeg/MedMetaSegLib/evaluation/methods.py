@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import InputError
 from ..imageio.geometry import Geometry
 from ..imageio.volume import Volume
-from ..support.structure import Structure
+from ..support.structure import Structure, StructureMask
 from ..support.support import Support
 from .baselines import BASELINES, Interaction, Prediction
 
@@ -88,7 +88,7 @@ def warm_up(interaction: Interaction) -> None:
     volume = Volume.from_array((ball + 0.1 * noise).astype(np.float32), Geometry((24, 24, 24), np.eye(4)))
     annotated = np.zeros_like(ball)
     annotated[[8, 16]] = ball[[8, 16]]
-    masks = [(Structure("ball", 1, (1.0, 0.0, 0.0)), annotated, (0, 0, 0))]
+    masks = [StructureMask(Structure("ball", 1, (1.0, 0.0, 0.0)), (0, 0, 0), annotated)]
     for _ in interaction(volume, Support.from_masks(masks, volume.geometry, "slices", plane="axial")):
         pass
 

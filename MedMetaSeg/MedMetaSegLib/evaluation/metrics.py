@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from ..support.structure import bounding_box
+
 TOLERANCE_MM = 2.0
 """How far apart two surfaces may be and still agree, in mm."""
 
@@ -99,14 +101,7 @@ def _check_shapes(prediction: np.ndarray, truth: np.ndarray) -> None:
 
 def _union_box(prediction: np.ndarray, truth: np.ndarray) -> tuple[slice, slice, slice] | None:
     """The box around both masks; None when both are empty. Distances between surfaces never leave it."""
-    box = []
-    for axis in range(3):
-        rest = tuple(other for other in range(3) if other != axis)
-        filled = np.flatnonzero(prediction.any(axis=rest) | truth.any(axis=rest))
-        if filled.size == 0:
-            return None
-        box.append(slice(int(filled[0]), int(filled[-1]) + 1))
-    return box[0], box[1], box[2]
+    return bounding_box(prediction | truth)
 
 
 def _surface(mask: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from ..errors import InputError
 from ..imageio.geometry import Geometry
-from ..support.structure import Structure, default_color
+from ..support.structure import Structure, StructureMask, default_color, filled_slices
 from ..support.support import Support
 
 MINIMUM_VOXELS = 300
@@ -64,7 +64,7 @@ def same_volume_support(
     for one structure nothing is said of another. Structures the support itself leaves out as too small (see
     Support.skipped) are not scored. Raises InputError when no structure qualifies.
     """
-    masks: list[tuple[Structure, np.ndarray, tuple[int, int, int]]] = []
+    masks: list[StructureMask] = []
     boxes = ndimage.find_objects(labels, max_label=max(names))
     for label, name in sorted(names.items()):
         box = boxes[label - 1]
@@ -73,12 +73,12 @@ def same_volume_support(
         mask = labels[box] == label
         if not qualifies(mask, count):
             continue
-        filled = np.flatnonzero(mask.any(axis=(1, 2)))
+        filled = filled_slices(mask, 0)
         annotated = np.zeros_like(mask)
         chosen = list(annotated_slices(filled.tolist(), count))
         annotated[chosen] = mask[chosen]
         structure = Structure(name=name, label=label, color=default_color(label))
-        masks.append((structure, annotated, (box[0].start, box[1].start, box[2].start)))
+        masks.append(StructureMask(structure, (box[0].start, box[1].start, box[2].start), annotated))
     if not masks:
         raise InputError(f"no structure has {MINIMUM_VOXELS} voxels on {count + SPARE_SLICES} slices or more")
     return Support.from_masks(masks, geometry, "slices", plane="axial")
@@ -95,7 +95,7 @@ def with_one_more_slice(support: Support, labels: np.ndarray, name: str) -> Supp
         mask, offset = annotated.mask, annotated.offset
         if annotated.structure.name == name:
             truth = labels == annotated.structure.label
-            filled = np.flatnonzero(truth.any(axis=(1, 2)))
+            filled = filled_slices(truth, 0)
             gaps = sorted(
                 zip(annotated.slices, annotated.slices[1:], strict=False), key=lambda gap: gap[0] - gap[1]
             )
@@ -108,5 +108,5 @@ def with_one_more_slice(support: Support, labels: np.ndarray, name: str) -> Supp
             mask = np.zeros_like(truth)
             mask[slices] = truth[slices]
             offset = (0, 0, 0)
-        edited.append((annotated.structure, mask, offset))
+        edited.append(StructureMask(annotated.structure, offset, mask))
     return Support.from_masks(edited, support.geometry, "slices", plane="axial")

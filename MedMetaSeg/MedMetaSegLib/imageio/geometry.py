@@ -1,4 +1,4 @@
-"""Where a voxel grid lies in the patient: shape, spacing, orientation, and turning it to anatomical axes.
+"""Where a voxel grid lies in the patient: shape, spacing, orientation, and its anatomical axes.
 
 Axis order is (k, j, i) for arrays, shapes, spacings, offsets and indices; world is RAS in millimetres.
 """
@@ -14,6 +14,9 @@ import numpy as np
 
 Index3 = tuple[int, int, int]
 
+LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""4x4: world of files and of ITK (LPS, mm) to the world used here (RAS, mm), and back."""
+
 # Headers store directions as float32 or as rounded decimals; this much of a voxel is rounding, not geometry.
 _DRIFT_VOXELS = 0.1
 _TIE = 1e-6
@@ -21,42 +24,42 @@ _TIE = 1e-6
 
 @dataclass(frozen=True)
 class AxisMap:
-    """The permutation and flips that turn the axes of one grid into those of another; both ways are views."""
+    """Permutation and flips that reorient the axes of one grid to those of another; both ways are views."""
 
     shape: Index3
     order: Index3
     flipped: tuple[bool, bool, bool]
 
     @property
-    def turned_shape(self) -> Index3:
+    def reoriented_shape(self) -> Index3:
         """Shape after `apply`."""
-        return _index3([self.shape[axis] for axis in self.order])
+        return index3([self.shape[axis] for axis in self.order])
 
     def apply(self, array: np.ndarray) -> np.ndarray:
         """View of `array` (..., k, j, i) with its last three axes permuted, then flipped."""
         lead = array.ndim - 3
-        turned = np.transpose(array, (*range(lead), *(lead + axis for axis in self.order)))
-        return turned[self._flips()]
+        reoriented = np.transpose(array, (*range(lead), *(lead + axis for axis in self.order)))
+        return reoriented[self._flips()]
 
     def undo(self, array: np.ndarray) -> np.ndarray:
-        """View of a turned `array` (..., k, j, i) with its last three axes as they were before `apply`."""
+        """View of a reoriented `array` (..., k, j, i) with its last three axes as before `apply`."""
         lead = array.ndim - 3
         inverse = np.argsort(self.order)
         return np.transpose(array[self._flips()], (*range(lead), *(lead + int(a) for a in inverse)))
 
     def apply_offset(self, offset: Index3, size: Index3) -> Index3:
-        """Offset, on the turned grid, of the block at `offset` with `size` voxels on the source grid."""
+        """Offset, on the reoriented grid, of the block at `offset` with `size` voxels on the source grid."""
         ends = [self.shape[a] - offset[a] - size[a] for a in range(3)]
-        turned = zip(self.order, self.flipped, strict=True)
-        return _index3([ends[axis] if flip else offset[axis] for axis, flip in turned])
+        axes = zip(self.order, self.flipped, strict=True)
+        return index3([ends[axis] if flip else offset[axis] for axis, flip in axes])
 
     def undo_offset(self, offset: Index3, size: Index3) -> Index3:
-        """Offset, on the source grid, of the block at `offset` with `size` voxels on the turned grid."""
+        """Offset, on the source grid, of the block at `offset` with `size` voxels on the reoriented grid."""
         source = [0, 0, 0]
-        for turned, (axis, flip) in enumerate(zip(self.order, self.flipped, strict=True)):
-            start = offset[turned]
-            source[axis] = self.shape[axis] - start - size[turned] if flip else start
-        return _index3(source)
+        for reoriented, (axis, flip) in enumerate(zip(self.order, self.flipped, strict=True)):
+            start = offset[reoriented]
+            source[axis] = self.shape[axis] - start - size[reoriented] if flip else start
+        return index3(source)
 
     def _flips(self) -> tuple[EllipsisType | slice, ...]:
         return (..., *(slice(None, None, -1 if flip else 1) for flip in self.flipped))
@@ -84,7 +87,7 @@ class Geometry:
             raise ValueError(f"The affine has axes without length or in one plane: {affine.tolist()}.")
         affine.setflags(write=False)
         object.__setattr__(self, "affine", affine)
-        object.__setattr__(self, "shape", _index3(self.shape))
+        object.__setattr__(self, "shape", index3(self.shape))
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -107,11 +110,6 @@ class Geometry:
     def axes(self) -> np.ndarray:
         """3x3; the columns are the unit vectors of k, j and i in RAS."""
         return self.directions[:, ::-1]
-
-    @property
-    def is_left_handed(self) -> bool:
-        """True when i, j, k are a mirrored frame."""
-        return bool(np.linalg.det(self.affine[:3, :3]) < 0)
 
     @property
     def is_sheared(self) -> bool:
@@ -138,8 +136,8 @@ class Geometry:
         """True when shapes agree and no corner is further than `tolerance` voxels from its counterpart."""
         if self.shape != other.shape:
             return False
-        corners = self._corners()
-        return bool(np.abs(self.world_to_index(other.index_to_world(corners)) - corners).max() <= tolerance)
+        ends = corners(self.shape)
+        return bool(np.abs(self.world_to_index(other.index_to_world(ends)) - ends).max() <= tolerance)
 
     def is_parallel(self, other: Geometry) -> bool:
         """True when each axis of `other` runs along an axis of this grid, whichever and either way round."""
@@ -156,11 +154,7 @@ class Geometry:
         """The block of `shape` voxels whose first voxel is at `offset`, which may lie outside the grid."""
         affine = self.affine.copy()
         affine[:3, 3] = self.index_to_world(np.array([offset], dtype=float))[0]
-        return Geometry(_index3(shape), affine)
-
-    def transformed(self, matrix: np.ndarray) -> Geometry:
-        """The same voxels after the world moved by a 4x4 `matrix`."""
-        return Geometry(self.shape, np.asarray(matrix, dtype=np.float64) @ self.affine)
+        return Geometry(index3(shape), affine)
 
     def canonical(self) -> tuple[Geometry, AxisMap]:
         """The grid with axes permuted and flipped to lie closest to k = I to S, j = P to A, i = L to R.
@@ -176,7 +170,7 @@ class Geometry:
         columns = _assignment(cosines)
         axes = [columns.index(target) for target in (2, 1, 0)]
         flips = [bool(cosines[axis, target] < 0) for axis, target in zip(axes, (2, 1, 0), strict=True)]
-        axis_map = AxisMap(self.shape, _index3([2 - axis for axis in axes]), (flips[0], flips[1], flips[2]))
+        axis_map = AxisMap(self.shape, index3([2 - axis for axis in axes]), (flips[0], flips[1], flips[2]))
 
         affine = np.eye(4)
         first = [0.0, 0.0, 0.0]
@@ -184,10 +178,22 @@ class Geometry:
             affine[:3, target] = -self.affine[:3, axis] if flip else self.affine[:3, axis]
             first[2 - axis] = self.shape[2 - axis] - 1 if flip else 0
         affine[:3, 3] = self.index_to_world(np.array([first]))[0]
-        return Geometry(axis_map.turned_shape, affine), axis_map
+        return Geometry(axis_map.reoriented_shape, affine), axis_map
 
-    def _corners(self) -> np.ndarray:
-        return np.array(list(product(*((0, size - 1) for size in self.shape))), dtype=float)
+
+def index3(values: Sequence[int] | np.ndarray) -> Index3:
+    """Three numbers of any integer kind as a tuple of int; a float is cut."""
+    k, j, i = (int(value) for value in values)
+    return k, j, i
+
+
+def corners(shape: Sequence[int], offset: Sequence[int] = (0, 0, 0)) -> np.ndarray:
+    """(8, 3) float: indices (k, j, i) of the corner voxels of a block of `shape` that starts at `offset`.
+
+    The first is `offset` itself.
+    """
+    ends = ((start, start + size - 1) for start, size in zip(offset, shape, strict=True))
+    return np.array(list(product(*ends)), dtype=float)
 
 
 def _assignment(cosines: np.ndarray) -> tuple[int, int, int]:
@@ -208,8 +214,3 @@ def _assignment(cosines: np.ndarray) -> tuple[int, int, int]:
         if score > best_score + _TIE or (score > best_score - _TIE and key > best_key):
             best, best_score, best_key = (chosen[0], chosen[1], chosen[2]), score, key
     return best
-
-
-def _index3(values: Sequence[int]) -> Index3:
-    k, j, i = (int(value) for value in values)
-    return k, j, i

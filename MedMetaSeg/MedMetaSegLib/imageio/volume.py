@@ -1,6 +1,7 @@
 """An image with its place in space: reading, checking, and writing label maps.
 
-Nothing else in the package turns SimpleITK's LPS into the RAS used throughout. Axis order is (k, j, i).
+The LPS of files becomes the RAS used throughout here and, for .seg.nrrd, in `support.seg_nrrd`; nowhere else.
+Axis order is (k, j, i).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import SimpleITK as sitk
 from ..errors import InputError
 from .dicom_series import DicomSeries, find_series, sorted_series
 from .files import check_file, check_gzip, is_gzip, not_an_image, replace_whole, stem, suffix, truncated
-from .geometry import AxisMap, Geometry
+from .geometry import LPS_RAS, AxisMap, Geometry
 from .nifti import restore_nonfinite
 
 __all__ = [
@@ -32,7 +33,6 @@ __all__ = [
     "write_labels",
 ]
 
-_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 
@@ -72,7 +72,7 @@ class Volume:
         return cls(array, grid, name)
 
     def canonical(self) -> tuple[Volume, AxisMap]:
-        """The same image with axes turned to S, A, R (see Geometry.canonical); the array is a view."""
+        """The same image with axes reoriented to S, A, R (see Geometry.canonical); the array is a view."""
         geometry, axis_map = self.geometry.canonical()
         return replace(self, array=axis_map.apply(self.array), geometry=geometry), axis_map
 
@@ -130,7 +130,7 @@ def check_volume(volume: Volume, allow_nonfinite: bool = False) -> Volume:
 def to_sitk(array: np.ndarray, geometry: Geometry) -> sitk.Image:
     """An image of `array` (k, j, i) on `geometry`; voxels are copied."""
     image = sitk.GetImageFromArray(np.ascontiguousarray(array))
-    lps = _LPS @ geometry.affine
+    lps = LPS_RAS @ geometry.affine
     image.SetSpacing(geometry.spacing_mm[::-1])
     image.SetOrigin(lps[:3, 3].tolist())
     image.SetDirection((lps[:3, :3] / np.array(geometry.spacing_mm[::-1])).ravel().tolist())
@@ -147,7 +147,7 @@ def from_sitk(image: sitk.Image) -> tuple[np.ndarray, Geometry]:
     affine[:3, :3] = direction * np.array(image.GetSpacing()[:3])
     affine[:3, 3] = image.GetOrigin()[:3]
     k, j, i = array.shape
-    return array, Geometry((k, j, i), _LPS @ affine)
+    return array, Geometry((k, j, i), LPS_RAS @ affine)
 
 
 def write_labels(path: str | Path, labels: np.ndarray, geometry: Geometry) -> None:
@@ -199,8 +199,8 @@ def _read_dicom(folder: Path, series: DicomSeries) -> Volume:
     if len(series.files) > 1:
         # From the first to the last slice, so that a tilted gantry stays tilted.
         affine = geometry.affine.copy()
-        affine[:3, 3] = _LPS[:3, :3] @ series.first_lps
-        affine[:3, 2] = _LPS[:3, :3] @ (series.last_lps - series.first_lps) / (len(series.files) - 1)
+        affine[:3, 3] = LPS_RAS[:3, :3] @ series.first_lps
+        affine[:3, 2] = LPS_RAS[:3, :3] @ (series.last_lps - series.first_lps) / (len(series.files) - 1)
         geometry = Geometry(geometry.shape, affine)
     return Volume(array, geometry, stem(folder.resolve()), str(folder), series.modality)
 

@@ -20,9 +20,10 @@ import torch.nn.functional as functional
 from torch import Tensor
 from torch.func import functional_call
 
-from ..errors import Cancelled
+from ..errors import is_out_of_memory
+from ..progress import check_cancelled
 from .decoder import Head
-from .inference import EncodedImage, Predictor, is_out_of_memory
+from .inference import EncodedImage, Predictor
 
 STEPS = 4
 REACH = 2
@@ -172,8 +173,7 @@ def _held_out(
 ) -> list[HeldOut]:
     held = []
     for plane, prompt, drawn in without:
-        if cancelled():
-            raise Cancelled("Cancelled: nothing was written.")
+        check_cancelled(cancelled)
         x, read = predictor.trunk(image, prompt, encoded)
         planes = around(plane, image.shape[1])
         target = torch.from_numpy(np.stack([drawn, drawn[:, ::-1]])[:, None].astype(np.float32)).to(x.device)

@@ -12,9 +12,11 @@ from monai.data.utils import compute_importance_map, dense_patch_slices
 from torch import Tensor
 from torch.func import functional_call
 
-from ..errors import Cancelled, InputError
+from ..errors import InputError, is_out_of_memory
+from ..progress import check_cancelled
+from . import STRIDE
 from .encoder import Features
-from .model import STRIDE, FewShotNetwork
+from .model import FewShotNetwork
 from .prompt_channels import BACKGROUND, FOREGROUND
 from .prototypes import NO_WEIGHT, VOTE, KnownPoints, Prototypes
 
@@ -67,15 +69,6 @@ def _cuda_problem() -> str:
     except RuntimeError as error:
         return f"CUDA does not work ({str(error).splitlines()[0]})"
     return ""
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """True for torch's out-of-memory errors, on CUDA and on the CPU."""
-    return (
-        isinstance(error, torch.OutOfMemoryError)
-        or "allocate memory" in str(error)
-        or "not enough memory" in str(error)
-    )
 
 
 class Predictor:
@@ -150,7 +143,7 @@ class Predictor:
         windows = self._windows(shape)
         features = []
         for window in windows:
-            _check(cancelled)
+            check_cancelled(cancelled)
             with self._mode():
                 features.append(self.network.encode(self._pair(image, window)).to("cpu", torch.float16))
         return EncodedImage(shape, windows, tuple(features))
@@ -168,7 +161,7 @@ class Predictor:
         learned = None if task is None else self._here(task)
         total, weight = np.zeros(encoded.shape, np.float32), np.zeros(encoded.shape, np.float32)
         for window, features in zip(encoded.windows, encoded.features, strict=True):
-            _check(cancelled)
+            check_cancelled(cancelled)
             with self._mode():
                 x, read = self._trunk(features, prototypes, image, prompt, window, learned)
                 head = self.network.decoder.head
@@ -304,8 +297,3 @@ class _Mode:
     def __exit__(self, *what: Any) -> None:
         for part in reversed(self._parts):
             part.__exit__(*what)
-
-
-def _check(cancelled: Callable[[], bool]) -> None:
-    if cancelled():
-        raise Cancelled("Cancelled: nothing was written.")

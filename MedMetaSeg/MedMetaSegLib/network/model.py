@@ -21,7 +21,6 @@ from .prototypes import (
     similarity_maps,
 )
 
-STRIDE = 8
 FIRST_STEP = 1e-2
 """Step size of every parameter of the head before meta-training has learned it."""
 

@@ -11,25 +11,23 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from ..errors import Cancelled
 from ..imageio.geometry import AxisMap, Geometry
 from ..imageio.volume import Volume, check_volume
 from ..network.inference import Predictor
 from ..network.prompt_channels import image_channels
 from ..network.prototypes import Prototypes
+from ..progress import Progress, check_cancelled
 from ..results.merge import LabelMerger, without_islands
-from ..results.segmentation import Segmentation, SegmentedStructure
+from ..results.segmentation import Segmentation, SegmentedStructure, probability_map, segmented_structure
 from ..support.structure import AnnotatedStructure, Structure
 from ..support.support import Support
 from ..task.atlas import Atlas
 from ..task.task_file import Task
 from ..working_grid.grid import Bounds, WorkingGrid, sampled_back, sampled_image, working_grid
 from ..working_grid.intensity import IntensityNormalization, intensity_normalization
-from ..working_grid.reduced_image import ReducedImage, level, sampled_at
+from ..working_grid.reduced_image import ReducedImage, sampled_at, without_world_position
 from .atlas_placement import RegisteredAtlas, align, fused_occupancy
 from .position_prior import expected_structure, grid_places, occupancy_threshold, prior_on, prior_prompt
-
-Progress = Callable[[float, str], None]
 
 _NETWORK_SHARE = (0.5, 0.9)
 """Of the logits, at least and at most; what the atlases say is the rest."""
@@ -81,11 +79,13 @@ class AtlasPlacement:
 
 def register_atlases(task: Task, volume: Volume, cancelled: Callable[[], bool]) -> AtlasPlacement:
     """Lay a task's atlases over a query. Raises InputError (see `check_volume`) and Cancelled."""
-    _check(cancelled)
+    check_cancelled(cancelled)
     upright, axis_map = check_volume(volume).canonical()
-    even = level(upright)
+    even = without_world_position(upright)
     rule = intensity_normalization(even)
-    close, registered = align(even, rule, upright.geometry.axes, task.atlases, lambda: _check(cancelled))
+    close, registered = align(
+        even, rule, upright.geometry.axes, task.atlases, lambda: check_cancelled(cancelled)
+    )
     return AtlasPlacement(even, axis_map, rule, close, registered)
 
 
@@ -112,11 +112,11 @@ def applied_task(
     found: list[_Prediction] = []
     merger = LabelMerger(_unpainted(task, even.geometry))
     for number, structure in enumerate(task.structures):
-        _check(cancelled)
+        check_cancelled(cancelled)
         progress(0.3 + 0.7 * number / len(task.structures), structure.name)
         one = search.look_for(number)
         if one.grid is not None and one.logits is not None:
-            logits, where = sampled_back(one.logits, one.grid, even.geometry, -20.0)
+            logits, where = sampled_back(one.logits, one.grid, even.geometry)
             merger.add(number, logits, where)
         found.append(one)
     results, probabilities, entries = [], [], []
@@ -131,8 +131,8 @@ def applied_task(
         entries.append(_entry(result, one, reason))
     progress(1.0, "done")
     notes = list(search.notes)
-    if rule.kind != task.kind:
-        notes.append(f"The task was learned on {task.kind}, and this image is read as {rule.kind}.")
+    if rule.modality != task.kind:
+        notes.append(f"The task was learned on {task.kind}, and this image is read as {rule.modality}.")
     finished = time.perf_counter()
     report: dict[str, object] = {
         "structures": entries,
@@ -192,7 +192,7 @@ class _Search:
         parts = self.task.prototypes[number]
         learned = Prototypes(*(torch.from_numpy(getattr(parts, name)) for name in Prototypes._fields))
         # Another kind of image looks otherwise: prototypes say nothing there.
-        task = learned if self.rule.kind == self.task.kind else None
+        task = learned if self.rule.modality == self.task.kind else None
         logits, encoded = self.predictor.segment(image, prompt, None, self.cancelled, task=task)
         network = float(np.clip(1 - alike**2, *_NETWORK_SHARE))
         logits = network * logits + (1 - network) * prior.logits
@@ -232,7 +232,7 @@ class _Search:
                 if (laid := one.unbent_occupancy(number, places)) is not None
             ]
             evidence["kept"] = min(1.0, float(share.sum()) / max(float(np.mean(unbent)), 1e-6))
-            if self.rule.kind == self.task.kind:
+            if self.rule.modality == self.task.kind:
                 evidence["grey_overlap"] = max(
                     _grey_overlap(self.close.grey[core], atlas, number) for atlas in self.task.atlases
                 )
@@ -308,23 +308,15 @@ def _result(
     geometry: Geometry,
 ) -> SegmentedStructure:
     spacing = (0.0, 0.0, 0.0) if found.grid is None else found.grid.spacing_mm
-    voxels = int(np.count_nonzero(mask))
-    if not voxels:
-        return SegmentedStructure(structure, (0, 0, 0), _NOTHING, 0, 0.0, spacing, found.seconds)
-    shape = (mask.shape[0], mask.shape[1], mask.shape[2])
-    offset = axis_map.undo_offset((where[0].start, where[1].start, where[2].start), shape)
-    turned = np.ascontiguousarray(axis_map.undo(mask))
-    return SegmentedStructure(
-        structure, offset, turned, voxels, voxels * geometry.voxel_ml, spacing, found.seconds
-    )
+    if not mask.any():
+        return SegmentedStructure(structure, (0, 0, 0), _NOTHING, 0.0, spacing, found.seconds)
+    return segmented_structure(structure, where, mask, axis_map, geometry, spacing, found.seconds)
 
 
 def _probability(found: _Prediction, grid: Geometry, axis_map: AxisMap) -> np.ndarray:
-    full = np.zeros(grid.shape, np.float16)
-    if found.grid is not None and found.logits is not None:
-        logits, where = sampled_back(found.logits, found.grid, grid, -20.0)
-        full[where] = 1 / (1 + np.exp(-logits))
-    return axis_map.undo(full)
+    if found.grid is None or found.logits is None:
+        return probability_map(None, grid.shape, axis_map)
+    return probability_map(partial(sampled_back, found.logits, found.grid, grid), grid.shape, axis_map)
 
 
 def _entry(result: SegmentedStructure, found: _Prediction, reason: str) -> dict[str, object]:
@@ -339,8 +331,3 @@ def _entry(result: SegmentedStructure, found: _Prediction, reason: str) -> dict[
         "working_spacing_mm": [round(s, 3) for s in result.spacing_mm],
         "evidence": {name: round(value, 3) for name, value in found.evidence.items()},
     }
-
-
-def _check(cancelled: Callable[[], bool]) -> None:
-    if cancelled():
-        raise Cancelled("Cancelled: nothing was written.")

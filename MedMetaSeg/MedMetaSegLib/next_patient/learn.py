@@ -7,24 +7,23 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..errors import Cancelled, InputError
+from ..errors import InputError
 from ..imageio.geometry import Geometry
 from ..imageio.volume import Volume, check_volume
 from ..network.inference import Predictor
 from ..network.prompt_channels import BACKGROUND, FOREGROUND, PROMPT_CHANNELS, image_channels
-from ..results.merge import drawn_on
+from ..progress import Progress, check_cancelled
 from ..results.segmentation import Segmentation
-from ..support.structure import AnnotatedStructure, Structure
+from ..support.structure import AnnotatedStructure, Structure, StructureMask
 from ..support.support import MAX_STRUCTURES, Support, check_overlap
 from ..task.atlas import Atlas, make_atlas
 from ..task.task_file import LearnedPrototypes, Task
 from ..working_grid.grid import Bounds, WorkingGrid, sampled_image, working_grid
 from ..working_grid.intensity import IntensityNormalization, intensity_normalization
-from ..working_grid.reduced_image import level
+from ..working_grid.reduced_image import without_world_position
 from .position_prior import expected_structure, prior_on
 
 Pair = tuple[Volume, Support]
-Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,21 +54,21 @@ def learned_task(
         raise InputError("There is nothing to learn from; give at least one image with its support.")
     patients: list[_Patient] = []
     for number, (volume, support) in enumerate(pairs):
-        _check(cancelled)
+        check_cancelled(cancelled)
         progress(0.8 * number / len(pairs), f"support {number + 1} of {len(pairs)}")
         patients.append(_patient(check_volume(volume), support, segment))
-    kinds = {patient.rule.kind for patient in patients}
+    kinds = {patient.rule.modality for patient in patients}
     if len(kinds) > 1:
         raise InputError("Some supports are CT and some are not; learn one task from each kind.")
     structures = common_structures([support for _, support in pairs], patients)
     atlases = []
     for patient in patients:
-        _check(cancelled)
+        check_cancelled(cancelled)
         there = [patient.structures.get(one.name) for one in structures]
         atlases.append(make_atlas(patient.volume, patient.rule, there, patient.axes))
     prototypes = []
     for number, structure in enumerate(structures):
-        _check(cancelled)
+        check_cancelled(cancelled)
         progress(0.8 + 0.2 * number / len(structures), structure.name)
         first = next(n for n, patient in enumerate(patients) if structure.name in patient.structures)
         prototypes.append(
@@ -118,9 +117,9 @@ def _patient(
             f"The support has several structures called {doubled[0]}; a task tells them by their names."
         )
     if support.annotation == "complete":
-        whole = _on_grid(support, volume.geometry).structures
+        whole: Sequence[StructureMask] = _on_grid(support, volume.geometry).structures
     else:
-        whole = tuple(one.painted for one in segment(volume, support).structures)
+        whole = segment(volume, support).structures
     upright, axis_map = volume.canonical()
     structures = {}
     for one in whole:
@@ -131,12 +130,12 @@ def _patient(
             structures[one.structure.name] = AnnotatedStructure(one.structure, offset, mask)
     if not structures:
         raise InputError("No structure of the support lies in the image; check that they belong together.")
-    even = level(upright)
+    even = without_world_position(upright)
     return _Patient(even, upright.geometry.axes, intensity_normalization(even), structures)
 
 
 def _on_grid(support: Support, geometry: Geometry) -> Support:
-    return support.on(geometry) if geometry.is_parallel(support.geometry) else drawn_on(support, geometry)
+    return support.on(geometry) if geometry.is_parallel(support.geometry) else support.voxels_on(geometry)
 
 
 def _prototypes(
@@ -160,8 +159,3 @@ def _prototypes(
     return LearnedPrototypes(
         *(np.array(part, np.float32) for part in predictor.prototypes(image, prompt, cancelled))
     )
-
-
-def _check(cancelled: Callable[[], bool]) -> None:
-    if cancelled():
-        raise Cancelled("Cancelled: nothing was written.")

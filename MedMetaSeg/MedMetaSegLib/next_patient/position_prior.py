@@ -12,7 +12,7 @@ import numpy as np
 
 from ..imageio.geometry import Geometry
 from ..network.prompt_channels import place_prompt, volume_distance
-from ..support.structure import AnnotatedStructure, Structure
+from ..support.structure import AnnotatedStructure, Structure, filled_slices
 from ..working_grid.grid import WorkingGrid
 from ..working_grid.reduced_image import ReducedImage, sampled_at, slice_axis
 
@@ -55,7 +55,7 @@ def expected_structure(
     if not mask.any():
         return None
     axis = slice_axis(spacing)
-    rows = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis))) + first[axis]
+    rows = filled_slices(mask, axis) + first[axis]
     slices = tuple(range(int(rows[0]), int(rows[-1]) + 1))
     return AnnotatedStructure(structure, (int(first[0]), int(first[1]), int(first[2])), mask, axis, slices)
 
@@ -82,9 +82,9 @@ def prior_prompt(grid: WorkingGrid, image: np.ndarray, prior: Prior, elsewhere: 
 
 def grid_places(grid: WorkingGrid) -> np.ndarray:
     """(3, k, j, i): millimetres along (k, j, i) of a level frame of every voxel of a working grid."""
-    spacing = np.array(grid.frame.spacing_mm)
+    spacing = np.array(grid.reference_grid.spacing_mm)
     places = [
-        grid.to_frame(np.arange(n), axis) * spacing[frame_axis]
+        grid.to_reference(np.arange(n), axis) * spacing[frame_axis]
         for axis, (n, frame_axis) in enumerate(zip(grid.shape, grid.order, strict=True))
     ]
     mesh = np.meshgrid(*places, indexing="ij")

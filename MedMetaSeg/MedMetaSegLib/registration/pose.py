@@ -17,6 +17,7 @@ import torch.nn.functional as functional
 from scipy import fft, ndimage
 from torch import Tensor
 
+from ..working_grid.grid import antialias_sigma
 from ..working_grid.reduced_image import ReducedImage, even_spacing, sampled_at
 from .deformable import self_similarity
 
@@ -117,8 +118,7 @@ def _descriptors(grey: np.ndarray) -> np.ndarray:
 def _resampled(image: ReducedImage, spacing: np.ndarray) -> np.ndarray:
     """float32 (k, j, i) at another spacing from the same first voxel, smoothed where that is coarser."""
     ratio = spacing / image.spacing_mm
-    sigma = np.where(ratio > 1.05, 0.45 * np.sqrt(np.maximum(ratio**2 - 1, 0)), 0)
-    smooth = ndimage.gaussian_filter(image.grey.astype(np.float32), sigma, mode="nearest")
+    smooth = ndimage.gaussian_filter(image.grey.astype(np.float32), antialias_sigma(ratio), mode="nearest")
     shape = np.maximum(np.floor((np.array(image.grey.shape) - 1) / ratio + 1e-6).astype(int) + 1, 2)
     index = np.stack(
         np.meshgrid(*(np.arange(n) * r for n, r in zip(shape, ratio, strict=True)), indexing="ij")

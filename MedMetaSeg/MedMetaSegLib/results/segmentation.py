@@ -7,31 +7,23 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..imageio.geometry import Geometry, Index3
-from ..support.structure import AnnotatedStructure, Structure, region
+from ..imageio.geometry import AxisMap, Geometry, Index3, index3
+from ..support.structure import Structure, StructureMask
+
+Spacing = tuple[float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
-class SegmentedStructure:
-    """One structure in the result; offset and mask (bool, cropped) are on the volume's grid."""
+class SegmentedStructure(StructureMask):
+    """One structure in the result, on the volume's grid; the mask is cropped.
 
-    structure: Structure
-    offset: Index3
-    mask: np.ndarray
-    voxels: int
+    spacing_mm: of the working grid, along its drawing axis and in the plane; zeros when there was none.
+    seconds: that the network took.
+    """
+
     millilitres: float
-    spacing_mm: tuple[float, float, float]
+    spacing_mm: Spacing
     seconds: float
-
-    @property
-    def region(self) -> tuple[slice, slice, slice]:
-        """Where the mask lies in an array of the volume's grid."""
-        return region(self.offset, self.mask.shape)
-
-    @property
-    def painted(self) -> AnnotatedStructure:
-        """The same voxels in the form that writers of segmentations take."""
-        return AnnotatedStructure(self.structure, self.offset, self.mask)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,3 +69,40 @@ class Segmentation:
         It is what the network said, before structures competed and islands were removed.
         """
         return self._probabilities[self.structures.index(self.structure(which))]()
+
+
+def segmented_structure(
+    structure: Structure,
+    where: tuple[slice, ...],
+    mask: np.ndarray,
+    axis_map: AxisMap,
+    geometry: Geometry,
+    spacing_mm: Spacing,
+    seconds: float,
+) -> SegmentedStructure:
+    """What was found of a structure, brought from the canonical grid to the volume's own.
+
+    where: the block of the canonical grid that holds the mask, bool (k, j, i). axis_map: to the canonical
+    grid. geometry: of the volume.
+    """
+    offset = axis_map.undo_offset(index3([along.start for along in where]), index3(mask.shape))
+    own = np.ascontiguousarray(axis_map.undo(mask))
+    millilitres = int(np.count_nonzero(own)) * geometry.voxel_ml
+    return SegmentedStructure(structure, offset, own, millilitres, spacing_mm, seconds)
+
+
+def probability_map(
+    sampled_logits: Callable[[], tuple[np.ndarray, tuple[slice, ...]]] | None,
+    shape: Index3,
+    axis_map: AxisMap,
+) -> np.ndarray:
+    """Probability, float16 (k, j, i), on the volume's own grid; 0 everywhere when there are no logits.
+
+    sampled_logits: makes the logits (k, j, i) on a block of the canonical grid, and where that is. shape: of
+    the canonical grid. axis_map: to it.
+    """
+    full = np.zeros(shape, np.float16)
+    if sampled_logits is not None:
+        logits, where = sampled_logits()
+        full[where] = 1 / (1 + np.exp(-logits))
+    return axis_map.undo(full)

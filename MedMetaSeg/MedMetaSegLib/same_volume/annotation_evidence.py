@@ -1,4 +1,4 @@
-"""What was drawn of a structure, as evidence on a working grid."""
+"""What was annotated of a structure, as the network reads it on a working grid."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ from ..support.structure import AnnotatedStructure
 from ..working_grid.grid import WorkingGrid
 
 FREE_GAPS = 0.25
-"""Beyond the outermost drawn slices, this many gaps between slices cost nothing."""
+"""Mean gaps between annotated slices that cost nothing beyond the outermost of them."""
 PENALTY_PER_GAP = 4.0
 """Logits that every further gap costs."""
 _BARELY_INSIDE = 0.1
+"""Working voxels: signed distance of the closest voxel to an outline thinner than the working voxels."""
 
 
 def prompt_on(
     grid: WorkingGrid,
     image: np.ndarray,
-    painted: AnnotatedStructure,
+    annotated: AnnotatedStructure,
     others: Sequence[AnnotatedStructure] = (),
 ) -> np.ndarray:
     """The network's prompt (PROMPT_CHANNELS, k, j, i) for one structure on its working grid.
 
     image: (IMAGE_CHANNELS, k, j, i). Whole slices speak through their outlines at their exact positions;
-    scribbles through the working voxels that hold a painted one, where `others` is what the structure is not;
-    if none of that lies on the grid, the grid's own border stands in for it.
+    scribbles through the working voxels that hold an annotated one, where `others` is what the structure is
+    not; if none of that lies on the grid, the grid's own border stands in for it.
     """
-    if painted.axis is not None:
-        return slice_prompt(image, known_slices(grid, painted), grid.aspect)
-    inside, outside = _marked(grid, painted), np.zeros(grid.shape, bool)
+    if annotated.axis is not None:
+        return slice_prompt(image, annotated_slices(grid, annotated), grid.aspect)
+    inside, outside = _marked(grid, annotated), np.zeros(grid.shape, bool)
     for one in others:
         outside |= _marked(grid, one)
     if not outside.any():
@@ -41,29 +42,29 @@ def prompt_on(
     return scribble_prompt(image, inside, outside & ~inside, grid.aspect)
 
 
-def known_slices(grid: WorkingGrid, painted: AnnotatedStructure) -> list[KnownSlice]:
-    """The drawn slices in the plane of the working grid, with signed distances in working voxels."""
+def annotated_slices(grid: WorkingGrid, annotated: AnnotatedStructure) -> list[KnownSlice]:
+    """The annotated slices in the plane of the working grid, with signed distances in working voxels."""
     drawing, rows, columns = grid.order
-    planes = np.transpose(painted.mask, grid.order)
+    planes = np.transpose(annotated.mask, grid.order)
     native = [
-        np.arange(painted.offset[a] - 2, painted.offset[a] + painted.mask.shape[a] + 2)
+        np.arange(annotated.offset[a] - 2, annotated.offset[a] + annotated.mask.shape[a] + 2)
         for a in (rows, columns)
     ]
-    wanted = [grid.to_frame(np.arange(grid.shape[axis]), axis) for axis in (1, 2)]
+    wanted = [grid.to_reference(np.arange(grid.shape[axis]), axis) for axis in (1, 2)]
     low = [int(np.floor(min(n[0], w[0]))) for n, w in zip(native, wanted, strict=True)]
     high = [int(np.ceil(max(n[-1], w[-1]))) for n, w in zip(native, wanted, strict=True)]
     inner = tuple(
-        slice(painted.offset[a] - first, painted.offset[a] - first + painted.mask.shape[a])
+        slice(annotated.offset[a] - first, annotated.offset[a] - first + annotated.mask.shape[a])
         for a, first in zip((rows, columns), low, strict=True)
     )
     unit = grid.in_plane_mm
-    spacing = (grid.frame.spacing_mm[rows] / unit, grid.frame.spacing_mm[columns] / unit)
+    spacing = (grid.reference_grid.spacing_mm[rows] / unit, grid.reference_grid.spacing_mm[columns] / unit)
     at = np.meshgrid(*(w - first for w, first in zip(wanted, low, strict=True)), indexing="ij")
     result = []
-    for number in painted.slices:
-        drawn = np.zeros([h - first + 1 for h, first in zip(high, low, strict=True)], bool)
-        drawn[inner] = planes[number - painted.offset[drawing]]
-        distance = ndimage.map_coordinates(signed_distance(drawn, spacing), at, order=1, mode="nearest")
+    for number in annotated.slices:
+        mask = np.zeros([h - first + 1 for h, first in zip(high, low, strict=True)], bool)
+        mask[inner] = planes[number - annotated.offset[drawing]]
+        distance = ndimage.map_coordinates(signed_distance(mask, spacing), at, order=1, mode="nearest")
         if distance.max() <= 0:
             # Thinner than the working voxels: the closest one stands for it.
             distance += _BARELY_INSIDE - distance.max()
@@ -72,14 +73,14 @@ def known_slices(grid: WorkingGrid, painted: AnnotatedStructure) -> list[KnownSl
 
 
 def held_out_prompts(
-    grid: WorkingGrid, image: np.ndarray, painted: AnnotatedStructure
+    grid: WorkingGrid, image: np.ndarray, annotated: AnnotatedStructure
 ) -> list[tuple[int, np.ndarray, np.ndarray]]:
-    """Of every drawn slice its plane on the working grid, the prompt of the others without it, and bool
-    (j, i) where it was drawn. Empty for scribbles and for a single slice.
+    """Of every annotated slice its plane on the working grid, the prompt of the others without it, and bool
+    (j, i) where it was annotated. Empty for scribbles and for a single slice.
     """
-    if painted.axis is None or len(painted.slices) < 2:
+    if annotated.axis is None or len(annotated.slices) < 2:
         return []
-    slices, motion = known_slices(grid, painted), slice_motion(image)
+    slices, motion = annotated_slices(grid, annotated), slice_motion(image)
     found = []
     for one in slices:
         plane = int(np.floor(one.position + 0.5))
@@ -91,10 +92,11 @@ def held_out_prompts(
 
 
 def beyond_penalty(grid: WorkingGrid, slices: Sequence[int]) -> np.ndarray:
-    """(k, 1, 1) float32, what to take from the logits beyond the outermost of two or more drawn slices.
+    """(k, 1, 1) float32, what to take from the logits beyond the outermost of two or more annotated slices.
 
-    Slices drawn at some distance from one another are taken to span their structure, so that a neighbour of
-    the same kind (the next vertebra) is not entered; a structure that the network is sure of still goes on.
+    Slices annotated at some distance from one another are taken to span their structure, so that a neighbour
+    of the same kind (the next vertebra) is not entered; a structure that the network is sure of still goes
+    on.
     """
     if len(slices) < 2:
         return np.zeros((1, 1, 1), np.float32)
@@ -106,11 +108,11 @@ def beyond_penalty(grid: WorkingGrid, slices: Sequence[int]) -> np.ndarray:
     return penalty.astype(np.float32)[:, None, None]
 
 
-def _marked(grid: WorkingGrid, painted: AnnotatedStructure) -> np.ndarray:
-    """Bool (k, j, i): working voxels that hold a painted voxel; those off the grid are left out."""
-    index = np.argwhere(painted.mask) + np.array(painted.offset)
+def _marked(grid: WorkingGrid, annotated: AnnotatedStructure) -> np.ndarray:
+    """Bool (k, j, i): working voxels that hold an annotated voxel; those off the grid are left out."""
+    index = np.argwhere(annotated.mask) + np.array(annotated.offset)
     working = np.stack(
-        [np.rint(grid.to_working(index[:, f], axis)).astype(int) for axis, f in enumerate(grid.order)], 1
+        [np.rint(grid.to_working(index[:, a], axis)).astype(int) for axis, a in enumerate(grid.order)], 1
     )
     working = working[((working >= 0) & (working < grid.shape)).all(1)]
     marked = np.zeros(grid.shape, bool)

@@ -7,27 +7,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..imageio.geometry import AxisMap, Index3
+from ..imageio.geometry import AxisMap, index3
 from ..results.merge import first_mask
-from ..support.structure import PlacedMask, Structure
+from ..support.structure import StructureMask
 from ..support.support import Support
 from ..working_grid.grid import WorkingGrid, sampled_back
 
 
-@dataclass(frozen=True, eq=False)
-class _FirstMask:
-    """What a preview shows of a structure; see `PlacedMask`."""
-
-    structure: Structure
-    offset: Index3
-    mask: np.ndarray
-
-
 @dataclass(eq=False)
 class SegmentPreview:
-    """Hands a structure's first mask to who asked for it, once."""
+    """Hands a structure's first mask to who asked for it, once.
 
-    tell: Callable[[PlacedMask], None] | None
+    tell: takes it, on the volume's own grid. support: on the grid of the result, canonical; number: of the
+    structure in it, from 0. axis_map: from the volume's own grid to that one.
+    """
+
+    tell: Callable[[StructureMask], None] | None
     support: Support
     number: int
     axis_map: AxisMap
@@ -35,15 +30,14 @@ class SegmentPreview:
     def first(self, logits: np.ndarray, grid: WorkingGrid) -> None:
         """Show logits on a working grid."""
         if self.tell is not None:
-            self.show(*sampled_back(logits, grid, self.support.geometry, -20.0))
+            self.show(*sampled_back(logits, grid, self.support.geometry))
 
     def show(self, logits: np.ndarray, where: tuple[slice, ...]) -> None:
         """Show logits on a block of the result's grid."""
         tell, self.tell = self.tell, None
         if tell is None:
             return
-        box, mask = first_mask(self.support.structures[self.number], logits, where)
-        start = (box[0].start, box[1].start, box[2].start)
-        offset = self.axis_map.undo_offset(start, (mask.shape[0], mask.shape[1], mask.shape[2]))
-        upright = np.ascontiguousarray(self.axis_map.undo(mask))
-        tell(_FirstMask(self.support.structures[self.number].structure, offset, upright))
+        annotated = self.support.structures[self.number]
+        box, mask = first_mask(annotated, logits, where)
+        offset = self.axis_map.undo_offset(index3([along.start for along in box]), index3(mask.shape))
+        tell(StructureMask(annotated.structure, offset, np.ascontiguousarray(self.axis_map.undo(mask))))

@@ -27,7 +27,7 @@ def segment_report(
     about: Mapping[str, object],
 ) -> dict[str, object]:
     """The report of one call; results and adaptations go together. about: how it was computed."""
-    drawn = {one["label"]: one for one in support.describe()}
+    annotated = {one["label"]: one for one in support.describe()}
     structures = []
     for one, adaptation in zip(results, adaptations, strict=True):
         entry: dict[str, object] = {
@@ -37,8 +37,8 @@ def segment_report(
             "millilitres": round(one.millilitres, 3),
             "seconds": round(one.seconds, 3),
             "working_spacing_mm": [round(s, 3) for s in one.spacing_mm],
-            "plane": drawn[one.structure.label]["plane"],
-            "slices": drawn[one.structure.label]["slices"],
+            "plane": annotated[one.structure.label]["plane"],
+            "slices": annotated[one.structure.label]["slices"],
         }
         if adaptation is not None:
             entry["adaptation"] = adaptation.as_dict()

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 
 import numpy as np
 import slicer
 
-from ..imageio.geometry import Geometry
+from ..imageio.geometry import Geometry, corners, index3
 from ..support.drawing_plane import drawing_axes
-from ..support.regrid import GridResampling
-from ..support.structure import AnnotatedStructure, Structure
+from ..support.regrid import GridResampling, with_slices_along
+from ..support.structure import AnnotatedStructure, StructureMask
 from .space import Index3, gridImage, imageFromMask, maskFromImage
 
 _SAME_GRID_VOXELS = 1e-3
@@ -24,12 +23,9 @@ _SAME_GRID_VOXELS = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
-class SegmentMask:
-    """A segment where it was painted: `mask`, bool (k, j, i), starts at `offset` of the grid `affine`."""
+class SegmentMask(StructureMask):
+    """A segment where it was painted: its offset is on the grid `affine`."""
 
-    structure: Structure
-    mask: np.ndarray
-    offset: Index3
     affine: np.ndarray
 
     @property
@@ -71,29 +67,29 @@ def _onGrid(one: SegmentMask, affine: np.ndarray) -> SegmentMask | None:
     """The same voxels counted on the grid `affine`; None where the two are not one grid."""
     if one.isEmpty:
         return replace(one, offset=(0, 0, 0), affine=affine)
-    ends = _ends(one.offset, one.mask.shape)
+    ends = corners(one.mask.shape, one.offset)
     there = _oneVoxel(affine).world_to_index(_oneVoxel(one.affine).index_to_world(ends))
     shift = np.round(there[0] - ends[0])
     if np.abs(there - ends - shift).max() > _SAME_GRID_VOXELS:
         return None
-    return replace(one, offset=_index3(np.add(one.offset, shift)), affine=affine)
+    return replace(one, offset=index3(np.add(one.offset, shift)), affine=affine)
 
 
 def _around(placed: Sequence[SegmentMask], volume: Geometry) -> CommonGrid:
     """The part of the grid that all of `placed` are on that holds them and the volume."""
     grid = _oneVoxel(placed[0].affine)
-    corners = grid.world_to_index(volume.index_to_world(_ends((0, 0, 0), volume.shape)))
-    low = np.floor(corners.min(axis=0) + _SAME_GRID_VOXELS).astype(int)
-    high = np.ceil(corners.max(axis=0) - _SAME_GRID_VOXELS).astype(int) + 1
+    ends = grid.world_to_index(volume.index_to_world(corners(volume.shape)))
+    low = np.floor(ends.min(axis=0) + _SAME_GRID_VOXELS).astype(int)
+    high = np.ceil(ends.max(axis=0) - _SAME_GRID_VOXELS).astype(int) + 1
     for one in placed:
         if not one.isEmpty:
             low = np.minimum(low, one.offset)
             high = np.maximum(high, np.add(one.offset, one.mask.shape))
-    covering = grid.cropped(_index3(low), _index3(high - low))
+    covering = grid.cropped(index3(low), index3(high - low))
     moved = tuple(
         replace(
             one,
-            offset=(0, 0, 0) if one.isEmpty else _index3(np.subtract(one.offset, low)),
+            offset=(0, 0, 0) if one.isEmpty else index3(np.subtract(one.offset, low)),
             affine=covering.affine,
         )
         for one in placed
@@ -115,23 +111,21 @@ def _mixed(masks: Sequence[SegmentMask], volume: Geometry, annotation: str) -> C
             resampled.append(_nearest(one, volume))
             continue
         painted = _painted(alone.masks[0], alone.geometry, annotation)
-        moved, lost = GridResampling.between(alone.geometry, volume).carry(painted, annotation)
+        moved, lost = GridResampling.between(alone.geometry, volume).resample(painted, annotation)
         if moved is None:
             skipped.append((one.structure.name, lost))
             continue
         if lost:
             notes.append(f"{one.structure.name}: {lost}.")
-        resampled.append(SegmentMask(one.structure, moved.mask, moved.offset, volume.affine))
+        resampled.append(SegmentMask(one.structure, moved.offset, moved.mask, volume.affine))
     return CommonGrid(volume, tuple(resampled), tuple(skipped), tuple(notes))
 
 
 def _painted(one: SegmentMask, grid: Geometry, annotation: str) -> AnnotatedStructure:
+    annotated = AnnotatedStructure(one.structure, one.offset, one.mask)
     if annotation != "slices":
-        return AnnotatedStructure(one.structure, one.offset, one.mask)
-    axis = drawing_axes([one.mask], grid)[0]
-    filled = one.mask.any(axis=tuple(other for other in range(3) if other != axis))
-    slices = tuple(int(number) + one.offset[axis] for number in np.flatnonzero(filled))
-    return AnnotatedStructure(one.structure, one.offset, one.mask, axis, slices)
+        return annotated
+    return with_slices_along(annotated, drawing_axes([one.mask], grid)[0])
 
 
 def _nearest(one: SegmentMask, volume: Geometry) -> SegmentMask:
@@ -140,7 +134,7 @@ def _nearest(one: SegmentMask, volume: Geometry) -> SegmentMask:
         imageFromMask(one.mask, one.offset, one.affine), gridImage(volume.affine, volume.shape), out
     )
     mask, offset = maskFromImage(out)
-    return SegmentMask(one.structure, mask, offset, volume.affine)
+    return SegmentMask(one.structure, offset, mask, volume.affine)
 
 
 def _fits(one: SegmentMask, shape: Index3) -> bool:
@@ -150,15 +144,3 @@ def _fits(one: SegmentMask, shape: Index3) -> bool:
 def _oneVoxel(affine: np.ndarray) -> Geometry:
     """The voxel (0, 0, 0) of a grid: enough to go from index to position and back."""
     return Geometry((1, 1, 1), affine)
-
-
-def _ends(offset: Sequence[int], shape: Sequence[int]) -> np.ndarray:
-    """(8, 3) indices of the corner voxels of a block."""
-    return np.array(
-        list(product(*((start, start + size - 1) for start, size in zip(offset, shape, strict=True))))
-    )
-
-
-def _index3(values: np.ndarray) -> Index3:
-    k, j, i = (int(value) for value in values)
-    return k, j, i

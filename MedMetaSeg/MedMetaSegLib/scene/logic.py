@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import Cancelled, InputError
 from ..imageio.volume import Volume
-from ..support.structure import PlacedMask
+from ..progress import Progress
+from ..support.structure import StructureMask
 from ..support.support import Annotation, Support
 from .reader import isBent, readSupport, readVolume
 from .sequence import sequenceOf, writeSequence
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from ..task.task_file import Task
     from ..worker.messages import Failed
 
-Progress = Callable[[float, str], None]
 _POLL_S = 0.05
 _ENDING_S = 5.0
 """So long a batch may take to end by itself when the console gives it up."""
@@ -40,7 +40,7 @@ class Result(Protocol):
     """What a segmenter hands back, as far as a scene needs it."""
 
     @property
-    def structures(self) -> Sequence[PlacedMask]: ...
+    def structures(self) -> Sequence[StructureMask]: ...
     @property
     def report(self) -> dict[str, Any]: ...
 
@@ -223,7 +223,7 @@ class SceneLogic:
         if sequence is None:
             raise InputError("Choose a volume that shows an item of a sequence.")
         task, segmenter, total = Task.read(path), self._segmenter(device), len(sequence)
-        results: list[Sequence[PlacedMask]] = []
+        results: list[Sequence[StructureMask]] = []
         items: list[dict[str, Any]] = []
         for number, index in enumerate(sequence.indexValues):
             if cancelled is not None and cancelled():

@@ -86,13 +86,12 @@ def readSupport(
         for label, segmentId in enumerate(chosen, 1)
     ]
     grid = onCommonGrid(segments, readVolume(volumeNode).geometry, annotation)
-    masks = [(one.structure, one.mask, one.offset) for one in grid.masks]
     background = [
         one
         for one in chosen
         if one in backgroundIds or _isTaggedBackground(segmentationNode.GetSegmentation().GetSegment(one))
     ]
-    support = Support.from_masks(masks, grid.geometry, annotation, background_ids=background)
+    support = Support.from_masks(grid.masks, grid.geometry, annotation, background_ids=background)
     return replace(support, skipped=support.skipped + grid.skipped, notes=support.notes + grid.notes)
 
 
@@ -157,7 +156,7 @@ def _readSegment(segmentationNode: Any, segmentId: str, label: int, volumeNode: 
         image = _resampled(image, segmentationNode, volumeNode)
         toSpace = np.eye(4)
     mask, offset = maskFromImage(image)
-    return SegmentMask(structure, mask, offset, toSpace @ imageAffine(image))
+    return SegmentMask(structure, offset, mask, toSpace @ imageAffine(image))
 
 
 def _labelmap(segmentationNode: Any, segmentId: str, volumeNode: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..support.structure import PlacedMask
+from ..support.structure import StructureMask
 from .space import BINARY_LABELMAP
 from .writer import writeSegments
 
@@ -34,7 +34,7 @@ class ResultSegments:
 
     def write(
         self,
-        structures: Sequence[PlacedMask],
+        structures: Sequence[StructureMask],
         volumeNode: Any,
         outputNode: Any = None,
         *,

@@ -13,7 +13,7 @@ import slicer
 
 from ..errors import InputError
 from ..imageio.volume import Volume
-from ..support.structure import PlacedMask, Structure
+from ..support.structure import Structure, StructureMask
 from .reader import readVolume
 from .space import imageFromMask, ownAffine
 from .writer import addSegmentOf, placeBeside, removeNode
@@ -70,7 +70,7 @@ def sequenceOf(volumeNode: Any) -> VolumeSequence | None:
     return None
 
 
-def writeSequence(sequence: VolumeSequence, results: Sequence[Sequence[PlacedMask]]) -> Any:
+def writeSequence(sequence: VolumeSequence, results: Sequence[Sequence[StructureMask]]) -> Any:
     """A sequence of segmentations, one for each item; returns the node that shows the selected one.
 
     results: what was found in each item. A structure that was found in some has an empty segment in the
@@ -123,7 +123,7 @@ def _addQuietly(browserNode: Any, sequenceNode: Any, shownBy: Any) -> None:
         browserNode.SetDisableModifiedEvent(before)
 
 
-def _structures(results: Sequence[Sequence[PlacedMask]]) -> dict[str, Structure]:
+def _structures(results: Sequence[Sequence[StructureMask]]) -> dict[str, Structure]:
     """What was found in any item, by name."""
     found: dict[str, Structure] = {}
     for masks in results:
@@ -134,7 +134,7 @@ def _structures(results: Sequence[Sequence[PlacedMask]]) -> dict[str, Structure]
 
 
 def _sequenceNode(
-    sequence: VolumeSequence, results: Sequence[Sequence[PlacedMask]], structures: dict[str, Structure]
+    sequence: VolumeSequence, results: Sequence[Sequence[StructureMask]], structures: dict[str, Structure]
 ) -> Any:
     """The sequence, not yet in the scene, with the index of the volumes' sequence."""
     source = sequence.sequenceNode

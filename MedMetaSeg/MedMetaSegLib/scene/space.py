@@ -13,6 +13,8 @@ import slicer.util
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
+from ..support.structure import bounding_box
+
 Index3 = tuple[int, int, int]
 
 BINARY_LABELMAP = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
@@ -90,14 +92,10 @@ def maskFromImage(image: Any) -> tuple[np.ndarray, Index3]:
     if min(shape) < 1 or scalars is None:
         return np.zeros((1, 1, 1), dtype=bool), (0, 0, 0)
     voxels = vtk_to_numpy(scalars).reshape(shape)
-    box = []
-    for axis in range(3):
-        inside = np.flatnonzero(voxels.any(axis=tuple(other for other in range(3) if other != axis)))
-        if inside.size == 0:
-            return np.zeros((1, 1, 1), dtype=bool), (k0, j0, i0)
-        box.append(slice(int(inside[0]), int(inside[-1]) + 1))
-    offset = (k0 + box[0].start, j0 + box[1].start, i0 + box[2].start)
-    return voxels[box[0], box[1], box[2]] != 0, offset
+    box = bounding_box(voxels)
+    if box is None:
+        return np.zeros((1, 1, 1), dtype=bool), (k0, j0, i0)
+    return voxels[box] != 0, (k0 + box[0].start, j0 + box[1].start, i0 + box[2].start)
 
 
 def parentAffine(node: Any, space: Any) -> np.ndarray:

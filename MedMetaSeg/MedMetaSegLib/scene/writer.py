@@ -10,7 +10,7 @@ import slicer.util
 import vtk
 
 from ..errors import InputError
-from ..support.structure import PlacedMask, Structure
+from ..support.structure import Structure, StructureMask
 from .reader import RESULT_TAG
 from .space import (
     BINARY_LABELMAP,
@@ -23,7 +23,7 @@ from .space import (
 
 
 def writeSegments(
-    segmented: Sequence[PlacedMask],
+    segmented: Sequence[StructureMask],
     volumeNode: Any,
     outputNode: Any = None,
     *,
@@ -96,7 +96,7 @@ def placeBeside(node: Any, volumeNode: Any) -> None:
         hierarchy.CreateItem(parent, node)
 
 
-def _addSegment(node: Any, volumeNode: Any, one: PlacedMask) -> str:
+def _addSegment(node: Any, volumeNode: Any, one: StructureMask) -> str:
     """One new segment with a labelmap of its own; returns its id.
 
     `slicer.util.updateSegmentBinaryLabelmapFromArray` is not used: it applies the parent transforms twice
@@ -128,7 +128,7 @@ def addSegmentOf(node: Any, structure: Structure, image: Any, wantedId: str = ""
     return str(segmentId)
 
 
-def _imageFor(node: Any, volumeNode: Any, one: PlacedMask) -> Any:
+def _imageFor(node: Any, volumeNode: Any, one: StructureMask) -> Any:
     """The mask as an image in the node's space: moved with its grid, or resampled on a bent way there."""
     volumeSpace, nodeSpace = volumeNode.GetParentTransformNode(), node.GetParentTransformNode()
     image = imageFromMask(one.mask, one.offset, volumeAffine(volumeNode, volumeSpace))

@@ -1,4 +1,4 @@
-"""The plane in which a structure was drawn: axial, coronal or sagittal in the grid's own axes."""
+"""The plane in which a structure was annotated: axial, coronal or sagittal in the grid's own axes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import numpy as np
 
 from ..errors import InputError
 from ..imageio.geometry import Geometry
+from .structure import filled_slices
 
 PLANES = ("axial", "coronal", "sagittal")
 
-# A stack of drawn slices is at least this much thinner than the structure is wide, or the plane is in doubt.
 _CLEAR_RATIO = 0.5
+"""Mean run of filled slices along the drawing axis over that along the next best: above, there is doubt."""
 
 
 def plane_name(geometry: Geometry, axis: int) -> str:
@@ -29,9 +30,9 @@ def plane_axis(geometry: Geometry, plane: str) -> int:
 
 
 def drawing_axes(masks: Sequence[np.ndarray], geometry: Geometry) -> list[int]:
-    """For each mask (bool, (k, j, i), cropped or not) the axis across which its slices were drawn.
+    """For each mask (bool, (k, j, i), cropped or not) the drawing axis: that across its annotated slices.
 
-    Slices that were drawn lie apart or in a thin stack: along the drawing axis filled slices come in shorter
+    Annotated slices lie apart or in a thin stack: along the drawing axis filled slices come in shorter
     runs than along the others. Where that is not clear, the axis most of the clear ones have, else axial.
     """
     found = [_clear_axis(mask) for mask in masks]
@@ -42,11 +43,12 @@ def drawing_axes(masks: Sequence[np.ndarray], geometry: Geometry) -> list[int]:
 
 
 def _clear_axis(mask: np.ndarray) -> int | None:
-    runs = [_mean_run(np.asarray(mask.any(axis=others))) for others in ((1, 2), (0, 2), (0, 1))]
+    runs = [_mean_run(filled_slices(mask, axis)) for axis in range(3)]
     first, second = np.argsort(runs, kind="stable")[:2]
     return int(first) if runs[first] <= _CLEAR_RATIO * runs[second] else None
 
 
 def _mean_run(filled: np.ndarray) -> float:
-    starts = int(filled[0]) + int(np.count_nonzero(filled[1:] & ~filled[:-1]))
-    return int(np.count_nonzero(filled)) / max(1, starts)
+    """Mean length of the runs of consecutive numbers in an ascending sequence; 0 when it is empty."""
+    runs = 1 + int(np.count_nonzero(np.diff(filled) > 1))
+    return len(filled) / runs

@@ -1,7 +1,7 @@
-"""Carrying painted voxels to another grid whose axes run parallel: nearest voxel, nearest slice.
+"""What was annotated on another grid: nearest voxel, nearest slice where the axes run parallel.
 
-All of it happens on axes turned to anatomy, and ties go towards S, A, R, so that the way a file stores its
-axes cannot change which voxel is nearest.
+All of that happens on axes reoriented to anatomy, and ties go towards S, A, R, so that the way a file stores
+its axes cannot change which voxel is nearest.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..imageio.geometry import AxisMap, Geometry, Index3
-from .structure import AnnotatedStructure, tight
+from ..imageio.geometry import AxisMap, Geometry, Index3, corners, index3
+from .structure import AnnotatedStructure, filled_slices, tight
 
-# Closer than this to half-way between two voxels counts as half-way: headers round.
 _TIE_VOXELS = 1e-3
+"""Voxels: a place no further than this from half-way between two counts as half-way, for headers round."""
 
 
 @dataclass(frozen=True, eq=False)
 class GridResampling:
-    """From a support's grid to a parallel one: per turned axis, target = scale * source + shift (voxels)."""
+    """From a support's grid to a parallel one: along each axis, target = scale * source + shift (voxels)."""
 
     source_map: AxisMap
     target_map: AxisMap
@@ -32,62 +32,62 @@ class GridResampling:
         """Raises ValueError when the axes are not parallel."""
         if not target.is_parallel(source):
             raise ValueError("The support's axes are not parallel to those of the image.")
-        turned_target, target_map = target.canonical()
-        turned_source, source_map = source.aligned_to(turned_target.directions)
-        ends = np.array([[0.0, 0.0, 0.0], np.array(turned_source.shape) - 1.0])
+        canonical_target, target_map = target.canonical()
+        aligned_source, source_map = source.aligned_to(canonical_target.directions)
+        ends = np.array([[0.0, 0.0, 0.0], np.array(aligned_source.shape) - 1.0])
         centre = ends.mean(axis=0)
         steps = np.concatenate([[centre], centre + np.eye(3)])
-        mapped = turned_target.world_to_index(turned_source.index_to_world(steps))
+        mapped = canonical_target.world_to_index(aligned_source.index_to_world(steps))
         scale = np.diag(mapped[1:] - mapped[0])
         shift = mapped[0] - scale * centre
-        return cls(source_map, target_map, turned_target.shape, tuple(scale), tuple(shift))
+        return cls(source_map, target_map, canonical_target.shape, tuple(scale), tuple(shift))
 
-    def carry(self, painted: AnnotatedStructure, annotation: str) -> tuple[AnnotatedStructure | None, str]:
+    def resample(
+        self, annotated: AnnotatedStructure, annotation: str
+    ) -> tuple[AnnotatedStructure | None, str]:
         """The structure on the target grid, None when nothing lands there, and what was lost, if any."""
-        mask = self.source_map.apply(painted.mask)
-        offset = self.source_map.apply_offset(painted.offset, _shape3(painted.mask))
-        axis = None if painted.axis is None else self.source_map.order.index(painted.axis)
+        mask = self.source_map.apply(annotated.mask)
+        offset = self.source_map.apply_offset(annotated.offset, index3(annotated.mask.shape))
+        axis = None if annotated.axis is None else self.source_map.order.index(annotated.axis)
         note = ""
         start = [0, 0, 0]
-        if any(self._misses(offset[turned], mask.shape[turned], turned) for turned in range(3)):
+        if any(self._misses(offset[along], mask.shape[along], along) for along in range(3)):
             return None, "it lies outside the image"
-        for turned in range(3):
-            if turned == axis:
-                slices = [self._turned_slice(number, turned) - offset[turned] for number in painted.slices]
-                mask, start[turned], note = self._place_slices(mask, offset[turned], turned, slices)
-            elif annotation == "scribbles" and self.scale[turned] < 1.0:
-                mask, start[turned] = self._gather(mask, offset[turned], turned)
+        for along in range(3):
+            if along == axis:
+                slices = [self._aligned_slice(number, along) - offset[along] for number in annotated.slices]
+                mask, start[along], note = self._place_slices(mask, offset[along], along, slices)
+            elif annotation == "scribbles" and self.scale[along] < 1.0:
+                mask, start[along] = self._gather(mask, offset[along], along)
             else:
-                mask, start[turned] = self._nearest(mask, offset[turned], turned)
+                mask, start[along] = self._nearest(mask, offset[along], along)
             if mask.size == 0:
                 return None, "it falls between the voxels of the image"
-        mask, turned_offset = tight(mask, (start[0], start[1], start[2]))
+        first, mask = tight(mask, index3(start))
         if mask.size == 0:
             return None, "it falls between the voxels of the image"
-        return self._on_target(painted, mask, turned_offset, axis), note
+        return self._on_target(annotated, mask, first, axis), note
 
     def _on_target(
-        self, painted: AnnotatedStructure, mask: np.ndarray, offset: Index3, axis: int | None
+        self, annotated: AnnotatedStructure, mask: np.ndarray, offset: Index3, axis: int | None
     ) -> AnnotatedStructure:
         on_target = np.ascontiguousarray(self.target_map.undo(mask))
-        target_offset = self.target_map.undo_offset(offset, _shape3(mask))
+        target_offset = self.target_map.undo_offset(offset, index3(mask.shape))
+        placed = replace(annotated, offset=target_offset, mask=on_target)
         if axis is None:
-            return replace(painted, offset=target_offset, mask=on_target)
-        target_axis = self.target_map.order[axis]
-        filled = on_target.any(axis=tuple(other for other in range(3) if other != target_axis))
-        slices = tuple(int(number) + target_offset[target_axis] for number in np.flatnonzero(filled))
-        return replace(painted, offset=target_offset, mask=on_target, axis=target_axis, slices=slices)
+            return placed
+        return with_slices_along(placed, self.target_map.order[axis])
 
     def _misses(self, offset: int, size: int, axis: int) -> bool:
         """True when the voxels from `offset` on have their centres before or behind the target grid."""
         ends = np.array([offset, offset + size - 1]) * self.scale[axis] + self.shift[axis]
-        reach = max(0.5, 0.5 * self.scale[axis])
-        return bool(ends[1] + reach <= 0 or ends[0] - reach >= self.target_shape[axis] - 1)
+        half = max(0.5, 0.5 * self.scale[axis])
+        return bool(ends[1] + half <= 0 or ends[0] - half >= self.target_shape[axis] - 1)
 
-    def _turned_slice(self, number: int, turned: int) -> int:
-        if not self.source_map.flipped[turned]:
+    def _aligned_slice(self, number: int, axis: int) -> int:
+        if not self.source_map.flipped[axis]:
             return number
-        return self.source_map.turned_shape[turned] - 1 - number
+        return self.source_map.reoriented_shape[axis] - 1 - number
 
     def _nearest(self, mask: np.ndarray, offset: int, axis: int) -> tuple[np.ndarray, int]:
         """Each target voxel takes the source voxel nearest to its centre."""
@@ -111,7 +111,7 @@ class GridResampling:
     def _place_slices(
         self, mask: np.ndarray, offset: int, axis: int, slices: list[int]
     ) -> tuple[np.ndarray, int, str]:
-        """Each drawn slice goes to the target slice nearest to it; of several for one the closest stays."""
+        """Each annotated slice goes to the nearest target slice; of several for one the closest stays."""
         chosen: dict[int, tuple[float, int]] = {}
         outside = crowded = 0
         for number in sorted(slices, reverse=True):
@@ -135,6 +135,34 @@ class GridResampling:
         return placed, first, _lost(crowded, outside)
 
 
+def with_slices_along(annotated: AnnotatedStructure, axis: int) -> AnnotatedStructure:
+    """The structure with `axis` as its drawing axis: every slice along it that holds a voxel is complete."""
+    slices = tuple(int(number) + annotated.offset[axis] for number in filled_slices(annotated.mask, axis))
+    return replace(annotated, axis=axis, slices=slices)
+
+
+def without_slices_on(
+    annotated: AnnotatedStructure, source: Geometry, target: Geometry
+) -> AnnotatedStructure:
+    """The structure on any other grid: each of its voxels holds what was annotated at its centre.
+
+    No slice of the result is complete. A structure that misses the grid has no voxel in its mask.
+    """
+    size = np.array(annotated.mask.shape)
+    inside = target.world_to_index(source.index_to_world(corners(annotated.mask.shape, annotated.offset)))
+    last = np.array(target.shape) - 1
+    low = np.clip(np.floor(inside.min(0)) - 1, 0, last).astype(int)
+    high = np.clip(np.ceil(inside.max(0)) + 1, 0, last).astype(int)
+    mask = np.zeros(high - low + 1, bool)
+    plane = np.indices((1, *mask.shape[1:])).reshape(3, -1).T + low
+    for k in range(len(mask)):
+        at = np.rint(source.world_to_index(target.index_to_world(plane + [k, 0, 0]))).astype(int)
+        at -= annotated.offset
+        valid = ((at >= 0) & (at < size)).all(1)
+        mask[k].flat[valid] = annotated.mask[tuple(at[valid].T)]
+    return AnnotatedStructure(annotated.structure, index3(low), mask)
+
+
 def _lost(crowded: int, outside: int) -> str:
     reasons = []
     if crowded:
@@ -150,8 +178,3 @@ def _count(number: int) -> str:
 
 def _nearest_index(positions: np.ndarray) -> np.ndarray:
     return np.floor(np.asarray(positions) + 0.5 + _TIE_VOXELS).astype(np.int64)
-
-
-def _shape3(mask: np.ndarray) -> Index3:
-    k, j, i = mask.shape
-    return k, j, i

@@ -1,4 +1,7 @@
-"""Slicer's .seg.nrrd: segments with names, colours and terminology, in layers where they overlap."""
+"""Slicer's .seg.nrrd: segments with names, colours and terminology, in layers where they overlap.
+
+Its LPS becomes the RAS used throughout here.
+"""
 
 from __future__ import annotations
 
@@ -12,33 +15,31 @@ import numpy as np
 
 from ..errors import InputError
 from ..imageio.files import check_file, replace_whole, suffix, truncated
-from ..imageio.geometry import Geometry, Index3
-from .structure import Structure, default_color, region, tight
+from ..imageio.geometry import LPS_RAS, Geometry, Index3, index3
+from .structure import Structure, StructureMask, default_color, tight
 
-_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _UNREADABLE = (OSError, ValueError, KeyError, IndexError, zlib.error, StopIteration)
-
-Mask = tuple[Structure, np.ndarray, Index3]
 
 
 @dataclass(frozen=True, eq=False)
 class SegmentationContent:
-    """What a .seg.nrrd holds: per segment its structure, mask (bool, (k, j, i), cropped) and offset.
+    """What a .seg.nrrd holds: a mask, cropped, for each segment.
 
     background_ids: identities of the segments tagged as background.
     """
 
     geometry: Geometry
-    masks: tuple[Mask, ...]
+    masks: tuple[StructureMask, ...]
     background_ids: frozenset[str] = frozenset()
 
     def renamed(self, names: Mapping[int, str]) -> SegmentationContent:
         """The same with other structure names, by label value."""
-        masks = [
-            (replace(structure, name=names.get(structure.label, structure.name)), mask, offset)
-            for structure, mask, offset in self.masks
+        structures = [
+            replace(one.structure, name=names.get(one.structure.label, one.structure.name))
+            for one in self.masks
         ]
-        return replace(self, masks=tuple(masks))
+        pairs = zip(self.masks, structures, strict=True)
+        return replace(self, masks=tuple(replace(one, structure=structure) for one, structure in pairs))
 
 
 def is_segmentation_file(path: Path) -> bool:
@@ -74,12 +75,12 @@ def read_segmentation(path: str | Path) -> SegmentationContent:
     layers = [voxels] if voxels.ndim == 3 else list(voxels)
     arrays = [layer.transpose(2, 1, 0) for layer in layers]
     try:
-        geometry = Geometry(_shape3(arrays[0]), _LPS @ content["ijkToLPS"])
+        geometry = Geometry(index3(arrays[0].shape), LPS_RAS @ content["ijkToLPS"])
     except ValueError as error:
         raise InputError(f"{path} has no usable position in space; export it from Slicer again.") from error
     labels = _labels(segments, len(arrays))
     masks = tuple(
-        (_structure(segment, label), *_mask(segment, number, arrays, path))
+        StructureMask(_structure(segment, label), *_placed_mask(segment, number, arrays, path))
         for number, (segment, label) in enumerate(zip(segments, labels, strict=True))
     )
     tagged = frozenset(str(segment["id"]) for segment in segments if _is_tagged_background(segment))
@@ -88,34 +89,26 @@ def read_segmentation(path: str | Path) -> SegmentationContent:
 
 def write_segmentation(
     path: str | Path,
-    content: np.ndarray | Sequence[tuple[np.ndarray, Index3]],
-    structures: Sequence[Structure],
+    masks: Sequence[StructureMask],
     geometry: Geometry,
 ) -> None:
     """Write a .seg.nrrd that Slicer opens with names, colours and terminology; whole or not at all.
 
-    content: a label map (k, j, i) with the structures' labels, or per structure a bool mask and its offset on
-    the grid; masks that overlap go to layers. Raises InputError when the place cannot be written.
+    masks: on the grid `geometry`; those that overlap go to layers. Raises InputError when the place cannot be
+    written.
     """
     import slicerio
 
     path = Path(path)
     if suffix(path) != ".seg.nrrd":
         raise InputError(f"{path} has no suffix for a segmentation; use .seg.nrrd.")
-    if isinstance(content, np.ndarray):
-        blocks = [(content == structure.label, (0, 0, 0)) for structure in structures]
-    else:
-        blocks = list(content)
-    blocks = [tight(mask, offset) for mask, offset in blocks]
-    layers, layer_of = _layered(blocks, structures, geometry.shape)
-    segments = [
-        _segment_fields(structure, mask, offset, layer)
-        for structure, (mask, offset), layer in zip(structures, blocks, layer_of, strict=True)
-    ]
+    cropped = [StructureMask(one.structure, *tight(one.mask, one.offset)) for one in masks]
+    layers, layer_of = _layered(cropped, geometry.shape)
+    segments = [_segment_fields(one, layer) for one, layer in zip(cropped, layer_of, strict=True)]
     voxels = layers[0].T if len(layers) == 1 else np.stack([layer.T for layer in layers])
     document = {
         "voxels": voxels,
-        "ijkToLPS": _LPS @ geometry.affine,
+        "ijkToLPS": LPS_RAS @ geometry.affine,
         "encoding": "gzip",
         "containedRepresentationNames": ["Binary labelmap"],
         "segments": segments,
@@ -130,9 +123,9 @@ def _labels(segments: Sequence[Mapping[str, Any]], layers: int) -> list[int]:
     return list(range(1, len(segments) + 1))
 
 
-def _mask(
+def _placed_mask(
     segment: Mapping[str, Any], number: int, arrays: list[np.ndarray], path: Path
-) -> tuple[np.ndarray, Index3]:
+) -> tuple[Index3, np.ndarray]:
     # Files of Slicer 4.10 and earlier name no layer: one layer per segment, in order.
     layer = int(segment.get("layer", number if len(arrays) > 1 else 0))
     if not 0 <= layer < len(arrays):
@@ -159,33 +152,31 @@ def _is_tagged_background(segment: Mapping[str, Any]) -> bool:
     return any(text.strip().casefold() == "background" for tag in tags.items() for text in tag)
 
 
-def _layered(
-    blocks: Sequence[tuple[np.ndarray, Index3]], structures: Sequence[Structure], shape: Index3
-) -> tuple[list[np.ndarray], list[int]]:
+def _layered(masks: Sequence[StructureMask], shape: Index3) -> tuple[list[np.ndarray], list[int]]:
     """Label maps that together hold every mask, and the layer each is in: the first where it hides none."""
-    largest = max((structure.label for structure in structures), default=0)
+    largest = max((one.structure.label for one in masks), default=0)
     kind = np.uint8 if largest <= 255 else np.uint16
     layers, layer_of = [np.zeros(shape, dtype=kind)], []
-    for (mask, offset), structure in zip(blocks, structures, strict=True):
-        where = region(offset, mask.shape)
-        free = next((n for n, layer in enumerate(layers) if not layer[where][mask].any()), len(layers))
+    for one in masks:
+        free = next(
+            (n for n, layer in enumerate(layers) if not layer[one.region][one.mask].any()), len(layers)
+        )
         if free == len(layers):
             layers.append(np.zeros(shape, dtype=kind))
-        layers[free][where][mask] = structure.label
+        layers[free][one.region][one.mask] = one.structure.label
         layer_of.append(free)
     return layers, layer_of
 
 
-def _segment_fields(structure: Structure, mask: np.ndarray, offset: Index3, layer: int) -> dict[str, Any]:
+def _segment_fields(one: StructureMask, layer: int) -> dict[str, Any]:
+    structure, extent = one.structure, one.region[::-1]
     fields: dict[str, Any] = {
         "id": structure.segment_id or f"Segment_{structure.label}",
         "name": structure.name,
         "color": list(structure.color),
         "labelValue": structure.label,
         "layer": layer,
-        "extent": [
-            bound for axis in (2, 1, 0) for bound in (offset[axis], offset[axis] + mask.shape[axis] - 1)
-        ],
+        "extent": [bound for along in extent for bound in (along.start, along.stop - 1)],
     }
     if structure.terminology:
         # As a plain tag, for slicerio to write the text as it is.
@@ -197,8 +188,3 @@ def _damaged(path: Path, message: str) -> InputError:
     if "Size of the data" in message or "buffer size" in message:
         return truncated(path)
     return InputError(f"{path} is damaged or no segmentation; export it from Slicer again.")
-
-
-def _shape3(array: np.ndarray) -> Index3:
-    k, j, i = array.shape
-    return k, j, i

@@ -1,10 +1,9 @@
-"""A structure to segment, and the voxels of it that somebody painted."""
+"""A structure to segment, and voxels of it: those annotated, those found."""
 
 from __future__ import annotations
 
 import colorsys
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from scipy import ndimage
@@ -29,41 +28,38 @@ class Structure:
     segment_id: str = ""
 
 
-class PlacedMask(Protocol):
-    """A structure in a volume: `mask`, bool (k, j, i), starts at `offset` of the volume's grid."""
-
-    @property
-    def structure(self) -> Structure: ...
-    @property
-    def offset(self) -> Index3: ...
-    @property
-    def mask(self) -> np.ndarray: ...
-
-
 @dataclass(frozen=True, eq=False)
-class AnnotatedStructure:
-    """What was painted of a structure.
+class StructureMask:
+    """A structure, and voxels of it on a grid: painted, found or to be written.
 
-    offset: (k, j, i) of the mask on the support's grid. mask: bool (k, j, i), cropped to the painted voxels.
-    axis: 0, 1 or 2, the drawing axis, None unless whole slices were drawn. slices: absolute indices along it
-    of the slices that are complete, ascending.
+    offset: (k, j, i) of the mask's first voxel on the grid. mask: bool (k, j, i), cropped or not.
     """
 
     structure: Structure
     offset: Index3
     mask: np.ndarray
-    axis: int | None = None
-    slices: tuple[int, ...] = ()
 
     @property
     def voxels(self) -> int:
-        """Number of painted voxels."""
+        """Number of voxels that are in the mask."""
         return int(np.count_nonzero(self.mask))
 
     @property
     def region(self) -> tuple[slice, slice, slice]:
-        """Where the mask lies in an array of the support's grid."""
+        """Where the mask lies in an array of the whole grid."""
         return region(self.offset, self.mask.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotatedStructure(StructureMask):
+    """What was annotated of a structure, on the support's grid; the mask is cropped to its voxels.
+
+    axis: 0, 1 or 2, the drawing axis, None unless whole slices were annotated. slices: absolute indices along
+    it of the slices that are complete, ascending.
+    """
+
+    axis: int | None = None
+    slices: tuple[int, ...] = ()
 
 
 def region(offset: Index3, shape: tuple[int, ...]) -> tuple[slice, slice, slice]:
@@ -72,17 +68,32 @@ def region(offset: Index3, shape: tuple[int, ...]) -> tuple[slice, slice, slice]
     return k, j, i
 
 
-def tight(mask: np.ndarray, offset: Index3) -> tuple[np.ndarray, Index3]:
-    """A mask cropped to its voxels, copied, and where it starts then; an empty one has an empty shape."""
+def filled_slices(mask: np.ndarray, axis: int) -> np.ndarray:
+    """Indices along an axis of the slices of a mask (k, j, i) that hold a voxel of it, ascending."""
+    return np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+
+
+def bounding_box(mask: np.ndarray) -> tuple[slice, slice, slice] | None:
+    """The slices that hold all voxels of a mask (k, j, i); None when it has none."""
+    box = [slice(0, size) for size in mask.shape]
     for axis in range(3):
-        filled = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+        filled = filled_slices(mask[tuple(box)], axis)
         if filled.size == 0:
-            return np.zeros((0, 0, 0), dtype=bool), offset
-        mask = np.take(mask, range(int(filled[0]), int(filled[-1]) + 1), axis=axis)
-        start = list(offset)
-        start[axis] += int(filled[0])
-        offset = (start[0], start[1], start[2])
-    return np.ascontiguousarray(mask, dtype=bool), offset
+            return None
+        box[axis] = slice(int(filled[0]), int(filled[-1]) + 1)
+    return box[0], box[1], box[2]
+
+
+def tight(mask: np.ndarray, offset: Index3) -> tuple[Index3, np.ndarray]:
+    """Where a mask (k, j, i) at `offset` starts when cropped to its voxels, and that, copied.
+
+    One without voxels keeps its offset and has an empty shape.
+    """
+    box = bounding_box(mask)
+    if box is None:
+        return offset, np.zeros((0, 0, 0), dtype=bool)
+    start = (offset[0] + box[0].start, offset[1] + box[1].start, offset[2] + box[2].start)
+    return start, np.array(mask[box], dtype=bool, order="C")
 
 
 def default_color(label: int) -> Color:
@@ -91,13 +102,13 @@ def default_color(label: int) -> Color:
     return round(red, 4), round(green, 4), round(blue, 4)
 
 
-def drawn_in_parts(drawn: np.ndarray) -> bool:
-    """Whether a drawing, bool (k, j, i), is of many parts: more than two on the average slice that holds any.
+def annotated_in_parts(mask: np.ndarray) -> bool:
+    """Whether an annotation, bool (k, j, i), is of many parts: more than two on the average slice with any.
 
     The slices are those of the axis along which the fewest hold something: the drawing axis.
     """
-    filled = [np.flatnonzero(drawn.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+    filled = [filled_slices(mask, axis) for axis in range(3)]
     axis = int(np.argmin([len(one) for one in filled]))
-    planes = np.moveaxis(drawn, axis, 0)[filled[axis]]
+    planes = np.moveaxis(mask, axis, 0)[filled[axis]]
     parts = sum(ndimage.label(plane, np.ones((3, 3)))[1] for plane in planes)
     return len(planes) > 0 and parts / len(planes) > 2

@@ -1,9 +1,10 @@
-"""A support: what somebody painted, on its own grid, and what that says about every voxel.
+"""A support: what somebody annotated, on its own grid, and what that says about every voxel.
 
 - "slices": a slice in the drawing plane that holds a voxel of a structure is complete for that structure, and
-  elsewhere the structure is unknown. Structures may be drawn on different slices and in different planes.
+  elsewhere the structure is unknown. Structures may be annotated on different slices and in different planes.
 - "complete": every voxel is known.
-- "scribbles": painted voxels are known; a structure called background says what is not; all else is unknown.
+- "scribbles": annotated voxels are known; a structure called background says what is not; all else is
+  unknown.
 """
 
 from __future__ import annotations
@@ -17,18 +18,19 @@ import numpy as np
 from scipy.ndimage import find_objects
 
 from ..errors import InputError
-from ..imageio.geometry import Geometry, Index3
+from ..imageio.geometry import Geometry, index3
 from ..imageio.volume import read_image
 from .drawing_plane import PLANES, drawing_axes, plane_axis, plane_name
-from .regrid import GridResampling
+from .regrid import GridResampling, with_slices_along, without_slices_on
 from .seg_nrrd import is_segmentation_file, read_segmentation, write_segmentation
-from .structure import AnnotatedStructure, Structure, default_color, region, tight
+from .structure import AnnotatedStructure, Structure, StructureMask, default_color, region, tight
 
 __all__ = [
     "PLANES",
     "AnnotatedStructure",
     "Annotation",
     "Structure",
+    "StructureMask",
     "Support",
     "check_overlap",
     "check_something_left",
@@ -39,18 +41,20 @@ __all__ = [
 Annotation = Literal["slices", "complete", "scribbles"]
 
 MIN_VOXELS = 10
+"""Voxels that a structure has at least; one of fewer is skipped."""
 MAX_STRUCTURES = 250
-
+"""Structures that a support, and a task, may have: they are counted in a byte."""
 _SAMPLED_VOXELS = 20_000
+"""Voxels of a structure that are looked at, about, to see whether it lies in an image."""
 
 
 @dataclass(frozen=True, eq=False)
 class Support:
-    """Painted structures on one grid.
+    """Annotated structures on one grid.
 
     overlapping: some voxel belongs to two structures. background: what is no structure, for scribbles only.
-    skipped: (name, reason) of structures that were painted but cannot be used. notes: sentences about drawn
-    slices that were given up when the support moved to another grid.
+    skipped: (name, reason) of structures that were annotated but cannot be used. notes: sentences about
+    annotated slices that were given up when the support moved to another grid.
     """
 
     geometry: Geometry
@@ -96,7 +100,7 @@ class Support:
         annotation: Annotation = "slices",
         plane: str | None = None,
     ) -> Support:
-        """A support of a label map (k, j, i), 0 where nothing was painted.
+        """A support of a label map (k, j, i), 0 where nothing was annotated.
 
         Raises InputError for negative values and fractions, for more than 250 labels, and as `from_masks`.
         """
@@ -109,19 +113,20 @@ class Support:
         for value, box in boxes:
             name = (names or {}).get(value, f"Label {value}")
             offset = (box[0].start, box[1].start, box[2].start)
-            masks.append((Structure(name, value, default_color(value)), labels[box] == value, offset))
+            structure = Structure(name, value, default_color(value))
+            masks.append(StructureMask(structure, offset, labels[box] == value))
         return cls._made(masks, geometry, annotation, plane, (), overlapping=False)
 
     @classmethod
     def from_masks(
         cls,
-        masks: Sequence[tuple[Structure, np.ndarray, Index3]],
+        masks: Sequence[StructureMask],
         geometry: Geometry,
         annotation: Annotation = "slices",
         plane: str | None = None,
         background_ids: Collection[str] = (),
     ) -> Support:
-        """A support of one mask per structure: bool (k, j, i), and the offset of its first voxel on the grid.
+        """A support of one mask per structure, on the grid `geometry`.
 
         plane: "axial", "coronal" or "sagittal"; detected per structure when None. background_ids: segments
         that are the background of scribbles, besides any of that name. Structures of fewer than 10 voxels are
@@ -133,7 +138,7 @@ class Support:
     @classmethod
     def _made(
         cls,
-        masks: Sequence[tuple[Structure, np.ndarray, Index3]],
+        masks: Sequence[StructureMask],
         geometry: Geometry,
         annotation: Annotation,
         plane: str | None,
@@ -143,22 +148,22 @@ class Support:
         if annotation not in get_args(Annotation):
             raise InputError(f"There is no annotation '{annotation}'; use {', '.join(get_args(Annotation))}.")
         axis = None if plane is None else plane_axis(geometry, plane)
-        painted, skipped = _usable(masks, geometry)
+        usable, skipped = _usable(masks, geometry)
         background = None
         if annotation == "scribbles":
-            background = next((one for one in painted if _is_background(one.structure, background_ids)), None)
-            painted = [one for one in painted if one is not background]
-        if not painted:
-            raise _nothing_painted(skipped, background)
+            background = next((one for one in usable if _is_background(one.structure, background_ids)), None)
+            usable = [one for one in usable if one is not background]
+        if not usable:
+            raise _nothing_annotated(skipped, background)
         if annotation == "slices":
             if axis is None:
-                axes = drawing_axes([one.mask for one in painted], geometry)
+                axes = drawing_axes([one.mask for one in usable], geometry)
             else:
-                axes = [axis] * len(painted)
-            painted = [_drawn(one, along) for one, along in zip(painted, axes, strict=True)]
+                axes = [axis] * len(usable)
+            usable = [with_slices_along(one, along) for one, along in zip(usable, axes, strict=True)]
         if overlapping is None:
-            overlapping = _any_overlap(painted)
-        return cls(geometry, tuple(painted), annotation, overlapping, background, tuple(skipped))
+            overlapping = _any_overlap(usable)
+        return cls(geometry, tuple(usable), annotation, overlapping, background, tuple(skipped))
 
     def labels(self) -> np.ndarray:
         """The label map (k, j, i) on the support's grid, uint8 or uint16; in overlaps the last one wins."""
@@ -184,16 +189,16 @@ class Support:
     def on(self, geometry: Geometry) -> Support:
         """The support on a grid with parallel axes of any order, direction, spacing and extent.
 
-        In the plane each voxel takes the nearest one; a drawn slice goes to the slice nearest to it, and of
-        two that meet the closer one stays. Raises ValueError when the axes are not parallel, InputError when
-        nothing lands on the grid.
+        In the plane each voxel takes the nearest one; an annotated slice goes to the slice nearest to it,
+        and of two that meet the closer one stays. Raises ValueError when the axes are not parallel,
+        InputError when nothing lands on the grid.
         """
         if self.geometry.same_grid(geometry):
             return self
-        change = GridResampling.between(self.geometry, geometry)
+        resampling = GridResampling.between(self.geometry, geometry)
         structures, skipped, notes = [], list(self.skipped), list(self.notes)
         for one in self.structures:
-            moved, lost = change.carry(one, self.annotation)
+            moved, lost = resampling.resample(one, self.annotation)
             if moved is None:
                 skipped.append((one.structure.name, lost))
                 continue
@@ -201,8 +206,8 @@ class Support:
             if lost:
                 notes.append(f"{one.structure.name}: {lost}.")
         if not structures:
-            raise _elsewhere()
-        background = change.carry(self.background, self.annotation)[0] if self.background else None
+            raise _outside_the_image()
+        background = resampling.resample(self.background, self.annotation)[0] if self.background else None
         return replace(
             self,
             geometry=geometry,
@@ -212,15 +217,25 @@ class Support:
             notes=tuple(notes),
         )
 
+    def voxels_on(self, geometry: Geometry) -> Support:
+        """The support on any other grid over the same space: a voxel holds what was annotated at its centre.
+
+        Slices along the one grid are none along the other, so no slice is complete any more: only voxels are
+        kept as annotated.
+        """
+        structures = tuple(without_slices_on(one, self.geometry, geometry) for one in self.structures)
+        background = self.background and without_slices_on(self.background, self.geometry, geometry)
+        return replace(self, geometry=geometry, structures=structures, background=background)
+
 
 def check_overlap(support: Support, geometry: Geometry) -> None:
-    """Raise InputError when no painted voxel lies inside the image's grid; any orientation."""
+    """Raise InputError when no annotated voxel lies inside the image's grid; any orientation."""
     for one in support.structures:
         voxels = np.argwhere(one.mask)
         voxels = voxels[:: max(1, len(voxels) // _SAMPLED_VOXELS)] + np.array(one.offset)
         if geometry.contains(support.geometry.index_to_world(voxels)).any():
             return
-    raise _elsewhere()
+    raise _outside_the_image()
 
 
 def check_something_left(support: Support, geometry: Geometry) -> None:
@@ -233,8 +248,8 @@ def check_something_left(support: Support, geometry: Geometry) -> None:
         if not geometry.is_parallel(support.geometry):
             return
         support = support.on(geometry)
-    drawn = support.structures
-    if all(one.axis is not None and len(one.slices) == geometry.shape[one.axis] for one in drawn):
+    there = support.structures
+    if all(one.axis is not None and len(one.slices) == geometry.shape[one.axis] for one in there):
         raise InputError(
             "Every slice of the image is drawn, so nothing is left to segment; leave some empty."
         )
@@ -264,24 +279,24 @@ def _check_count(number: int) -> None:
 
 
 def _usable(
-    masks: Sequence[tuple[Structure, np.ndarray, Index3]], geometry: Geometry
+    masks: Sequence[StructureMask], geometry: Geometry
 ) -> tuple[list[AnnotatedStructure], list[tuple[str, str]]]:
-    painted, skipped = [], []
-    for structure, mask, offset in masks:
-        ends = [start + size for start, size in zip(offset, mask.shape, strict=True)]
-        if min(offset) < 0 or any(end > size for end, size in zip(ends, geometry.shape, strict=True)):
-            raise ValueError(f"The mask of {structure.name} reaches outside the grid of {geometry.shape}.")
-        voxels = int(np.count_nonzero(mask))
+    usable, skipped = [], []
+    for one in masks:
+        name = one.structure.name
+        ends = [start + size for start, size in zip(one.offset, one.mask.shape, strict=True)]
+        if min(one.offset) < 0 or any(end > size for end, size in zip(ends, geometry.shape, strict=True)):
+            raise ValueError(f"The mask of {name} reaches outside the grid of {geometry.shape}.")
+        voxels = one.voxels
         if voxels < MIN_VOXELS:
             count = "1 voxel" if voxels == 1 else f"{voxels} voxels"
-            skipped.append((structure.name, f"it has {count}, at least {MIN_VOXELS} are needed"))
+            skipped.append((name, f"it has {count}, at least {MIN_VOXELS} are needed"))
             continue
-        cropped, start = tight(mask, offset)
-        painted.append(AnnotatedStructure(structure, start, cropped))
-    return painted, skipped
+        usable.append(AnnotatedStructure(one.structure, *tight(one.mask, one.offset)))
+    return usable, skipped
 
 
-def _nothing_painted(skipped: list[tuple[str, str]], background: AnnotatedStructure | None) -> InputError:
+def _nothing_annotated(skipped: list[tuple[str, str]], background: AnnotatedStructure | None) -> InputError:
     if skipped:
         listed = "; ".join(f"{name}: {reason}" for name, reason in skipped)
         return _SupportProblem(f"No structure of the support can be used ({listed}); paint more of it.")
@@ -290,34 +305,28 @@ def _nothing_painted(skipped: list[tuple[str, str]], background: AnnotatedStruct
     return _SupportProblem("The support is empty; paint the structure on at least one slice.")
 
 
-def _drawn(painted: AnnotatedStructure, axis: int) -> AnnotatedStructure:
-    filled = painted.mask.any(axis=tuple(other for other in range(3) if other != axis))
-    slices = tuple(int(number) + painted.offset[axis] for number in np.flatnonzero(filled))
-    return replace(painted, axis=axis, slices=slices)
-
-
 def _is_background(structure: Structure, background_ids: Collection[str]) -> bool:
     named = structure.name.strip().casefold() == "background"
     return named or (structure.segment_id != "" and structure.segment_id in background_ids)
 
 
-def _any_overlap(painted: Sequence[AnnotatedStructure]) -> bool:
-    return any(_overlap(one, other) for n, one in enumerate(painted) for other in painted[n + 1 :])
+def _any_overlap(structures: Sequence[StructureMask]) -> bool:
+    return any(_overlap(one, other) for n, one in enumerate(structures) for other in structures[n + 1 :])
 
 
-def _overlap(one: AnnotatedStructure, other: AnnotatedStructure) -> bool:
+def _overlap(one: StructureMask, other: StructureMask) -> bool:
     start = np.maximum(one.offset, other.offset)
     size = np.minimum(np.add(one.offset, one.mask.shape), np.add(other.offset, other.mask.shape)) - start
     if size.min() <= 0:
         return False
     first, second = (
-        piece.mask[region((int(at[0]), int(at[1]), int(at[2])), tuple(size))]
+        piece.mask[region(index3(at), tuple(size))]
         for piece, at in ((one, start - one.offset), (other, start - other.offset))
     )
     return bool(np.any(first & second))
 
 
-def _elsewhere() -> InputError:
+def _outside_the_image() -> InputError:
     return InputError(
         "The support lies outside the image; check that both show the same region of the same patient."
     )

@@ -13,6 +13,7 @@ from itertools import pairwise
 import numpy as np
 from scipy import ndimage
 
+from ..network import STRIDE
 from ..network.prompt_channels import (
     SHAPE_LIMIT,
     KnownSlice,
@@ -24,8 +25,9 @@ from ..network.prompt_channels import (
     volume_distance,
 )
 from ..network.propagation import Motion, slice_motion
-from ..working_grid.margins import STRIDE, Box, margins, padding_to_stride
+from ..working_grid.margins import margins
 from .augmented_support import augmented_support_view, corner_around, unlike_structure, warped_indices
+from .box import Box, padding_to_stride
 from .canvas import Rng, smooth_noise
 from .synthesis import Anatomy
 

@@ -28,6 +28,7 @@ from ..network.inference import chosen_device
 from ..network.model import FewShotNetwork
 from ..network.prompt_channels import BACKGROUND, FOREGROUND
 from ..network.weights import load_network, weights_bytes
+from ..working_grid.grid import OUTSIDE_LOGIT
 from .episodes import Episode, episodes
 from .learn2learn_light import load_learn2learn
 from .real import real_anatomies
@@ -39,8 +40,6 @@ INNER_STEPS = 2
 """Steps of the head on the slices held out, before its loss is measured."""
 REPORT_EVERY = 20
 """Episodes between two lines about the loss."""
-OUTSIDE_LOGIT = -20.0
-"""Logit of annotated voxels, which thereby add nothing to the loss."""
 
 
 @dataclass(frozen=True)

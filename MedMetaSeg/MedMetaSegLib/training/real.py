@@ -19,6 +19,7 @@ from ..datasets.cases import Case, read_case
 from ..datasets.patients import training_cases
 from ..errors import InputError
 from ..network.prompt_channels import image_channels
+from ..working_grid.grid import antialias_sigma
 from .synthesis import Anatomy
 
 SPACINGS_MM = (1.0, 2.0, 3.0)
@@ -112,7 +113,7 @@ def _shrunk(array: np.ndarray, shape: Sequence[int], step: Sequence[float], inte
             if factor > 1.05:
                 image = sitk.RecursiveGaussian(
                     image,
-                    0.45 * (factor**2 - 1) ** 0.5,
+                    float(antialias_sigma(factor)),
                     False,
                     sitk.RecursiveGaussianImageFilter.ZeroOrder,
                     axis,

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..imageio.geometry import Geometry, Index3
+from ..imageio.geometry import Geometry, Index3, index3
 from ..imageio.volume import Volume
-from ..support.structure import AnnotatedStructure, PlacedMask, Structure
+from ..support.structure import AnnotatedStructure, Structure, StructureMask
 from ..support.support import Support
 
 Description = dict[str, Any]
@@ -22,28 +22,15 @@ MASK_PIECE_BYTES = 4 * 2**20
 
 @dataclass(frozen=True, eq=False)
 class SentMask:
-    """A structure whose mask lies in a file of the worker's folder; see `read_in_pieces`."""
+    """A structure whose mask lies in a file of the worker's folder; see `read_in_pieces`.
+
+    No StructureMask, for its voxels are not in memory: who shows it reads them piece by piece.
+    """
 
     structure: Structure
     offset: Index3
     shape: Index3
     path: Path
-
-
-@dataclass(frozen=True, eq=False)
-class ReceivedStructure:
-    """A structure of a result that came from the worker; see `PlacedMask`."""
-
-    structure: Structure
-    offset: Index3
-    mask: np.ndarray
-
-
-def save_volume(path: Path, volume: Volume) -> Description:
-    """Write the voxels to `path` (.npy) and describe the rest."""
-    for _ in written_in_pieces(path, volume.array):
-        pass
-    return describe_volume(path, volume)
 
 
 def written_in_pieces(path: Path, array: np.ndarray) -> Iterator[None]:
@@ -92,9 +79,9 @@ def describe_volume(path: Path, volume: Volume) -> Description:
 
 
 def load_volume(description: Description) -> Volume:
-    """The volume that `save_volume` described."""
+    """The volume that `describe_volume` described."""
     array = _load(description["file"])
-    geometry = Geometry(_index3(array.shape), np.array(description["affine"]))
+    geometry = Geometry(index3(array.shape), np.array(description["affine"]))
     return Volume(array, geometry, name=description["name"], modality=description["modality"])
 
 
@@ -120,7 +107,7 @@ def load_support(description: Description) -> Support:
     """The support that `save_support` described."""
     background = description["background"]
     return Support(
-        Geometry(_index3(description["shape"]), np.array(description["affine"])),
+        Geometry(index3(description["shape"]), np.array(description["affine"])),
         tuple(_load_painted(one) for one in description["structures"]),
         description["annotation"],
         description["overlapping"],
@@ -130,46 +117,43 @@ def load_support(description: Description) -> Support:
     )
 
 
-def save_structures(folder: Path, structures: Sequence[PlacedMask]) -> list[Description]:
+def save_structures(folder: Path, structures: Sequence[StructureMask]) -> list[Description]:
     """Write the mask of each structure of a result into `folder` and describe the rest."""
-    return [
-        save_mask(folder / f"found-{number}.npy", one.structure, one.offset, one.mask)
-        for number, one in enumerate(structures)
-    ]
+    return [save_mask(folder / f"found-{number}.npy", one) for number, one in enumerate(structures)]
 
 
-def load_structures(descriptions: Sequence[Description]) -> tuple[ReceivedStructure, ...]:
+def load_structures(descriptions: Sequence[Description]) -> tuple[StructureMask, ...]:
     """The structures that `save_structures` described."""
     return tuple(
-        ReceivedStructure(_structure(one), _index3(one["offset"]), _load(one["file"])) for one in descriptions
+        StructureMask(_structure(one), index3(one["offset"]), _load(one["file"])) for one in descriptions
     )
 
 
 def sent_mask(description: Description) -> SentMask:
     """What `save_mask` described, with its "shape" in the description; the voxels stay where they are."""
-    offset, shape = _index3(description["offset"]), _index3(description["shape"])
+    offset, shape = index3(description["offset"]), index3(description["shape"])
     return SentMask(_structure(description), offset, shape, Path(description["file"]))
 
 
 def _save_painted(path: Path, painted: AnnotatedStructure) -> Description:
-    described = save_mask(path, painted.structure, painted.offset, painted.mask)
-    return {**described, "axis": painted.axis, "slices": list(painted.slices)}
+    return {**save_mask(path, painted), "axis": painted.axis, "slices": list(painted.slices)}
 
 
 def _load_painted(description: Description) -> AnnotatedStructure:
     return AnnotatedStructure(
         _structure(description),
-        _index3(description["offset"]),
+        index3(description["offset"]),
         _load(description["file"]),
         description["axis"],
         tuple(description["slices"]),
     )
 
 
-def save_mask(path: Path, structure: Structure, offset: Index3, mask: np.ndarray) -> Description:
+def save_mask(path: Path, one: StructureMask) -> Description:
     """Write the mask of a structure to `path` (.npy) and describe the rest."""
-    np.save(path, mask.astype(bool, copy=False), allow_pickle=False)
-    return {"file": str(path), "structure": asdict(structure), "offset": [int(start) for start in offset]}
+    np.save(path, one.mask.astype(bool, copy=False), allow_pickle=False)
+    offset = [int(start) for start in one.offset]
+    return {"file": str(path), "structure": asdict(one.structure), "offset": offset}
 
 
 def _structure(description: Description) -> Structure:
@@ -179,8 +163,3 @@ def _structure(description: Description) -> Structure:
 
 def _load(path: str) -> np.ndarray:
     return np.load(path, allow_pickle=False)
-
-
-def _index3(values: Sequence[int]) -> Index3:
-    k, j, i = (int(value) for value in values)
-    return k, j, i

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..batch.request import BatchProgress, BatchResult
-from .exchange import ReceivedStructure, SentMask
+from ..support.structure import StructureMask
+from .exchange import SentMask
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Finished:
     what came of a batch.
     """
 
-    structures: tuple[ReceivedStructure, ...]
+    structures: tuple[StructureMask, ...]
     report: dict[str, Any]
     task: bytes = b""
     batch: BatchResult | None = None

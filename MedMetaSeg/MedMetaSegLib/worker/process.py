@@ -37,14 +37,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Cancelled, InputError
+from ..errors import Cancelled, InputError, is_out_of_memory
 from ..imageio.volume import Volume
 from .exchange import load_support, load_volume, save_mask, save_structures
 
 if TYPE_CHECKING:
     from ..batch.request import BatchProgress
     from ..segmenter import Segmenter
-    from ..support.structure import PlacedMask
+    from ..support.structure import StructureMask
 
 Request = dict[str, Any]
 Message = dict[str, Any]
@@ -102,11 +102,8 @@ class Worker:
             self._send({"event": "cancelled"})
         except InputError as error:
             self._send({"event": "failed", "message": str(error)})
-        except MemoryError:
-            self._send({"event": "failed", "message": _OUT_OF_MEMORY})
-        except RuntimeError as error:
-            # torch has no one type for this on the CPU; see network.inference.is_out_of_memory.
-            if "memory" not in str(error):
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
                 raise
             self._send({"event": "failed", "message": _OUT_OF_MEMORY})
         else:
@@ -124,13 +121,13 @@ class Worker:
         )
         return _answer(result, request)
 
-    def _preview(self, folder: Path) -> Callable[[PlacedMask], None]:
+    def _preview(self, folder: Path) -> Callable[[StructureMask], None]:
         """Sends each structure's first mask, in a file of its own."""
         numbers = itertools.count()
 
-        def send(one: PlacedMask) -> None:
+        def send(one: StructureMask) -> None:
             path = folder / f"preview-{next(numbers)}.npy"
-            mask = save_mask(path, one.structure, one.offset, one.mask)
+            mask = save_mask(path, one)
             self._send({"event": "preview", "mask": {**mask, "shape": list(one.mask.shape)}})
 
         return send

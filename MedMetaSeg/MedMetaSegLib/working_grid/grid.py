@@ -1,9 +1,9 @@
 """The working grid: where the network looks for one structure, at a spacing that suits it, and the way back.
 
-A working grid is parallel to the frame (the grid that was drawn on), with the drawing axis first. Its corners
-lie on a lattice of the frame and its spacing on a ladder, so that painting a little more usually leaves the
-grid as it was and what the encoder made of the image can be used again, with the same result as if it had
-been made anew.
+A working grid is parallel to the reference grid (the one that was annotated), with the drawing axis first.
+Its corners lie on a lattice of the reference grid and its spacing on a ladder, so that annotating a little
+more usually leaves the grid as it was and what the encoder made of the image can be used again, with the same
+result as if it had been made anew.
 """
 
 from __future__ import annotations
@@ -15,18 +15,25 @@ from functools import cached_property
 import numpy as np
 import SimpleITK as sitk
 
-from ..imageio.geometry import Geometry
+from ..imageio.geometry import Geometry, Index3, corners, index3
 from ..imageio.volume import Volume, to_sitk
-from ..support.structure import AnnotatedStructure, drawn_in_parts
+from ..network import STRIDE
+from ..support.structure import AnnotatedStructure, annotated_in_parts, filled_slices
 from .intensity import IntensityNormalization
-from .margins import STRIDE, margins
+from .margins import margins
 
 SMALL_PART_MM = 15.0
-"""Parts up to this thickness are small: lesions and vessels, not loops of bowel, where it is only slow."""
+"""Thickness, mm, up to which parts are small: lesions and vessels, not bowel, where detail is only slow."""
 FINEST = 1 / 1.5
-"""Of the drawn voxels: finer grids would only interpolate."""
+"""Smallest in-plane spacing over that of the reference grid: finer grids would only interpolate."""
+OUTSIDE_LOGIT = -20.0
+"""Logit of what lies outside a working grid: surely not the structure."""
 _LADDER = 2.0**0.25
+"""Ratio of one in-plane spacing that a working grid may have to the next."""
 _SNAP = 4
+"""Working voxels between the places on which a working grid may begin."""
+_ANTIALIASED = 1.05
+"""Coarsening from which on an image is smoothed before it is resampled."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,7 @@ class Detail:
 
     across: working voxels that the thickest part of a structure should have across; along: that it should at
     most have from end to end, unless it is thin; voxels: of a grid, whose spacing gets coarser above it; the
-    other two are the same for a structure drawn in many small parts.
+    other two are the same for a structure annotated in many small parts.
     """
 
     across: float
@@ -46,21 +53,23 @@ class Detail:
 
 
 DETAILS = {
-    "fast": Detail(8.0, 48.0, 64**3, 72.0, 88**3),
-    "balanced": Detail(12.0, 72.0, 96**3, 110.0, 128**3),
-    "best": Detail(16.0, 96.0, 128**3, 110.0, 128**3),
+    "fast": Detail(across=8.0, along=48.0, voxels=64**3, along_in_parts=72.0, voxels_in_parts=88**3),
+    "balanced": Detail(across=12.0, along=72.0, voxels=96**3, along_in_parts=110.0, voxels_in_parts=128**3),
+    "best": Detail(across=16.0, along=96.0, voxels=128**3, along_in_parts=110.0, voxels_in_parts=128**3),
 }
 BALANCED = DETAILS["balanced"]
 
 
 @dataclass(frozen=True)
 class WorkingGrid:
-    """order: axes of the frame, the drawing axis first; start and step (3,): the frame's index of the first
-    working voxel and of its distance to the next, along `order`; shape: working voxels, each a multiple of
-    the stride.
+    """Where the network looks for one structure.
+
+    order: axes of the reference grid, the drawing axis first; start and step (3,): the reference grid's index
+    of the first working voxel and of its distance to the next, along `order`; shape: working voxels, each a
+    multiple of the stride.
     """
 
-    frame: Geometry
+    reference_grid: Geometry
     order: tuple[int, int, int]
     start: tuple[float, float, float]
     step: tuple[float, float, float]
@@ -69,18 +78,18 @@ class WorkingGrid:
     @cached_property
     def geometry(self) -> Geometry:
         """The grid in the world; its axis 0 is the drawing axis."""
-        to_frame = np.eye(4)
-        to_frame[:3, :3] = 0
-        for axis, frame_axis in enumerate(self.order):
-            to_frame[2 - frame_axis, 2 - axis] = self.step[axis]
-            to_frame[2 - frame_axis, 3] = self.start[axis]
-        return Geometry(self.shape, self.frame.affine @ to_frame)
+        to_reference = np.eye(4)
+        to_reference[:3, :3] = 0
+        for axis, reference_axis in enumerate(self.order):
+            to_reference[2 - reference_axis, 2 - axis] = self.step[axis]
+            to_reference[2 - reference_axis, 3] = self.start[axis]
+        return Geometry(self.shape, self.reference_grid.affine @ to_reference)
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Along the drawing axis and in the plane, millimetres."""
-        spacing = self.frame.spacing_mm
-        return tuple(float(spacing[f] * s) for f, s in zip(self.order, self.step, strict=True))  # type: ignore[return-value]
+        spacing = self.reference_grid.spacing_mm
+        return tuple(float(spacing[a] * s) for a, s in zip(self.order, self.step, strict=True))  # type: ignore[return-value]
 
     @property
     def in_plane_mm(self) -> float:
@@ -95,55 +104,52 @@ class WorkingGrid:
     @property
     def key(self) -> tuple[object, ...]:
         """Equal for grids that sample the same points."""
-        return (self.frame.affine.tobytes(), self.order, self.start, self.step, self.shape)
+        return (self.reference_grid.affine.tobytes(), self.order, self.start, self.step, self.shape)
 
     def to_working(self, index: np.ndarray, axis: int) -> np.ndarray:
-        """Frame indices along `order[axis]` as (fractional) working indices."""
+        """Indices of the reference grid along `order[axis]` as (fractional) working indices."""
         return (np.asarray(index, float) - self.start[axis]) / self.step[axis]
 
-    def to_frame(self, index: np.ndarray, axis: int) -> np.ndarray:
-        """Working indices as (fractional) frame indices along `order[axis]`."""
+    def to_reference(self, index: np.ndarray, axis: int) -> np.ndarray:
+        """Working indices as (fractional) indices of the reference grid along `order[axis]`."""
         return np.asarray(index, float) * self.step[axis] + self.start[axis]
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """Frame indices between which the image lies, (3,) each, in the frame's axis order."""
+    """Indices of the reference grid between which the image lies, (3,) each, in its axis order."""
 
     low: np.ndarray
     high: np.ndarray
 
     @classmethod
-    def of(cls, image: Geometry, frame: Geometry) -> Bounds:
-        """The box of the image's corner voxels in the frame."""
-        corners = np.array([[k, j, i] for k in (0, 1) for j in (0, 1) for i in (0, 1)]) * (
-            np.array(image.shape) - 1
-        )
-        inside = frame.world_to_index(image.index_to_world(corners))
+    def of(cls, image: Geometry, reference_grid: Geometry) -> Bounds:
+        """The box of the image's corner voxels on the reference grid."""
+        inside = reference_grid.world_to_index(image.index_to_world(corners(image.shape)))
         return cls(inside.min(0).round(6), inside.max(0).round(6))
 
 
 def working_grid(
-    painted: AnnotatedStructure,
-    frame: Geometry,
+    annotated: AnnotatedStructure,
+    reference_grid: Geometry,
     bounds: Bounds,
-    reach: np.ndarray | None = None,
+    margin_factors: np.ndarray | None = None,
     detail: Detail = BALANCED,
 ) -> WorkingGrid:
     """The grid on which a structure is looked for.
 
-    reach: (2, 3) factors on the margins before and after along the drawing axis and in the plane; 1 at first,
-    larger where a prediction touched the border.
+    margin_factors: (2, 3), on the margins before and after along the drawing axis and in the plane; 1 at
+    first, larger where a prediction touched the border.
     """
-    drawing = painted.axis if painted.axis is not None else 0
+    drawing = annotated.axis if annotated.axis is not None else 0
     order = (drawing, *(axis for axis in range(3) if axis != drawing))
-    spacing = np.array([frame.spacing_mm[axis] for axis in order])
-    offset = np.array([painted.offset[axis] for axis in order], float)
-    extent = np.array([painted.mask.shape[axis] for axis in order], float)
+    spacing = np.array([reference_grid.spacing_mm[axis] for axis in order])
+    offset = np.array([annotated.offset[axis] for axis in order], float)
+    extent = np.array([annotated.mask.shape[axis] for axis in order], float)
     low_bound, high_bound = (np.array([b[axis] for axis in order]) for b in (bounds.low, bounds.high))
-    reach = np.ones((2, 3)) if reach is None else reach
-    thickness = _thickness(painted, spacing, drawing)
-    in_parts = thickness <= SMALL_PART_MM and drawn_in_parts(painted.mask)
+    factors = np.ones((2, 3)) if margin_factors is None else margin_factors
+    thickness = _thickness(annotated, spacing, drawing)
+    in_parts = thickness <= SMALL_PART_MM and annotated_in_parts(annotated.mask)
     along, most = (
         (detail.along_in_parts, detail.voxels_in_parts) if in_parts else (detail.along, detail.voxels)
     )
@@ -151,11 +157,11 @@ def working_grid(
     while True:
         step = _steps(wanted, spacing)
         aspect = step[0] * spacing[0] / math.sqrt(step[1] * spacing[1] * step[2] * spacing[2])
-        slices = np.array(painted.slices or (offset[0], offset[0] + extent[0] - 1)) / step[0]
+        slices = np.array(annotated.slices or (offset[0], offset[0] + extent[0] - 1)) / step[0]
         size = np.maximum(extent / step, 1)
         before, after = margins(tuple(np.ceil(size).astype(int)), np.unique(slices).tolist(), aspect)
-        low = np.maximum(offset - before * reach[0] * step, low_bound)
-        high = np.minimum(offset + extent - 1 + after * reach[1] * step, high_bound)
+        low = np.maximum(offset - before * factors[0] * step, low_bound)
+        high = np.minimum(offset + extent - 1 + after * factors[1] * step, high_bound)
         first = np.floor(low / step / _SNAP) * _SNAP
         number = np.ceil(high / step) - first + 1
         shape = np.maximum(np.ceil(number / STRIDE) * STRIDE, 16).astype(int)
@@ -164,7 +170,7 @@ def working_grid(
         wanted *= _LADDER
     start = first * step
     return WorkingGrid(
-        frame,
+        reference_grid,
         (order[0], order[1], order[2]),
         tuple(start.tolist()),
         tuple(step.tolist()),
@@ -182,10 +188,10 @@ def _wanted_spacing(spacing: np.ndarray, whole: float, fine: float) -> float:
     return pixel * _LADDER ** math.floor(math.log(wanted / pixel, _LADDER) + 1e-6)
 
 
-def _thickness(painted: AnnotatedStructure, spacing: np.ndarray, drawing: int) -> float:
-    """Diameter of the largest circle in any drawn slice, millimetres."""
-    planes = np.moveaxis(painted.mask, drawing, 0)
-    planes = planes[planes.any((1, 2))][:16]
+def _thickness(annotated: AnnotatedStructure, spacing: np.ndarray, drawing: int) -> float:
+    """Diameter of the largest circle in any annotated slice, millimetres."""
+    planes = np.moveaxis(annotated.mask, drawing, 0)
+    planes = planes[filled_slices(planes, 0)][:16]
     image = sitk.GetImageFromArray(np.pad(planes, ((0, 0), (1, 1), (1, 1))).astype(np.uint8))
     widest = 0.0
     for k in range(image.GetDepth()):
@@ -199,7 +205,7 @@ def _thickness(painted: AnnotatedStructure, spacing: np.ndarray, drawing: int) -
 
 
 def _steps(wanted_mm: float, spacing: np.ndarray) -> np.ndarray:
-    """Frame voxels per working voxel for an in-plane spacing; thick slices are kept as they are."""
+    """Voxels of the reference grid per working voxel for an in-plane spacing; thick slices stay as they are."""
     pixel = math.sqrt(spacing[1] * spacing[2])
     step = np.full(3, wanted_mm / pixel)
     step[0] = min(1.0, wanted_mm / pixel) if spacing[0] >= wanted_mm else wanted_mm / spacing[0]
@@ -217,8 +223,8 @@ def sampled_image(volume: Volume, grid: WorkingGrid, rule: IntensityNormalizatio
     image = to_sitk(array, volume.geometry.cropped(offset, array.shape))
     for axis, ratio in enumerate(_coarsening(volume.geometry, grid.geometry)):
         length = image.GetSize()[2 - axis]
-        if ratio > 1.05 and length >= 4:
-            sigma = 0.45 * math.sqrt(ratio**2 - 1) * image.GetSpacing()[2 - axis]
+        if ratio > _ANTIALIASED and length >= 4:
+            sigma = float(antialias_sigma(ratio)) * image.GetSpacing()[2 - axis]
             image = sitk.RecursiveGaussian(
                 image, sigma, False, sitk.RecursiveGaussianImageFilter.ZeroOrder, 2 - axis
             )
@@ -228,10 +234,22 @@ def sampled_image(volume: Volume, grid: WorkingGrid, rule: IntensityNormalizatio
     return _resampled(resample, image, grid.geometry)
 
 
+def antialias_sigma(coarsening: float | np.ndarray) -> np.ndarray:
+    """Sigma of the Gaussian that an image is smoothed with before `coarsening` of its voxels become one.
+
+    In voxels of the image, of the shape of `coarsening`; 0 where that is not much above 1.
+    """
+    smoothing = 0.45 * np.sqrt(np.maximum(coarsening**2 - 1, 0))
+    return np.where(np.asarray(coarsening) > _ANTIALIASED, smoothing, 0)
+
+
 def sampled_back(
-    values: np.ndarray, grid: WorkingGrid, target: Geometry, outside: float
+    values: np.ndarray, grid: WorkingGrid, target: Geometry, outside: float = OUTSIDE_LOGIT
 ) -> tuple[np.ndarray, tuple[slice, ...]]:
-    """Values (k, j, i) of a working grid, linear, on the voxels of `target` it covers, and where they are."""
+    """Values (k, j, i) of a working grid, linear, on the voxels of `target` it covers, and where they are.
+
+    outside: of the voxels there that lie off the working grid.
+    """
     where, offset = _covering(target, grid.geometry, margin=0)
     shape = tuple(s.stop - s.start for s in where)
     resample = sitk.ResampleImageFilter()
@@ -250,19 +268,14 @@ def _resampled(resample: sitk.ResampleImageFilter, image: sitk.Image, target: Ge
     return sitk.GetArrayFromImage(resample.Execute(image))
 
 
-def _covering(
-    image: Geometry, region: Geometry, margin: int = 3
-) -> tuple[tuple[slice, ...], tuple[int, int, int]]:
+def _covering(image: Geometry, region: Geometry, margin: int = 3) -> tuple[tuple[slice, ...], Index3]:
     """The slices of `image`, and their first voxel, that hold the corners of another grid."""
-    corners = np.array([[k, j, i] for k in (0, 1) for j in (0, 1) for i in (0, 1)]) * (
-        np.array(region.shape) - 1
-    )
-    inside = image.world_to_index(region.index_to_world(corners))
+    inside = image.world_to_index(region.index_to_world(corners(region.shape)))
     last = np.array(image.shape) - 1
     low = np.clip(np.floor(inside.min(0) + 1e-6) - margin, 0, last).astype(int)
     high = np.clip(np.ceil(inside.max(0) - 1e-6) + margin, 0, last).astype(int)
     where = tuple(slice(int(a), int(b) + 1) for a, b in zip(low, high, strict=True))
-    return where, (int(low[0]), int(low[1]), int(low[2]))
+    return where, index3(low)
 
 
 def _coarsening(image: Geometry, grid: Geometry) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How a volume's grey levels are treated, decided once per volume and written in the report."""
+"""How a volume's intensities are treated, decided once per volume and written in the report."""
 
 from __future__ import annotations
 
@@ -9,21 +9,26 @@ import numpy as np
 from ..imageio.volume import Volume
 
 _SAMPLE = 500_000
+"""Voxels, about, from which the percentiles are taken."""
 _CT_RANGE = (-1024.0, 2000.0)
+"""Hounsfield units to which CT is cut."""
 
 
 @dataclass(frozen=True)
 class IntensityNormalization:
-    """Grey levels are cut to low..high before the network's own standardisation. kind: "CT" or "MR"."""
+    """Intensities are cut to low..high before the network's own standardisation.
 
-    kind: str
+    modality: "CT", or "MR" for all else. why: what decided, in words.
+    """
+
+    modality: str
     low: float
     high: float
     why: str
 
     def as_dict(self) -> dict[str, object]:
         """For the report."""
-        return {"kind": self.kind, "low": self.low, "high": self.high, "why": self.why}
+        return {"kind": self.modality, "low": self.low, "high": self.high, "why": self.why}
 
 
 def intensity_normalization(volume: Volume) -> IntensityNormalization:

@@ -1,29 +1,33 @@
 """A volume in few grey levels and few voxels: what a task keeps of a patient, and what registration works on.
 
-Places are millimetres along (k, j, i) of the upright volume from its first voxel, so that where a patient lay
-in the scanner has no say.
+Places are millimetres along (k, j, i) of the canonical volume from its first voxel, so that where a patient
+lay in the scanner has no say.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
 
-from ..imageio.geometry import Geometry
+from ..imageio.geometry import Geometry, index3
 from ..imageio.volume import Volume
 from .grid import WorkingGrid, sampled_image
 from .intensity import IntensityNormalization
 
 _HOUNSFIELD = ((-1024, 0), (-250, 25), (-150, 45), (-50, 95), (150, 205), (300, 230), (2000, 255))
-"""Grey levels of CT: most of them for soft tissue."""
+"""(Hounsfield units, grey level) between which CT is interpolated: most levels for soft tissue."""
 _MAX_ASPECT = 2.0
+"""Spacing across thick slices over that along them, at most."""
 
 
 @dataclass(frozen=True, eq=False)
 class ReducedImage:
-    """grey: uint8 (k, j, i); spacing_mm, start_mm: (3,) along (k, j, i), of the voxels, and the first."""
+    """An image in 256 grey levels and few voxels.
+
+    grey: uint8 (k, j, i); spacing_mm, start_mm: (3,) along (k, j, i), of the voxels, and the first.
+    """
 
     grey: np.ndarray
     spacing_mm: np.ndarray
@@ -53,16 +57,10 @@ class ReducedImage:
         return np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32)
 
 
-def level(volume: Volume) -> Volume:
-    """An upright volume without its place in the world: only spacing is left."""
+def without_world_position(volume: Volume) -> Volume:
+    """A canonical volume without its place in the world: only spacing is left."""
     spacing = np.round(volume.geometry.spacing_mm, 6)
-    return Volume(
-        volume.array,
-        Geometry(volume.geometry.shape, np.diag([*spacing[::-1], 1.0])),
-        volume.name,
-        volume.source,
-        volume.modality,
-    )
+    return replace(volume, geometry=Geometry(volume.geometry.shape, np.diag([*spacing[::-1], 1.0])))
 
 
 def reduced(
@@ -72,19 +70,18 @@ def reduced(
     low_mm: np.ndarray,
     high_mm: np.ndarray,
 ) -> ReducedImage:
-    """A level volume between two places, (3,) millimetres each, at a spacing (3,)."""
-    frame = volume.geometry
-    native = np.array(frame.spacing_mm)
+    """A volume without world position between two places, (3,) millimetres each, at a spacing (3,)."""
+    native = np.array(volume.geometry.spacing_mm)
     shape = np.maximum(np.floor((high_mm - low_mm) / spacing_mm + 1e-6).astype(int) + 1, 4)
     start, step = low_mm / native, spacing_mm / native
-    grid = WorkingGrid(frame, (0, 1, 2), _floats(start), _floats(step), _ints(shape))
+    grid = WorkingGrid(volume.geometry, (0, 1, 2), _floats(start), _floats(step), index3(shape))
     grey = grey_levels(sampled_image(volume, grid, rule), rule)
     return ReducedImage(grey, np.array(spacing_mm, float), np.array(low_mm, float))
 
 
 def grey_levels(values: np.ndarray, rule: IntensityNormalization) -> np.ndarray:
     """uint8 of the same shape: Hounsfield units by a fixed curve, anything else by rank among its kind."""
-    if rule.kind == "CT":
+    if rule.modality == "CT":
         points, levels = zip(*_HOUNSFIELD, strict=True)
         return np.rint(np.interp(values, points, levels)).astype(np.uint8)
     quantiles = np.quantile(values, np.linspace(0, 1, 129))
@@ -119,7 +116,3 @@ def sampled_at(values: np.ndarray, index: np.ndarray, outside: float) -> np.ndar
 
 def _floats(values: np.ndarray) -> tuple[float, float, float]:
     return float(values[0]), float(values[1]), float(values[2])
-
-
-def _ints(values: np.ndarray) -> tuple[int, int, int]:
-    return int(values[0]), int(values[1]), int(values[2])

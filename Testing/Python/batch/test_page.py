@@ -17,6 +17,7 @@ from MedMetaSegLib.batch.request import BatchResult
 from MedMetaSegLib.batch.states import DONE, FAILED, BatchRow, StructureRow
 from MedMetaSegLib.batch.thumbnail import thumbnail_png
 from MedMetaSegLib.imageio.volume import Volume
+from MedMetaSegLib.support.structure import Structure, StructureMask
 
 NAMES = ("left <kidney>", "tumour")
 
@@ -24,7 +25,7 @@ NAMES = ("left <kidney>", "tumour")
 def made_result(rows: int, volume: Volume) -> BatchResult:
     """So many rows, every 50th failed, with thumbnails."""
     mask = np.ones((4, 8, 8), bool)
-    picture = thumbnail_png(volume, [((4, 5, 6), mask)], [(1.0, 0.2, 0.1)])
+    picture = thumbnail_png(volume, [StructureMask(Structure("a", 1, (1.0, 0.2, 0.1)), (4, 5, 6), mask)])
     made = []
     for n in range(rows):
         structures = (
@@ -81,7 +82,9 @@ def test_the_page_is_one_file_that_loads_nothing_and_runs_no_foreign_text(patien
 
 def test_a_thumbnail_shows_the_slice_with_the_contour_of_what_was_found(patient: Volume, tmp_path: Path):
     mask = np.ones((4, 8, 8), bool)
-    (tmp_path / "t.png").write_bytes(thumbnail_png(patient, [((4, 5, 6), mask)], [(1.0, 0.0, 0.0)]))
+    (tmp_path / "t.png").write_bytes(
+        thumbnail_png(patient, [StructureMask(Structure("a", 1, (1.0, 0.0, 0.0)), (4, 5, 6), mask)])
+    )
     picture = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "t.png")))
     red = (picture[..., 0] == 255) & (picture[..., 1] == 0) & (picture[..., 2] == 0)
     assert 20 < red.sum() < 0.1 * red.size

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from affines import moved
 from batch_stand_in import GRID, SHAPE
 from command_files import (
     assert_refused,
@@ -91,7 +92,7 @@ def empty(folder: Path) -> None:
 
 
 def elsewhere(folder: Path) -> None:
-    write_labels(folder / "painted.nii.gz", painting(), GRID.transformed(np.diag([1.0, 1, 1, 1]) + far()))
+    write_labels(folder / "painted.nii.gz", painting(), moved(GRID, np.eye(4) + far()))
 
 
 def far() -> np.ndarray:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from MedMetaSegLib.errors import Cancelled, InputError
+from MedMetaSegLib.errors import Cancelled, InputError, is_out_of_memory
 from MedMetaSegLib.network import inference
-from MedMetaSegLib.network.inference import EncodedImage, Predictor, chosen_device, is_out_of_memory
+from MedMetaSegLib.network.inference import EncodedImage, Predictor, chosen_device
 from network_phantom import annotated, tiny_network
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -14,6 +14,7 @@ import pytest
 import torch
 from scipy import ndimage
 
+from affines import moved
 from MedMetaSegLib import Cancelled, InputError, Support, Task, Volume
 from MedMetaSegLib.demo.phantom import LABEL, STRUCTURES, Patient, make_patient
 from MedMetaSegLib.errors import TaskError
@@ -275,9 +276,9 @@ def test_nothing_that_says_who_the_patient_is_goes_into_the_file(
     assert b"DOE" not in content
     assert b"1970" not in content
     # Nor where the patient lay: the same image elsewhere teaches the same.
-    moved = first.volume.geometry.transformed(np.diag([1.0, 1.0, 1.0, 1.0]) + np.eye(4, k=3) * 55.0)
+    shifted = moved(first.volume.geometry, np.eye(4) + np.eye(4, k=3) * 55.0)
     support = complete(first)
-    elsewhere = (replace(volume, geometry=moved), replace(support, geometry=moved))
+    elsewhere = (replace(volume, geometry=shifted), replace(support, geometry=shifted))
     segmenter.learn([elsewhere]).write(tmp_path / "b.medmetaseg")
     assert (tmp_path / "b.medmetaseg").read_bytes() == content
 
@@ -292,7 +293,7 @@ def test_learning_nothing_or_from_ct_and_mr_at_once_is_refused(segmenter: Segmen
 
 
 def test_a_support_of_another_place_is_refused(segmenter: Segmenter, first: Patient):
-    far = first.volume.geometry.transformed(np.eye(4) + np.eye(4, k=3) * 5000.0)
+    far = moved(first.volume.geometry, np.eye(4) + np.eye(4, k=3) * 5000.0)
     with pytest.raises(InputError, match="outside the image"):
         segmenter.learn([(first.volume, replace(complete(first), geometry=far))])
 

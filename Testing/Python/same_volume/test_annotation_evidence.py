@@ -8,8 +8,8 @@ import numpy as np
 
 from MedMetaSegLib.imageio.geometry import Geometry
 from MedMetaSegLib.network import prompt_channels as prompts
-from MedMetaSegLib.same_volume.annotation_evidence import beyond_penalty, known_slices, prompt_on
-from MedMetaSegLib.support.structure import Structure
+from MedMetaSegLib.same_volume.annotation_evidence import annotated_slices, beyond_penalty, prompt_on
+from MedMetaSegLib.support.structure import Structure, StructureMask
 from MedMetaSegLib.support.support import Support
 from MedMetaSegLib.working_grid.grid import Bounds, WorkingGrid, working_grid
 
@@ -26,11 +26,11 @@ def setting(annotation: str, slices: list[int], axis: int = 0, spacing: float = 
     index[axis] = slices
     mask[tuple(index)] = ball()[tuple(index)]
     geometry = Geometry(SHAPE, np.diag([spacing, spacing, spacing, 1.0]))
-    masks = [(Structure("ball", 1, (1, 0, 0)), mask, (0, 0, 0))]
+    masks = [StructureMask(Structure("ball", 1, (1, 0, 0)), (0, 0, 0), mask)]
     plane = ("axial", "coronal", "sagittal")[axis] if annotation == "slices" else None
     support = Support.from_masks(masks, geometry, annotation, plane)  # type: ignore[arg-type]
-    painted = support.structures[0]
-    return painted, working_grid(painted, geometry, Bounds.of(geometry, geometry))
+    annotated = support.structures[0]
+    return annotated, working_grid(annotated, geometry, Bounds.of(geometry, geometry))
 
 
 def truth_on(grid: WorkingGrid) -> np.ndarray:
@@ -39,21 +39,21 @@ def truth_on(grid: WorkingGrid) -> np.ndarray:
     return (((world - 24) ** 2).sum(1) < 144).reshape(grid.shape)
 
 
-def test_known_slices_lie_where_they_were_drawn_whatever_the_axis() -> None:
+def test_annotated_slices_lie_where_they_were_annotated_whatever_the_axis() -> None:
     for axis in range(3):
-        painted, grid = setting("slices", [18, 24, 31], axis)
+        annotated, grid = setting("slices", [18, 24, 31], axis)
         truth = truth_on(grid)
-        for known, index in zip(known_slices(grid, painted), (18, 24, 31), strict=True):
-            assert abs(grid.to_frame(np.array(known.position), 0) - index) < 1e-9
+        for known, index in zip(annotated_slices(grid, annotated), (18, 24, 31), strict=True):
+            assert abs(grid.to_reference(np.array(known.position), 0) - index) < 1e-9
             plane = round(known.position)
             if abs(plane - known.position) < 1e-6:
                 assert (truth[plane] == (known.signed_distance > 0)).mean() > 0.97
 
 
-def test_a_condition_marks_the_drawn_slices_only() -> None:
-    painted, grid = setting("slices", [18, 24, 31])
+def test_a_prompt_marks_the_annotated_slices_only() -> None:
+    annotated, grid = setting("slices", [18, 24, 31])
     image = np.zeros((2, *grid.shape), np.float32)
-    prompt = prompt_on(grid, image, painted)
+    prompt = prompt_on(grid, image, annotated)
     assert prompt.shape == (prompts.PROMPT_CHANNELS, *grid.shape)
     known = (prompt[prompts.FOREGROUND] + prompt[prompts.BACKGROUND]).any((1, 2))
     assert known.sum() == 3
@@ -64,26 +64,26 @@ def test_a_condition_marks_the_drawn_slices_only() -> None:
 
 
 def test_scribbles_mark_only_what_was_touched() -> None:
-    painted, grid = setting("scribbles", [24])
+    annotated, grid = setting("scribbles", [24])
     other, _ = setting("scribbles", [30])
     image = np.random.default_rng(0).standard_normal((2, *grid.shape)).astype(np.float32)
-    prompt = prompt_on(grid, image, painted, [other])
-    assert prompt[prompts.FOREGROUND].sum() == painted.voxels
+    prompt = prompt_on(grid, image, annotated, [other])
+    assert prompt[prompts.FOREGROUND].sum() == annotated.voxels
     assert prompt[prompts.BACKGROUND].sum() == other.voxels
     assert np.isfinite(prompt).all()
 
 
 def test_scribbles_with_nothing_else_near_take_the_border_for_background() -> None:
-    painted, grid = setting("scribbles", [24])
-    prompt = prompt_on(grid, np.zeros((2, *grid.shape), np.float32), painted)
+    annotated, grid = setting("scribbles", [24])
+    prompt = prompt_on(grid, np.zeros((2, *grid.shape), np.float32), annotated)
     assert prompt[prompts.BACKGROUND][0].all()
     assert prompt[prompts.BACKGROUND][:, :, -1].all()
     assert not prompt[prompts.BACKGROUND][1:-1, 1:-1, 1:-1].any()
 
 
-def test_going_on_beyond_the_drawn_slices_costs_more_the_farther_and_nothing_between_them() -> None:
-    painted, grid = setting("slices", [18, 24, 30])
-    penalty = beyond_penalty(grid, painted.slices)[:, 0, 0]
+def test_going_on_beyond_the_annotated_slices_costs_more_the_farther_and_nothing_between_them() -> None:
+    annotated, grid = setting("slices", [18, 24, 30])
+    penalty = beyond_penalty(grid, annotated.slices)[:, 0, 0]
     first, last = (int(np.rint(grid.to_working(np.array(n), 0))) for n in (18, 30))
     assert not penalty[first : last + 1].any()
     assert (np.diff(penalty[last + 2 :]) > 0).all()
@@ -91,8 +91,8 @@ def test_going_on_beyond_the_drawn_slices_costs_more_the_farther_and_nothing_bet
 
 
 def test_one_drawn_slice_says_nothing_about_how_far_its_structure_goes() -> None:
-    painted, grid = setting("slices", [24])
-    assert not beyond_penalty(grid, painted.slices).any()
+    annotated, grid = setting("slices", [24])
+    assert not beyond_penalty(grid, annotated.slices).any()
 
 
 def test_a_structure_thinner_than_the_working_voxels_is_still_evidence() -> None:
@@ -100,10 +100,10 @@ def test_a_structure_thinner_than_the_working_voxels_is_still_evidence() -> None
     mask[[10, 20, 30], 5:45, 24] = True
     geometry = Geometry(SHAPE, np.eye(4))
     support = Support.from_masks(
-        [(Structure("sheet", 1, (1, 0, 0)), mask, (0, 0, 0))], geometry, "slices", "axial"
+        [StructureMask(Structure("sheet", 1, (1, 0, 0)), (0, 0, 0), mask)], geometry, "slices", "axial"
     )
-    painted = support.structures[0]
-    grid = working_grid(painted, geometry, Bounds.of(geometry, geometry))
+    annotated = support.structures[0]
+    grid = working_grid(annotated, geometry, Bounds.of(geometry, geometry))
     coarse = replace(grid, start=(0.0, 0.3, 0.3), step=(2.0, 3.0, 3.0), shape=(24, 16, 16))
-    for known in known_slices(coarse, painted):
+    for known in annotated_slices(coarse, annotated):
         assert (known.signed_distance > 0).any()

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from affines import moved, offset, rotation
 from MedMetaSegLib.imageio.volume import Geometry, Volume, to_sitk
+from MedMetaSegLib.support.structure import Structure, StructureMask
 from MedMetaSegLib.support.support import Support
 from support_phantom import SHAPE, ball, full, grid, on_slices
 
@@ -165,4 +167,19 @@ def test_grids_at_an_angle_are_the_callers_business() -> None:
     turn = np.eye(4)
     turn[:2, :2] = [[0.8, -0.6], [0.6, 0.8]]
     with pytest.raises(ValueError, match="not parallel"):
-        support.on(support.geometry.transformed(turn))
+        support.on(moved(support.geometry, turn))
+
+
+@pytest.mark.parametrize("angle", [0.2, 0.7])
+def test_an_annotation_on_a_rotated_grid_lands_on_the_image(angle: float) -> None:
+    image = Geometry((40, 40, 40), np.eye(4))
+    annotated_grid = Geometry(
+        (40, 40, 40), offset(20, 20, 20) + rotation(0, 0, angle) @ (np.eye(4) + offset(-20, -20, -20))
+    )
+    ball = ((np.indices((40, 40, 40)) - np.array([20, 20, 20])[:, None, None, None]) ** 2).sum(0) < 100
+    mask = StructureMask(Structure("ball", 1, (1, 0, 0)), (0, 0, 0), ball)
+    support = Support.from_masks([mask], annotated_grid, "scribbles")
+    found = support.voxels_on(image).structures[0]
+    landed = np.zeros(image.shape, bool)
+    landed[found.region] = found.mask
+    assert 2 * (landed & ball).sum() / (landed.sum() + ball.sum()) > 0.97

@@ -11,6 +11,7 @@ import slicerio
 from MedMetaSegLib.errors import InputError
 from MedMetaSegLib.imageio.volume import Geometry, Volume, write_labels
 from MedMetaSegLib.support.seg_nrrd import is_segmentation_file, read_segmentation, write_segmentation
+from MedMetaSegLib.support.structure import StructureMask
 from MedMetaSegLib.support.support import Structure, Support
 from support_phantom import ball, grid, on_slices
 
@@ -29,6 +30,10 @@ def geometry(oblique_affine: np.ndarray) -> Geometry:
     return Geometry(SHAPE, oblique_affine @ np.diag([1, -1, 1, 1]))
 
 
+def placed(structures: list[Structure], masks: list[np.ndarray]) -> list[StructureMask]:
+    return [StructureMask(one, (0, 0, 0), mask) for one, mask in zip(structures, masks, strict=True)]
+
+
 def overlapping_masks() -> list[np.ndarray]:
     return [ball(radius=6, centre=(9, 12, 10)), ball(radius=6, centre=(9, 12, 17))]
 
@@ -38,7 +43,7 @@ def test_names_colours_terminology_and_layers_survive_a_round_trip(
 ) -> None:
     path = tmp_path / "out.seg.nrrd"
     masks = overlapping_masks()
-    write_segmentation(path, [(mask, (0, 0, 0)) for mask in masks], [LIVER, KIDNEY], geometry)
+    write_segmentation(path, placed([LIVER, KIDNEY], masks), geometry)
     support = Support.read(path, annotation="complete")
     assert [one.structure for one in support.structures] == [LIVER, KIDNEY]
     assert support.overlapping
@@ -50,12 +55,13 @@ def test_names_colours_terminology_and_layers_survive_a_round_trip(
     assert [one.name for one in tmp_path.iterdir()] == ["out.seg.nrrd"]
 
 
-def test_a_label_map_is_written_as_one_layer(geometry: Geometry, tmp_path: Path) -> None:
+def test_masks_that_share_no_voxel_are_written_as_one_layer(geometry: Geometry, tmp_path: Path) -> None:
     labels = np.zeros(SHAPE, np.uint16)
     labels[on_slices(ball(), [5, 9])] = 4
     labels[0:3, 0:3, 0:3] = 300
     far = Structure("far", 300, (0.0, 0.0, 1.0))
-    write_segmentation(tmp_path / "x.seg.nrrd", labels, [LIVER, far], geometry)
+    masks = placed([LIVER, far], [labels == 4, labels == 300])
+    write_segmentation(tmp_path / "x.seg.nrrd", masks, geometry)
     content = slicerio.read_segmentation(str(tmp_path / "x.seg.nrrd"))
     assert content["voxels"].ndim == 3
     assert content["segments"][1]["extent"] == [0, 2, 0, 2, 0, 2]
@@ -66,7 +72,9 @@ def test_a_label_map_is_written_as_one_layer(geometry: Geometry, tmp_path: Path)
 
 
 def test_a_cropped_mask_is_written_at_its_offset(geometry: Geometry, tmp_path: Path) -> None:
-    write_segmentation(tmp_path / "x.seg.nrrd", [(np.ones((3, 4, 5), bool), (6, 7, 8))], [LIVER], geometry)
+    write_segmentation(
+        tmp_path / "x.seg.nrrd", [StructureMask(LIVER, (6, 7, 8), np.ones((3, 4, 5), bool))], geometry
+    )
     (painted,) = Support.read(tmp_path / "x.seg.nrrd", annotation="complete").structures
     assert (painted.offset, painted.mask.shape, painted.voxels) == ((6, 7, 8), (3, 4, 5), 60)
 
@@ -90,7 +98,7 @@ def test_label_values_shared_by_layers_are_numbered_anew(geometry: Geometry, tmp
 
 def test_what_slicerio_reads_is_what_was_written(geometry: Geometry, tmp_path: Path) -> None:
     masks = overlapping_masks()
-    write_segmentation(tmp_path / "x.seg.nrrd", [(m, (0, 0, 0)) for m in masks], [LIVER, KIDNEY], geometry)
+    write_segmentation(tmp_path / "x.seg.nrrd", placed([LIVER, KIDNEY], masks), geometry)
     content = slicerio.read_segmentation(str(tmp_path / "x.seg.nrrd"))
     assert content["segments"][1]["terminology"]["type"] == ["SCT", "64033007", "Kidney"]
     assert [one["color"] for one in content["segments"]] == [list(LIVER.color), list(KIDNEY.color)]
@@ -117,14 +125,14 @@ def test_a_segment_tagged_background_is_what_is_not(geometry: Geometry, tmp_path
 
 
 def test_an_empty_segment_is_skipped_and_named(geometry: Geometry, tmp_path: Path) -> None:
-    blocks = [(ball(), (0, 0, 0)), (np.zeros(SHAPE, bool), (0, 0, 0))]
-    write_segmentation(tmp_path / "x.seg.nrrd", blocks, [LIVER, KIDNEY], geometry)
+    masks = placed([LIVER, KIDNEY], [ball(), np.zeros(SHAPE, bool)])
+    write_segmentation(tmp_path / "x.seg.nrrd", masks, geometry)
     support = Support.read(tmp_path / "x.seg.nrrd", annotation="complete")
     assert support.skipped == (("right kidney", "it has 0 voxels, at least 10 are needed"),)
 
 
 def test_a_segmentation_is_known_by_its_content(patient: Volume, tmp_path: Path) -> None:
-    write_segmentation(tmp_path / "x.seg.nrrd", [(ball(), (0, 0, 0))], [LIVER], grid(SHAPE))
+    write_segmentation(tmp_path / "x.seg.nrrd", placed([LIVER], [ball()]), grid(SHAPE))
     (tmp_path / "x.seg.nrrd").rename(tmp_path / "x.nrrd")
     assert is_segmentation_file(tmp_path / "x.nrrd")
     assert Support.read(tmp_path / "x.nrrd").structures[0].structure.name == "liver"
@@ -143,7 +151,7 @@ def test_a_truncated_segmentation_is_refused(
 ) -> None:
     path = tmp_path / "x.seg.nrrd"
     noise = np.random.default_rng(0).random(SHAPE) > 0.5
-    write_segmentation(path, [(noise, (0, 0, 0))], [LIVER], geometry)
+    write_segmentation(path, placed([LIVER], [noise]), geometry)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
     with pytest.raises(InputError, match="truncated or damaged") as caught:
         Support.read(path)
@@ -161,9 +169,9 @@ def test_a_file_that_is_no_segmentation_is_refused(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_named(geometry: Geometry, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no folder"):
-        write_segmentation(tmp_path / "none" / "x.seg.nrrd", [(ball(), (0, 0, 0))], [LIVER], geometry)
+        write_segmentation(tmp_path / "none" / "x.seg.nrrd", placed([LIVER], [ball()]), geometry)
     with pytest.raises(InputError, match=r"use \.seg\.nrrd"):
-        write_segmentation(tmp_path / "x.nii.gz", [(ball(), (0, 0, 0))], [LIVER], geometry)
+        write_segmentation(tmp_path / "x.nii.gz", placed([LIVER], [ball()]), geometry)
     assert not list(tmp_path.iterdir())
 
 
@@ -171,7 +179,7 @@ def test_slicer_reads_what_was_written(geometry: Geometry, tmp_path: Path) -> No
     slicer_core = pytest.importorskip("slicer", reason="slicer-core is not installed")
     node = slicer_core.vtkMRMLSegmentationNode()
     masks = overlapping_masks()
-    write_segmentation(tmp_path / "x.seg.nrrd", [(m, (0, 0, 0)) for m in masks], [LIVER, KIDNEY], geometry)
+    write_segmentation(tmp_path / "x.seg.nrrd", placed([LIVER, KIDNEY], masks), geometry)
     scene = slicer_core.vtkMRMLScene()
     scene.AddNode(node)
     storage = slicer_core.vtkMRMLSegmentationStorageNode()

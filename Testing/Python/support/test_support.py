@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from affines import moved
 from MedMetaSegLib.errors import InputError
 from MedMetaSegLib.imageio.volume import Geometry, Volume, read_volume, to_sitk, write_labels
+from MedMetaSegLib.support.structure import StructureMask
 from MedMetaSegLib.support.support import Structure, Support, check_overlap, check_something_left, plane_name
 from support_phantom import SHAPE, ball, grid, on_slices
 
@@ -114,9 +116,12 @@ def test_a_structure_of_few_voxels_is_skipped_and_named() -> None:
 def test_overlap_is_noticed_only_where_voxels_are_shared() -> None:
     one, two = Structure("a", 1, (1, 0, 0)), Structure("b", 2, (0, 1, 0))
     first, second = ball(radius=5, centre=(10, 12, 9)), ball(radius=5, centre=(10, 12, 16))
-    shared = Support.from_masks([(one, first, (0, 0, 0)), (two, second, (0, 0, 0))], grid(SHAPE))
+    shared = Support.from_masks(
+        [StructureMask(one, (0, 0, 0), first), StructureMask(two, (0, 0, 0), second)], grid(SHAPE)
+    )
     assert shared.overlapping
-    apart = Support.from_masks([(one, first, (0, 0, 0)), (two, second & ~first, (0, 0, 0))], grid(SHAPE))
+    rest = StructureMask(two, (0, 0, 0), second & ~first)
+    apart = Support.from_masks([StructureMask(one, (0, 0, 0), first), rest], grid(SHAPE))
     assert not apart.overlapping
 
 
@@ -196,7 +201,7 @@ def test_a_support_of_another_region_is_refused() -> None:
     check_overlap(support, grid(SHAPE))
     turn = np.eye(4)
     turn[:2, :2] = [[0.8, -0.6], [0.6, 0.8]]
-    check_overlap(support, grid(SHAPE).transformed(turn))
+    check_overlap(support, moved(grid(SHAPE), turn))
     # The grids share space, the painted voxels do not.
     corner = grid((4, 4, 4), at=(-1, -1, -1))
     for far in (corner, grid(SHAPE, at=(200, 0, 0))):

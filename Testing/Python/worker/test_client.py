@@ -23,6 +23,7 @@ from MedMetaSegLib.worker.client import WorkerClient
 from MedMetaSegLib.worker.messages import DeviceFound, Failed, Finished, Progress, Stopped
 from MedMetaSegLib.worker.process import Requests, Worker
 from processes import cpu_seconds, is_alive
+from saved_volume import save_volume
 
 MODULE = Path(__file__).parents[3] / "MedMetaSeg"
 PATIENCE_S = 300
@@ -94,7 +95,7 @@ def wait_for(prompt):
 
 
 def test_a_volume_comes_out_as_it_went_in(tmp_path, patient):
-    sent = exchange.save_volume(tmp_path / "v.npy", patient.volume)
+    sent = save_volume(tmp_path / "v.npy", patient.volume)
     back = exchange.load_volume(json.loads(json.dumps(sent)))
     np.testing.assert_array_equal(back.array, patient.volume.array)
     assert back.array.dtype == patient.volume.array.dtype
@@ -142,7 +143,7 @@ def request_for(patient, folder, device="cpu"):
     return {
         "do": "segment",
         "job": 1,
-        "volume": exchange.save_volume(folder / "v.npy", patient.volume),
+        "volume": save_volume(folder / "v.npy", patient.volume),
         "support": exchange.save_support(folder, support_of(patient, "liver")),
         "structures": None,
         "device": device,

@@ -17,6 +17,7 @@ from MedMetaSegLib.worker import exchange
 from MedMetaSegLib.worker.client import WorkerClient
 from MedMetaSegLib.worker.messages import Finished
 from MedMetaSegLib.worker.process import WINDOWS, Worker
+from saved_volume import save_volume
 from scene_stand_in import StandInSegmenter
 from task_phantom import make_task
 
@@ -37,7 +38,7 @@ def handled(segmenter, folder, **request):
 def test_learning_gives_a_task_file_in_the_jobs_own_folder(patient, tmp_path):
     truth = (patient.truth == LABEL["liver"]).astype(np.uint8)
     support = Support.from_labels(truth, patient.volume.geometry, {1: "liver"}, "complete")
-    volume = exchange.save_volume(tmp_path / "v.npy", patient.volume)
+    volume = save_volume(tmp_path / "v.npy", patient.volume)
     standIn = StandInSegmenter()
     pairs = [[volume, exchange.save_support(tmp_path, support)]]
     events = handled(standIn, tmp_path, do="learn", pairs=pairs)
@@ -50,7 +51,7 @@ def test_learning_gives_a_task_file_in_the_jobs_own_folder(patient, tmp_path):
 
 def test_applying_gives_structures_and_those_not_found_have_no_voxels(patient, tmp_path):
     make_task().write(tmp_path / "kidneys.medmetaseg")
-    volume = exchange.save_volume(tmp_path / "v.npy", patient.volume)
+    volume = save_volume(tmp_path / "v.npy", patient.volume)
     task = str(tmp_path / "kidneys.medmetaseg")
     events = handled(StandInSegmenter(), tmp_path, do="apply", task=task, volume=volume)
     found = exchange.load_structures(events[-1]["structures"])
@@ -59,7 +60,7 @@ def test_applying_gives_structures_and_those_not_found_have_no_voxels(patient, t
 
 
 def test_a_task_that_is_not_there_gives_a_sentence(patient, tmp_path):
-    volume = exchange.save_volume(tmp_path / "v.npy", patient.volume)
+    volume = save_volume(tmp_path / "v.npy", patient.volume)
     task = str(tmp_path / "none.medmetaseg")
     events = handled(StandInSegmenter(), tmp_path, do="apply", task=task, volume=volume)
     assert events[-1]["event"] == "failed"

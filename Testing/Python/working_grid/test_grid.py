@@ -10,6 +10,7 @@ import pytest
 from affines import offset, rotation
 from MedMetaSegLib.imageio.geometry import Geometry
 from MedMetaSegLib.imageio.volume import Volume
+from MedMetaSegLib.network import STRIDE
 from MedMetaSegLib.support.structure import AnnotatedStructure, Structure
 from MedMetaSegLib.working_grid.grid import (
     BALANCED,
@@ -21,7 +22,6 @@ from MedMetaSegLib.working_grid.grid import (
     working_grid,
 )
 from MedMetaSegLib.working_grid.intensity import IntensityNormalization
-from MedMetaSegLib.working_grid.margins import STRIDE
 
 EVERYTHING = IntensityNormalization("MR", -1e6, 1e6, "test")
 
@@ -36,8 +36,8 @@ def drawn(shape: tuple[int, int, int], start: tuple[int, int, int], axis: int = 
     return AnnotatedStructure(Structure("organ", 1, (1, 0, 0)), start, mask, axis, slices)
 
 
-def grid_for(painted: AnnotatedStructure, geometry: Geometry, reach: np.ndarray | None = None):
-    return working_grid(painted, geometry, Bounds.of(geometry, geometry), reach)
+def grid_for(painted: AnnotatedStructure, geometry: Geometry, factors: np.ndarray | None = None):
+    return working_grid(painted, geometry, Bounds.of(geometry, geometry), factors)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -98,9 +98,9 @@ def test_painting_one_more_slice_inside_leaves_the_grid_as_it_was() -> None:
 def test_a_region_grows_only_on_the_side_that_is_asked_for_and_stays_at_the_image() -> None:
     geometry = level((90, 90, 90), (1.0, 1.0, 1.0))
     painted = drawn((20, 20, 20), (35, 35, 35))
-    reach = np.ones((2, 3))
-    reach[0, 0] = 3.0
-    near, grown = grid_for(painted, geometry), grid_for(painted, geometry, reach)
+    factors = np.ones((2, 3))
+    factors[0, 0] = 3.0
+    near, grown = grid_for(painted, geometry), grid_for(painted, geometry, factors)
     assert grown.start[0] < near.start[0]
     assert grown.start[1:] == near.start[1:]
     everywhere = grid_for(painted, geometry, np.full((2, 3), 50.0))

@@ -29,13 +29,13 @@ def mr() -> np.ndarray:
 
 def test_hounsfield_units_are_recognised_by_their_values() -> None:
     rule = intensity_normalization(volume(ct()))
-    assert (rule.kind, rule.low, rule.high) == ("CT", -1024, 2000)
+    assert (rule.modality, rule.low, rule.high) == ("CT", -1024, 2000)
     assert "Hounsfield" in rule.why
 
 
 def test_what_dicom_says_comes_before_the_values() -> None:
-    assert intensity_normalization(volume(mr(), "CT")).kind == "CT"
-    assert intensity_normalization(volume(ct(), "MR")).kind == "MR"
+    assert intensity_normalization(volume(mr(), "CT")).modality == "CT"
+    assert intensity_normalization(volume(ct(), "MR")).modality == "MR"
     assert intensity_normalization(volume(mr(), "CT")).why == "DICOM modality"
     assert "PT" in intensity_normalization(volume(mr(), "PT")).why
 
@@ -53,7 +53,7 @@ def test_what_dicom_says_comes_before_the_values() -> None:
 )
 def test_other_scales_are_cut_at_their_own_percentiles(array: np.ndarray) -> None:
     rule = intensity_normalization(volume(array))
-    assert rule.kind == "MR"
+    assert rule.modality == "MR"
     assert array.min() <= rule.low < rule.high <= array.max()
 
 
@@ -61,7 +61,7 @@ def test_padding_and_metal_do_not_move_the_range_of_ct() -> None:
     array = ct()
     array[0, 0, :8], array[5, 5, 5] = -3024, 30000
     rule = intensity_normalization(volume(array))
-    assert (rule.kind, rule.low, rule.high) == ("CT", -1024, 2000)
+    assert (rule.modality, rule.low, rule.high) == ("CT", -1024, 2000)
 
 
 def test_single_bright_voxels_do_not_stretch_the_range_of_mr() -> None:
@@ -79,7 +79,7 @@ def test_an_image_that_is_nearly_constant_still_has_a_range() -> None:
 
 def test_a_large_volume_gets_the_rule_of_its_contents() -> None:
     array = np.broadcast_to(ct()[:, None, :, None, :], (20, 10, 24, 10, 28)).reshape(200, 240, 28)
-    assert intensity_normalization(volume(array)).kind == "CT"
+    assert intensity_normalization(volume(array)).modality == "CT"
 
 
 def test_the_rule_is_told_in_the_report() -> None:

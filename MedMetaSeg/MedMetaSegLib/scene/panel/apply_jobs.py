@@ -10,7 +10,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from ...errors import InputError
-from ...support.structure import PlacedMask
+from ...support.structure import StructureMask
 from ...worker.client import WorkerClient
 from ...worker.messages import Finished, Progress
 from ..reader import readVolume
@@ -89,7 +89,7 @@ class ApplyToSequenceJob:
 
     def __init__(self, applying: Applying, sequence: VolumeSequence, volumeNodes: Sequence[Any]) -> None:
         self._applying, self._sequence, self._volumeNodes = applying, sequence, list(volumeNodes)
-        self._results: list[Sequence[PlacedMask]] = []
+        self._results: list[Sequence[StructureMask]] = []
         self._reports: list[Report] = []
         # How far the item is that is being worked on.
         self._share, self._doing = 0.0, ""

@@ -10,6 +10,7 @@ import numpy as np
 from slicer.i18n import tr as _
 
 from ...errors import InputError
+from ...support.structure import filled_slices
 from ...support.support import Support
 from ...task.library import TaskFolder
 from ...worker.client import WorkerClient
@@ -83,7 +84,7 @@ class LearnJob:
 def _has_gaps(mask: np.ndarray) -> bool:
     """True when along some axis many slices of a mask (k, j, i), between the first and last, are empty."""
     for axis in range(3):
-        filled = np.flatnonzero(mask.any(axis=tuple(other for other in range(3) if other != axis)))
+        filled = filled_slices(mask, axis)
         if filled.size and filled.size < _FILLED * (filled[-1] - filled[0] + 1):
             return True
     return False

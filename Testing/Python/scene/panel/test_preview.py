@@ -9,6 +9,7 @@ import pytest
 
 import scene_phantom as fx
 from MedMetaSegLib.demo.phantom import LABEL
+from MedMetaSegLib.support.structure import StructureMask
 from MedMetaSegLib.worker.exchange import read_in_pieces, save_mask, sent_mask
 from MedMetaSegLib.worker.messages import Failed, Preview
 from panel_bench import StandInClient, nodes, running, shown, until
@@ -68,7 +69,7 @@ class StandInThatPreviews(StandInClient):
         if options["preview"]:
             mask = self.truth == LABEL["liver"]
             structure = support.structures[0].structure
-            description = save_mask(self.folder / "preview.npy", structure, (0, 0, 0), mask)
+            description = save_mask(self.folder / "preview.npy", StructureMask(structure, (0, 0, 0), mask))
             self.events = [Preview(sent_mask({**description, "shape": mask.shape}))]
 
 
@@ -139,7 +140,7 @@ def test_a_preview_that_the_user_removed_stays_away_and_the_stand_in_goes_on(ben
     structure = stand_in.sent[0]["support"].structures[0].structure
     bench.scene.RemoveNode(preview_of(bench))
     assert running(bench.panel)
-    description = save_mask(again, structure, (0, 0, 0), mask)
+    description = save_mask(again, StructureMask(structure, (0, 0, 0), mask))
     stand_in.events = [Preview(sent_mask({**description, "shape": mask.shape}))]
     until(lambda: not stand_in.events)
     until(lambda: True)

@@ -8,7 +8,7 @@ import pytest
 import scene_phantom as fx
 import scene_positions as at
 from MedMetaSegLib.demo.phantom import LABEL, make_patient
-from MedMetaSegLib.worker.exchange import ReceivedStructure
+from MedMetaSegLib.support.structure import StructureMask
 from MedMetaSegLib.worker.messages import Failed, Finished, Progress, Stopped
 from panel_bench import StandInClient, learn_from, nodes, running, shown, tick, until, wait_for_pairs
 from scene_sequence import INDEX_VALUES, add_sequence, scrubbing
@@ -37,7 +37,7 @@ class SlowStandIn(StandInClient):
             {"name": structures[0].name, "found": found, "reason": "", "millilitres": float(mask.sum())},
             {"name": structures[1].name, "found": False, "reason": "not there", "millilitres": 0.0},
         ]
-        self.held = Finished((ReceivedStructure(structures[0], (0, 0, 0), mask),), {"structures": entries})
+        self.held = Finished((StructureMask(structures[0], (0, 0, 0), mask),), {"structures": entries})
 
     def cancel(self):
         self.events, self.held = [Stopped()], None

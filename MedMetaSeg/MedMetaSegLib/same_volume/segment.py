@@ -1,0 +1,151 @@
+"""The annotated structures in the whole of the same volume: one after the other, merged, and reported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from ..imageio.geometry import AxisMap
+from ..imageio.volume import Volume, check_volume
+from ..network.inference import Predictor
+from ..progress import Progress, check_cancelled
+from ..results.merge import LabelMerger
+from ..results.segmentation import Segmentation, SegmentedStructure, probability_map, segmented_structure
+from ..support.structure import StructureMask
+from ..support.support import Support
+from ..working_grid.grid import sampled_back
+from ..working_grid.intensity import intensity_normalization
+from .preview import SegmentPreview
+from .reference_grid import ReferenceGrids, check_request, chosen_names, reference_grids
+from .report import Clock, segment_report
+from .structure_logits import StructureLogits, StructureRun, VolumeMemory
+
+Preview = Callable[[StructureMask], None]
+
+
+@dataclass(frozen=True)
+class SegmentOptions:
+    """How structures are segmented; see `Segmenter.segment`."""
+
+    remove_islands: bool = True
+    structures: Sequence[str] | None = None
+    quality: str = "balanced"
+    adapt: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What is asked about one volume: the run, the grids, and who wants to hear of it."""
+
+    run: StructureRun
+    grids: ReferenceGrids
+    axis_map: AxisMap
+    names: frozenset[str]
+    progress: Progress
+    preview: Preview | None
+
+
+def segmented_volume(
+    volume: Volume,
+    support: Support,
+    options: SegmentOptions,
+    predictor: Predictor,
+    memory: VolumeMemory,
+    progress: Progress,
+    cancelled: Callable[[], bool],
+    preview: Preview | None,
+    provenance: Mapping[str, object],
+) -> Segmentation:
+    """The structures of a support in a volume, on its own grid; see `Segmenter.segment`.
+
+    memory: of this volume or another one, which is forgotten. provenance: "device_reason" and "weights", for
+    the report. Raises InputError and Cancelled.
+    """
+    clock = Clock()
+    volume = check_volume(volume)
+    check_request(volume, support, options.quality)
+    names = chosen_names(support, options.structures)
+    canonical, axis_map = volume.canonical()
+    grids = reference_grids(support, canonical)
+    intensity = intensity_normalization(grids.volume)
+    memory.recognise(grids.volume)
+    adapt = options.adapt or options.quality == "best"
+    run = StructureRun(
+        predictor, memory, grids.volume, grids.support, intensity, options.quality, adapt, cancelled
+    )
+    notes_before = len(predictor.notes)
+    clock.lap("prepare")
+    asked = _Asked(run, grids, axis_map, names, progress, preview)
+    answers, merger = _answered(asked, clock)
+    results = _results(asked, answers, merger, options.remove_islands, volume)
+    clock.lap("compose")
+    progress(1.0, "done")
+    there = [answer for answer in answers if answer is not None]
+    about = {
+        "quality": options.quality,
+        "device": predictor.device.type,
+        "device_reason": provenance["device_reason"],
+        "seconds": clock.as_dict(),
+        "weights": provenance["weights"],
+    }
+    notes = [*grids.support.notes, *predictor.notes[notes_before:]]
+    adaptations = [answer.adaptation for answer in there]
+    report = segment_report(support, intensity, results, adaptations, notes, about)
+    probabilities = tuple(_probability(asked, answer) for answer in there)
+    return Segmentation(volume.geometry, results, support.overlapping, report, probabilities)
+
+
+def _answered(asked: _Asked, clock: Clock) -> tuple[list[StructureLogits | None], LabelMerger]:
+    """Logits of each structure, None for one that was not asked for, and all of them merged."""
+    on_volume = asked.grids.on_volume
+    structures = asked.run.support.structures
+    merger = LabelMerger(on_volume)
+    answers: list[StructureLogits | None] = []
+    for number, annotated in enumerate(structures):
+        name = annotated.structure.name
+        check_cancelled(asked.run.cancelled)
+        asked.progress(number / len(structures), name)
+        answer = None
+        if name in asked.names:
+            shown = SegmentPreview(asked.preview, on_volume, number, asked.axis_map)
+            answer = asked.run.logits_of(annotated, shown.first)
+            clock.lap("network")
+            logits, where = sampled_back(answer.logits, answer.grid, on_volume.geometry)
+            shown.show(logits, where)
+            merger.add(number, logits, where)
+            clock.lap("compose")
+        answers.append(answer)
+    return answers, merger
+
+
+def _results(
+    asked: _Asked,
+    answers: Sequence[StructureLogits | None],
+    merger: LabelMerger,
+    remove_islands: bool,
+    volume: Volume,
+) -> tuple[SegmentedStructure, ...]:
+    found = zip(asked.grids.on_volume.structures, answers, merger.finished(remove_islands), strict=True)
+    return tuple(
+        segmented_structure(
+            annotated.structure,
+            where,
+            mask,
+            asked.axis_map,
+            volume.geometry,
+            answer.grid.spacing_mm,
+            answer.seconds,
+        )
+        for annotated, answer, (where, mask) in found
+        if answer is not None
+    )
+
+
+def _probability(asked: _Asked, answer: StructureLogits) -> Callable[[], np.ndarray]:
+    """Makes the probability of one structure when it is asked for."""
+    geometry = asked.grids.on_volume.geometry
+    logits = partial(sampled_back, answer.logits, answer.grid, geometry)
+    return partial(probability_map, logits, geometry.shape, asked.axis_map)

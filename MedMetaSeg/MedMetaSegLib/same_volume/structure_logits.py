@@ -1,0 +1,179 @@
+"""What the network says of one structure, on a working grid that grows until it holds the structure."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..imageio.volume import Volume
+from ..network.adaptation import Adaptation, adapted_to_slices
+from ..network.inference import EncodedImage, Predictor
+from ..network.prompt_channels import image_channels
+from ..support.structure import AnnotatedStructure
+from ..support.support import Support
+from ..working_grid.grid import DETAILS, Bounds, WorkingGrid, sampled_image, working_grid
+from ..working_grid.intensity import IntensityNormalization
+from .annotation_evidence import beyond_penalty, held_out_prompts, prompt_on
+
+FirstLogits = Callable[[np.ndarray, WorkingGrid], None]
+"""Called with logits (k, j, i) and their grid while better ones are still to come."""
+
+FEATURE_MEMORY = 512 * 2**20
+"""Bytes of features that are kept between calls; the oldest go first."""
+_GROWTH = 1.8
+"""Factor by which the margin on a side grows when the structure reaches that side."""
+_MAX_GROWTHS = 2
+"""Times that a working grid grows, at most."""
+_GROWTH_AREA = 0.05
+"""Area on a side of the working grid over that on the mean annotated slice, above which the grid grows."""
+_SURE = 2.0
+"""Logit above which a voxel counts for that area."""
+
+
+@dataclass(frozen=True, eq=False)
+class StructureLogits:
+    """What the network said of one structure: logits float16 on the last working grid it needed.
+
+    seconds: that it took. adaptation: of the network's head, None without.
+    """
+
+    grid: WorkingGrid
+    logits: np.ndarray
+    seconds: float
+    adaptation: Adaptation | None
+
+
+class VolumeMemory:
+    """Features and logits of the volume that was seen last, so that only what changed is computed anew."""
+
+    def __init__(self) -> None:
+        self._volume = b""
+        self._features: OrderedDict[tuple[object, ...], EncodedImage] = OrderedDict()
+        self.logits: dict[bytes, StructureLogits] = {}
+
+    def recognise(self, volume: Volume) -> None:
+        """Forget what was kept when this is another volume."""
+        digest = hashlib.blake2b(np.ascontiguousarray(volume.array).data, digest_size=16)
+        digest.update(repr((volume.geometry.shape, volume.array.dtype, volume.modality)).encode())
+        digest.update(volume.geometry.affine.round(6).tobytes())
+        if digest.digest() != self._volume:
+            self._volume = digest.digest()
+            self._features.clear()
+            self.logits.clear()
+
+    def features(self, grid: WorkingGrid) -> EncodedImage | None:
+        """Features of the image on a working grid, None when they are not kept."""
+        return self._features.get(grid.key)
+
+    def keep(self, grid: WorkingGrid, encoded: EncodedImage) -> None:
+        """Keep features, and let go of the oldest when there are too many."""
+        self._features[grid.key] = encoded
+        self._features.move_to_end(grid.key)
+        while len(self._features) > 1 and sum(one.bytes for one in self._features.values()) > FEATURE_MEMORY:
+            self._features.popitem(last=False)
+
+
+@dataclass(frozen=True, eq=False)
+class StructureRun:
+    """What it takes to say where each structure of a support is in a volume.
+
+    memory: of the same volume. volume: canonical; support: on the reference grid. quality: a key of DETAILS.
+    adapt: let the network's head take steps on the annotated slices first. cancelled: asked between pieces of
+    work.
+    """
+
+    predictor: Predictor
+    memory: VolumeMemory
+    volume: Volume
+    support: Support
+    intensity: IntensityNormalization
+    quality: str
+    adapt: bool
+    cancelled: Callable[[], bool]
+
+    def logits_of(self, annotated: AnnotatedStructure, first: FirstLogits) -> StructureLogits:
+        """Logits of one structure of the support; its grid grows while the structure reaches the border.
+
+        first: called with logits that are there while better ones are still to come. Raises Cancelled.
+        """
+        key = self._digest(annotated) + self.quality.encode() + bytes([self.adapt])
+        if key in self.memory.logits:
+            return self.memory.logits[key]
+        begun = time.perf_counter()
+        reference_grid = self.support.geometry
+        bounds = Bounds.of(self.volume.geometry, reference_grid)
+        factors = np.ones((2, 3))
+        for growth in range(_MAX_GROWTHS + 1):
+            grid = working_grid(annotated, reference_grid, bounds, factors, DETAILS[self.quality])
+            logits, adaptation = self._logits_on(grid, annotated, first)
+            touched = touched_faces(logits, annotated, grid, bounds)
+            if not touched.any() or growth == _MAX_GROWTHS:
+                break
+            first(logits, grid)
+            factors = np.where(touched, factors * _GROWTH, factors)
+        found = StructureLogits(grid, logits.astype(np.float16), time.perf_counter() - begun, adaptation)
+        self.memory.logits[key] = found
+        return found
+
+    def _logits_on(
+        self, grid: WorkingGrid, annotated: AnnotatedStructure, first: FirstLogits
+    ) -> tuple[np.ndarray, Adaptation | None]:
+        """Logits (k, j, i) float32 on one working grid, with an adapted head where that was asked for."""
+        image = image_channels(sampled_image(self.volume, grid, self.intensity))
+        prompt = prompt_on(grid, image, annotated, self._others(annotated))
+        logits, encoded = self.predictor.segment(image, prompt, self.memory.features(grid), self.cancelled)
+        adaptation = None
+        if self.adapt:
+            first(logits, grid)
+            without = held_out_prompts(grid, image, annotated)
+            adaptation = adapted_to_slices(self.predictor, image, without, encoded, self.cancelled)
+            if adaptation is not None and adaptation.parameters is not None:
+                logits, _ = self.predictor.segment(
+                    image, prompt, encoded, self.cancelled, adaptation.parameters
+                )
+        self.memory.keep(grid, encoded)
+        logits -= beyond_penalty(grid, annotated.slices)
+        return logits, adaptation
+
+    def _others(self, annotated: AnnotatedStructure) -> tuple[AnnotatedStructure, ...]:
+        """What scribbles say a structure is not: the background, and the others unless they may overlap."""
+        support = self.support
+        if support.annotation != "scribbles":
+            return ()
+        background = () if support.background is None else (support.background,)
+        others = () if support.overlapping else tuple(o for o in support.structures if o is not annotated)
+        return (*background, *others)
+
+    def _digest(self, annotated: AnnotatedStructure) -> bytes:
+        """Of all that the logits of a structure depend on, besides the volume."""
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update(self.support.geometry.affine.round(6).tobytes())
+        for one in (annotated, *self._others(annotated)):
+            digest.update(repr((one.offset, one.mask.shape, one.axis, one.slices)).encode())
+            digest.update(np.packbits(one.mask).tobytes())
+        return digest.digest()
+
+
+def touched_faces(
+    logits: np.ndarray, annotated: AnnotatedStructure, grid: WorkingGrid, bounds: Bounds
+) -> np.ndarray:
+    """(2, 3) bool: faces of the working grid that the structure surely reaches though the image goes on.
+
+    A few or doubtful voxels are no reason: the network has to be sure of more than a twentieth of the area
+    that the structure has on the average annotated slice.
+    """
+    area = annotated.voxels / max(1, len(annotated.slices) or annotated.mask.shape[0])
+    enough = max(3.0, _GROWTH_AREA * area / (grid.step[1] * grid.step[2]))
+    touched = np.zeros((2, 3), bool)
+    for axis, reference_axis in enumerate(grid.order):
+        planes = np.moveaxis(logits, axis, 0)
+        ends = grid.to_reference(np.array([0, grid.shape[axis] - 1]), axis)
+        goes_on = (ends[0] > bounds.low[reference_axis] + 0.5, ends[1] < bounds.high[reference_axis] - 0.5)
+        for side in range(2):
+            touched[side, axis] = goes_on[side] and np.count_nonzero(planes[-side] > _SURE) > enough
+    return touched
