@@ -122,7 +122,7 @@ class Segmenter:
         kept = [one.structure.name in chosen for one in frame.structures]
         rule = intensity_normalization(upright)
         self._recognise(upright)
-        notes_before = len(self.predictor.notes)
+        noted = self.predictor.new_notes()
         clock.lap("prepare")
 
         merger = LabelMerger(on_grid)
@@ -157,7 +157,7 @@ class Segmenter:
             "seconds": clock.as_dict(),
             "weights": self._weights(),
         }
-        notes = [*frame.notes, *self.predictor.notes[notes_before:]]
+        notes = [*frame.notes, *noted]
         adaptations = [answer.adaptation for answer in answers if answer is not None]
         report = segment_report(support, rule, results, adaptations, notes, about)
         return Segmentation(
