@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from ..errors import Cancelled
 from ..imageio.geometry import AxisMap
@@ -228,8 +229,7 @@ def _starts(pose: Pose, atlas: Atlas, number: int) -> list[Pose]:
     middle = (atlas.close.start_mm + atlas.close.end_mm) / 2
     found = [pose]
     while len(found) < number:
-        x, y, z = np.deg2rad(_ROTATION_DEGREES) * rng.normal(size=3)
-        rotation = np.eye(3) + np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+        rotation = Rotation.from_rotvec(np.deg2rad(_ROTATION_DEGREES) * rng.normal(size=3)).as_matrix()
         matrix = pose.matrix @ rotation * np.exp(_LOG_SCALE * rng.normal())
         away = _SHIFT * float(np.min(atlas.close.extent_mm)) * rng.normal(size=3)
         found.append(Pose(matrix, middle - matrix @ (pose.fixed(middle) + away), pose.global_ncc))
