@@ -13,8 +13,8 @@ WEIGHTS = "ab" * 32
 
 
 def image(rng: np.random.Generator, *shape: int) -> ReducedImage:
-    grey = rng.integers(0, 256, shape).astype(np.uint8)
-    return ReducedImage(grey, np.array([3.0, 1.5, 1.25]), np.array([0.0, 7.5, -2.0]))
+    intensity = rng.integers(0, 256, shape).astype(np.uint8)
+    return ReducedImage(intensity, np.array([3.0, 1.5, 1.25]), np.array([0.0, 7.5, -2.0]))
 
 
 def prototypes(rng: np.random.Generator) -> LearnedPrototypes:

@@ -23,8 +23,8 @@ import typer
 from ..datasets.cases import Case, is_for_development, is_held_out, read_case, read_cases
 from ..errors import InputError
 from ..imageio.geometry import Geometry
-from ..next_patient.apply import AtlasPlacement, applied_task, register_atlases
-from ..next_patient.atlas_placement import fused_occupancy
+from ..next_patient.apply import applied_task
+from ..next_patient.atlas_placement import AtlasPlacement, fused_occupancy, register_atlases
 from ..segmenter import Segmenter
 from ..support.support import Support
 from ..task.task_file import Task
@@ -60,8 +60,8 @@ def support_of(labels: np.ndarray, geometry: Geometry, names: Mapping[int, str],
     if slices:
         return same_volume_support(labels, geometry, names, slices)
     largest = int(labels.max())
-    kind = np.uint8 if largest <= 255 else np.uint16
-    return Support.from_labels(labels.astype(kind), geometry, names, "complete")
+    dtype = np.uint8 if largest <= 255 else np.uint16
+    return Support.from_labels(labels.astype(dtype), geometry, names, "complete")
 
 
 def next_patient_rows(
@@ -102,7 +102,7 @@ def next_patient_rows(
 
 
 def atlas_labels(task: Task, placement: AtlasPlacement) -> np.ndarray:
-    """uint8 (k, j, i) on the upright query: number + 1 of the structure that the warped atlases say."""
+    """What the warped atlases alone say, uint8 (k, j, i) on the canonical query: a structure's number + 1."""
     grid = placement.volume.geometry
     labels = np.zeros(grid.shape, np.uint8)
     if placement.close is None:
@@ -111,9 +111,9 @@ def atlas_labels(task: Task, placement: AtlasPlacement) -> np.ndarray:
     index = placement.close.index(np.stack(np.meshgrid(*axes, indexing="ij")))
     best = np.full(grid.shape, 0.5, np.float32)
     for number in range(len(task.structures)):
-        share = sampled_at(fused_occupancy(placement.registered, number), index, 0.0)
-        taken = share > best
-        labels[taken], best[taken] = number + 1, share[taken]
+        occupancy = sampled_at(fused_occupancy(placement.registered, number), index, 0.0)
+        taken = occupancy > best
+        labels[taken], best[taken] = number + 1, occupancy[taken]
     return labels
 
 

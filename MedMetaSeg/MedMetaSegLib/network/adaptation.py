@@ -1,9 +1,9 @@
-"""The inner loop: a few gradient steps of the network's head on the slices that were drawn.
+"""The inner loop: a few gradient steps of the network's head on the annotated slices.
 
-Each drawn slice in turn is held out: the network sees the others and is told, at that slice, what it should
-have said. Where the steps start and how large each parameter's are was meta-learned (Meta-SGD, Li et al.
-2017, on the head alone as in ANIL, Raghu et al., ICLR 2020). The loop is plain torch; training does the same
-with learn2learn.
+Each annotated slice in turn is held out: the network sees the others and is told, at that slice, what it
+should have said. Where the steps start and how large each parameter's are was meta-learned (Meta-SGD, Li et
+al. 2017, on the head alone as in ANIL, Raghu et al., ICLR 2020). The loop is plain torch; training does the
+same with learn2learn.
 
 Whether to step at all is decided by the slices too: with each of them left out of the loop as well, as many
 steps are taken as make its loss smallest, and none when none does.
@@ -26,21 +26,22 @@ from .decoder import Head
 from .inference import EncodedImage, Predictor
 
 STEPS = 4
-REACH = 2
-"""Planes on either side of one that have a say in its logits, by the head's two convolutions."""
+"""Gradient steps that are tried at most."""
+RECEPTIVE_RADIUS = 2
+"""Planes on either side of one that its logits depend on, by the head's two convolutions."""
 _LEAST_GAIN = 0.01
-"""Of the loss on slices left out: below that, the head stays as it is."""
+"""Share of the loss on slices left out that adaptation must save, or else the head stays as it is."""
 
 Parameters = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """A drawn slice that the network did not see.
+    """An annotated slice that the network did not see.
 
     x (B, F, d, j, i): the trunk's answer to the other slices, in the planes around it; prompt
     (B, C, d, j, i): what else the head reads there; plane: which of the d planes it is; target (B, 1, j, i):
-    1 where it was drawn; known (B, 1, j, i): 1 where that is known.
+    1 where it was annotated; known (B, 1, j, i): 1 where that is known.
     """
 
     x: Tensor
@@ -52,9 +53,10 @@ class HeldOut:
 
 @dataclass(frozen=True, eq=False)
 class Adaptation:
-    """Parameters of the head for one structure, None for the ones it came with.
+    """Parameters of the head, adapted to one structure.
 
-    steps: taken; before, after: mean loss on slices that were left out of the loop, without and with it.
+    parameters: None for those that the head came with. steps: taken; before, after: mean loss on slices that
+    were left out of the loop, without and with it.
     """
 
     parameters: Parameters | None
@@ -68,19 +70,19 @@ class Adaptation:
 
 
 def around(plane: int, planes: int) -> slice:
-    """The planes that have a say in one of `planes`."""
-    return slice(max(0, plane - REACH), min(planes, plane + REACH + 1))
+    """The planes, of so many, that the logits of one depend on."""
+    return slice(max(0, plane - RECEPTIVE_RADIUS), min(planes, plane + RECEPTIVE_RADIUS + 1))
 
 
 def slice_loss(logits: Tensor, held: HeldOut) -> Tensor:
     """Soft Dice and cross-entropy of logits (B, 1, d, j, i) in the plane of a held-out slice."""
     here = logits[:, :, held.plane]
-    share = held.known.sum().clamp(min=1.0)
+    pixels = held.known.sum().clamp(min=1.0)
     entropy = functional.binary_cross_entropy_with_logits(here, held.target, reduction="none")
     inside = torch.sigmoid(here) * held.known
-    drawn = held.target * held.known
-    dice = (2 * (inside * drawn).sum() + 1) / (inside.sum() + drawn.sum() + 1)
-    return 1 - dice + (entropy * held.known).sum() / share
+    annotated = held.target * held.known
+    dice = (2 * (inside * annotated).sum() + 1) / (inside.sum() + annotated.sum() + 1)
+    return 1 - dice + (entropy * held.known).sum() / pixels
 
 
 def support_loss(head: Head, parameters: Parameters, held: Sequence[HeldOut]) -> Tensor:
@@ -120,7 +122,7 @@ def inner_loop(
 def adapted(
     head: Head, step_sizes: Sequence[Tensor], held: Sequence[HeldOut], steps: int = STEPS
 ) -> Adaptation:
-    """The head adapted to one structure's held-out slices, two or more of them."""
+    """The head adapted to one structure's held-out slices. Raises ValueError for fewer than two."""
     if len(held) < 2:
         raise ValueError("adaptation needs two slices at least")
     step_sizes = [one.detach() for one in step_sizes]
@@ -142,41 +144,43 @@ def adapted(
 def adapted_to_slices(
     predictor: Predictor,
     image: np.ndarray,
-    without: Sequence[tuple[int, np.ndarray, np.ndarray]],
+    slices: Sequence[tuple[int, np.ndarray, np.ndarray]],
     encoded: EncodedImage,
     cancelled: Callable[[], bool],
 ) -> Adaptation | None:
-    """The head adapted to one structure; None with a single slice, or where the image needs several windows
-    or memory runs out (noted).
+    """The head adapted to one structure's annotated slices, or None where that cannot be.
 
-    image: (IMAGE_CHANNELS, k, j, i); without: of every drawn slice its plane, the prompt
-    (PROMPT_CHANNELS, k, j, i) of the others, and bool (j, i) where it was drawn. Raises Cancelled.
+    It cannot with a single slice, where the image needs several windows, and when memory runs out (noted).
+    image: (IMAGE_CHANNELS, k, j, i); slices: of every annotated slice its plane, the prompt
+    (PROMPT_CHANNELS, k, j, i) of the others, and bool (j, i) where it was annotated. Raises Cancelled.
     """
-    if len(without) < 2 or len(encoded.windows) > 1:
+    if len(slices) < 2 or len(encoded.windows) > 1:
         return None
     try:
-        held = _held_out(predictor, image, without, encoded, cancelled)
+        held = _held_out(predictor, image, slices, encoded, cancelled)
         return adapted(predictor.network.decoder.head, list(predictor.network.step_sizes), held)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        predictor.notes.append("Memory ran out while adapting: the network was used as it came.")
+        predictor.note("Memory ran out while adapting: the network was used as it came.")
         return None
 
 
 def _held_out(
     predictor: Predictor,
     image: np.ndarray,
-    without: Sequence[tuple[int, np.ndarray, np.ndarray]],
+    slices: Sequence[tuple[int, np.ndarray, np.ndarray]],
     encoded: EncodedImage,
     cancelled: Callable[[], bool],
 ) -> list[HeldOut]:
     held = []
-    for plane, prompt, drawn in without:
+    for plane, prompt, annotated in slices:
         check_cancelled(cancelled)
         x, read = predictor.trunk(image, prompt, encoded)
         planes = around(plane, image.shape[1])
-        target = torch.from_numpy(np.stack([drawn, drawn[:, ::-1]])[:, None].astype(np.float32)).to(x.device)
+        target = torch.from_numpy(np.stack([annotated, annotated[:, ::-1]])[:, None].astype(np.float32)).to(
+            x.device
+        )
         held.append(
             HeldOut(
                 x[:, :, planes].clone(),

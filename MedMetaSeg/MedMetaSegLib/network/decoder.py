@@ -1,4 +1,4 @@
-"""The decoder: one structure's logits from features, similarity to prototypes, and the painted slices."""
+"""The decoder: one structure's logits from features, similarity to prototypes, and the prompt."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class Decoder(nn.Module):
     """
 
     def __init__(
-        self, condition_channels: int, similarity_channels: int, widths: tuple[int, ...], full: int = 8
+        self, input_channels: int, similarity_channels: int, widths: tuple[int, ...], full: int = 8
     ) -> None:
         super().__init__()
-        self.stem = nn.Conv3d(condition_channels, widths[0], 2, stride=2)
+        self.stem = nn.Conv3d(input_channels, widths[0], 2, stride=2)
         before = (widths[0] + similarity_channels, *widths[:-1])
         self.fuse = nn.ModuleList(
-            nn.Conv3d(width + carried, width, 1) for width, carried in zip(widths, before, strict=True)
+            nn.Conv3d(width + incoming, width, 1) for width, incoming in zip(widths, before, strict=True)
         )
         self.down = nn.ModuleList(residual_block(width, width) for width in widths)
         self.rise = nn.ModuleList(
@@ -45,12 +45,12 @@ class Decoder(nn.Module):
         self.up = nn.ModuleList(residual_block(width, width) for width in widths[:-1])
         self.shrink = nn.Conv3d(widths[0], full, 1)
         self.full = nn.Sequential(
-            nn.Conv3d(full + condition_channels, 2 * full, 3, padding=1),
+            nn.Conv3d(full + input_channels, 2 * full, 3, padding=1),
             nn.LeakyReLU(0.01),
             nn.Conv3d(2 * full, full, 3, padding=1),
             nn.LeakyReLU(0.01),
         )
-        self.out = nn.Conv3d(full + condition_channels, 1, 1)
+        self.out = nn.Conv3d(full + input_channels, 1, 1)
 
     @property
     def head(self) -> Head:

@@ -1,4 +1,4 @@
-"""The image encoder: features that do not depend on what was painted, so they can be kept between presses."""
+"""The image encoder: features that do not depend on what was annotated, so they can be kept between runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from monai.networks.blocks import UnetResBlock
 from torch import Tensor, nn
 
 NORM = ("instance", {"affine": True})
+"""Normalisation of a residual block, as MONAI names it."""
 ACTIVATION = ("leakyrelu", {"negative_slope": 0.01, "inplace": True})
+"""Activation of a residual block, as MONAI names it."""
 
 
 def residual_block(in_channels: int, out_channels: int) -> UnetResBlock:
@@ -23,7 +25,7 @@ def upsampled(x: Tensor, like: Tensor) -> Tensor:
 
 
 class Features(NamedTuple):
-    """What the encoder knows of an image, at 1/2, 1/4 and 1/8 of its resolution.
+    """Features of an image, at 1/2, 1/4 and 1/8 of its resolution.
 
     levels: (B, width, k, j, i) each; embedding: (B, E, k, j, i) at 1/2, unit length over channels: the space
     of the prototypes.
@@ -55,7 +57,7 @@ class Encoder(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Features:
-        """image: (B, C, k, j, i), each axis a multiple of 8."""
+        """Features of image (B, C, k, j, i), each axis a multiple of 8."""
         x = self.stem(image)
         levels = []
         for depth, block in enumerate(self.blocks):

@@ -1,4 +1,4 @@
-"""Running the network on a working grid: devices, precision, windows, features kept for the next press."""
+"""Running the network on a working grid: devices, precision, windows, and features kept for the next run."""
 
 from __future__ import annotations
 
@@ -18,18 +18,26 @@ from . import STRIDE
 from .encoder import Features
 from .model import FewShotNetwork
 from .prompt_channels import BACKGROUND, FOREGROUND
-from .prototypes import NO_WEIGHT, VOTE, KnownPoints, Prototypes
+from .prototypes import NO_WEIGHT, PROTOTYPE_LOGIT, KnownPoints, Prototypes
 
 DEVICES = ("auto", "cpu", "cuda")
+"""Names of devices that may be asked for."""
 LAYOUT = torch.channels_last_3d
+"""Order of tensors in memory, in which convolutions are fastest."""
+_WINDOW = 160
+"""Voxels along each axis of the largest window that is computed at once."""
 _SMALLEST_WINDOW = 32
+"""Voxels along each axis of the window that is not made smaller when memory runs out."""
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """Features of one image, window by window, float16 on the CPU: what is kept between presses."""
+    """Features of one image, window by window, float16 on the CPU: what is kept between runs.
+
+    shape: (k, j, i) of the image; windows: slices of it, which may overlap; features: one per window.
+    """
 
     shape: tuple[int, int, int]
     windows: tuple[tuple[slice, slice, slice], ...]
@@ -37,7 +45,7 @@ class EncodedImage:
 
     @property
     def bytes(self) -> int:
-        """Memory held."""
+        """Memory that the features hold."""
         return sum(t.nelement() * t.element_size() for f in self.features for t in (*f.levels, f.embedding))
 
 
@@ -74,14 +82,27 @@ def _cuda_problem() -> str:
 class Predictor:
     """Holds the network on a device; retries with smaller windows, then on the CPU, when memory runs out.
 
-    Every image is seen as it is and mirrored in the plane, and the two answers are averaged. notes: what had
-    to be changed on the way, in words for the report.
+    Every image is seen as it is and mirrored in the plane, and the two answers are averaged. What has to be
+    changed on the way is noted, in words for a report:
+
+        notes = predictor.new_notes()
+        logits, encoded = predictor.segment(image, prompt, None, cancelled)
+        notes  # ["Memory ran out on cuda: went on in windows of 80 voxels."]
     """
 
-    def __init__(self, network: FewShotNetwork, device: torch.device, window: int = 160) -> None:
+    def __init__(self, network: FewShotNetwork, device: torch.device, window: int = _WINDOW) -> None:
         self.network = network.to(device).to(memory_format=LAYOUT)  # type: ignore[call-overload]
         self.device, self.window = device, window
-        self.notes: list[str] = []
+        self._notes: list[str] = []
+
+    def new_notes(self) -> list[str]:
+        """A new, empty list, to which everything that is noted from now on is added."""
+        self._notes = []
+        return self._notes
+
+    def note(self, what: str) -> None:
+        """Add a sentence to the notes that are collected at the moment."""
+        self._notes.append(what)
 
     def segment(
         self,
@@ -111,12 +132,15 @@ class Predictor:
         return logits, made
 
     def prototypes(self, image: np.ndarray, prompt: np.ndarray, cancelled: Callable[[], bool]) -> Prototypes:
-        """The prototypes of what `prompt` says is known, from the image as it is, float32 on the CPU."""
+        """The prototypes of what `prompt` says is known, float32 on the CPU.
+
+        They come from the image as it is, not mirrored; shapes as in `segment`. Raises Cancelled.
+        """
         found = self._persistently(lambda: self._prototypes(prompt, self._encode(image, cancelled))[0])
         return Prototypes(*(part.float().cpu() for part in found))
 
-    def vote(self, encoded: EncodedImage, prototypes: Prototypes) -> np.ndarray:
-        """The vote (k/2, j/2, i/2) float32 of prototypes, of another image maybe, over an encoded image."""
+    def prototype_logits(self, encoded: EncodedImage, prototypes: Prototypes) -> np.ndarray:
+        """The prototype logit (k/2, j/2, i/2) float32 of an encoded image; prototypes may be of another."""
         total = np.zeros([n // 2 for n in encoded.shape], np.float32)
         weight = np.zeros_like(total)
         known = self._here(prototypes)
@@ -124,7 +148,7 @@ class Predictor:
             with self._mode():
                 maps = self.network.similarity(self._loaded(features).embedding[0], known)
             half = tuple(slice(w.start // 2, w.stop // 2) for w in window)
-            total[half] += maps[VOTE].float().cpu().numpy()
+            total[half] += maps[PROTOTYPE_LOGIT].float().cpu().numpy()
             weight[half] += 1
         return total / weight
 
@@ -173,10 +197,10 @@ class Predictor:
             answer = ((logits[0, 0] + logits[1, 0].flip(-1)) / 2).cpu().numpy()
             if len(encoded.windows) == 1:
                 return answer
-            share = compute_importance_map(answer.shape, mode="gaussian", sigma_scale=0.25).numpy()
-            share = np.maximum(share, 1e-3)
-            total[window] += share * answer
-            weight[window] += share
+            importance = compute_importance_map(answer.shape, mode="gaussian", sigma_scale=0.25).numpy()
+            importance = np.maximum(importance, 1e-3)
+            total[window] += importance * answer
+            weight[window] += importance
         return total / weight
 
     def _trunk(
@@ -200,8 +224,10 @@ class Predictor:
         return self.network.decoder.trunk(features, similarity, read), read
 
     def trunk(self, image: np.ndarray, prompt: np.ndarray, encoded: EncodedImage) -> tuple[Tensor, Tensor]:
-        """What the head reads of an image and its mirror image, (2, F, k, j, i) and (2, C, k, j, i), on the
-        device; the image must fit one window (ValueError).
+        """What the head reads of an image and its mirror image, on the device.
+
+        (2, F, k, j, i) of the trunk and (2, C, k, j, i) of the inputs. Raises ValueError for an image that
+        does not fit one window.
         """
         if len(encoded.windows) > 1:
             raise ValueError("the image does not fit one window")
@@ -252,14 +278,12 @@ class Predictor:
         """Smaller windows, then the CPU; when neither is left, say so."""
         if self.window > _SMALLEST_WINDOW:
             self.window = max(_SMALLEST_WINDOW, self.window // 2 // STRIDE * STRIDE)
-            self.notes.append(
-                f"Memory ran out on {self.device.type}: went on in windows of {self.window} voxels."
-            )
+            self.note(f"Memory ran out on {self.device.type}: went on in windows of {self.window} voxels.")
         elif self.device.type != "cpu":
             self.device = torch.device("cpu")
             self.network = self.network.to(self.device)
-            self.window = 160
-            self.notes.append("Memory ran out on the GPU even in small windows: went on on the CPU.")
+            self.window = _WINDOW
+            self.note("Memory ran out on the GPU even in small windows: went on on the CPU.")
         else:
             raise InputError(
                 "There is not enough memory to segment this volume: close other programs, or crop it."

@@ -13,8 +13,8 @@ from . import prompt_channels as prompts
 from .decoder import Decoder
 from .encoder import Encoder, Features
 from .prototypes import (
+    PROTOTYPE_LOGIT,
     SIMILARITY_CHANNELS,
-    VOTE,
     Prototypes,
     prototypes_from_points,
     sampled,
@@ -27,7 +27,12 @@ FIRST_STEP = 1e-2
 
 @dataclass(frozen=True)
 class Architecture:
-    """Hyper-parameters that make the network; stored beside the weights."""
+    """Hyper-parameters that make the network; stored beside the weights.
+
+    widths: channels of features at 1/2, 1/4 and 1/8 of the resolution. embedding: channels of the embedding.
+    foreground_prototypes, background_prototypes: at most. image_channels, condition_channels (the prompt
+    channels, by the name that weights files give them): of the inputs.
+    """
 
     widths: tuple[int, ...] = (32, 64, 128)
     embedding: int = 32
@@ -42,7 +47,7 @@ class Architecture:
 
 
 class FewShotNetwork(nn.Module):
-    """Encoder, prototypes and decoder; axis 0 of every volume is the drawing axis."""
+    """Encoder, prototypes and decoder; axis 0 of every volume lies across the annotated slices."""
 
     def __init__(self, architecture: Architecture | None = None) -> None:
         super().__init__()
@@ -87,8 +92,9 @@ class FewShotNetwork(nn.Module):
         return prototypes_from_points(foreground, background, *numbers, self.log_ridge.exp() + 1e-3)
 
     def similarity(self, embedding: Tensor, prototypes: Prototypes, task: Prototypes | None = None) -> Tensor:
-        """Similarity maps (SIMILARITY_CHANNELS, k/2, j/2, i/2) of one volume's embedding to prototypes of its
-        own known voxels, and to those of a task.
+        """Similarity maps (SIMILARITY_CHANNELS, k/2, j/2, i/2) of one volume's embedding (E, k/2, j/2, i/2).
+
+        prototypes: of its own known voxels; task: learned on another patient, None for its own again.
         """
         return similarity_maps(embedding, prototypes, self.log_temperature.exp(), task)
 
@@ -97,8 +103,9 @@ class FewShotNetwork(nn.Module):
         return self.decoder(features, similarity, torch.cat([image, prompt], 1))
 
     def trunk(self, image: Tensor, prompt: Tensor) -> Tensor:
-        """What the head reads, (B, F, k, j, i), of one image (1, IMAGE_CHANNELS, k, j, i) under prompts
-        (B, PROMPT_CHANNELS, k, j, i).
+        """What the head reads, (B, F, k, j, i), of one image under several prompts.
+
+        image (1, IMAGE_CHANNELS, k, j, i), prompt (B, PROMPT_CHANNELS, k, j, i).
         """
         features = self.encode(image)
         similarity = torch.stack(
@@ -115,9 +122,9 @@ class FewShotNetwork(nn.Module):
         )
 
     def forward(self, image: Tensor, prompt: Tensor, support: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Logits (B, 1, k, j, i), and the scores (B, 4, k/2, j/2, i/2) of vote and border: of the volumes'
-        own prototypes, then of the task's.
+        """Logits (B, 1, k, j, i), and what prototypes alone say (B, 4, k/2, j/2, i/2).
 
+        The latter are prototype logit and ridge score: of the volumes' own prototypes, then of the task's.
         image (B, IMAGE_CHANNELS, k, j, i), prompt (B, PROMPT_CHANNELS, k, j, i): B independent volumes.
         support (B, IMAGE_CHANNELS + 2, k, j, i): of each, another patient, and where the structure is known
         there and where its background.
@@ -134,4 +141,4 @@ class FewShotNetwork(nn.Module):
                 for embedding, known, task in zip(features.embedding, prompt, tasks, strict=True)
             ]
         )
-        return self.decode(features, similarity, image, prompt), similarity[:, VOTE:]
+        return self.decode(features, similarity, image, prompt), similarity[:, PROTOTYPE_LOGIT:]

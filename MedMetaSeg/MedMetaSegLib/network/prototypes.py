@@ -2,10 +2,10 @@
 
 Masked average pooling (Zhang et al., SG-One, 2018) gives one mean; a structure with parts of different
 appearance needs several, as in PPNet (Liu et al., ECCV 2020) and ALPNet (Ouyang et al., ECCV 2020). They are
-found by spherical k-means from a farthest-point start: no random numbers, so the same painting gives the same
-prototypes. Beside them stands the best linear border between structure and background, by ridge regression in
-closed form (Bertinetto et al., R2-D2, ICLR 2019): differentiable, so the encoder learns features that a few
-slices suffice to separate.
+found by spherical k-means from a farthest-point start: no random numbers, so the same annotation gives the
+same prototypes. Beside them stands a linear ridge classifier of structure and background, in closed form
+(Bertinetto et al., R2-D2, ICLR 2019): differentiable, so the encoder learns features that a few slices
+suffice to separate.
 """
 
 from __future__ import annotations
@@ -17,26 +17,31 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 MAX_POINTS = 2048
+"""Known vectors of one side that prototypes are made from, at most."""
 NO_WEIGHT = 1e-3
+"""Weight of a vector that stands for a side of which nothing is known."""
 SIMILARITY_CHANNELS = 7
-(BEST_FOREGROUND, BEST_BACKGROUND, MEAN, VOTE, BORDER, TASK_VOTE, TASK_BORDER) = range(SIMILARITY_CHANNELS)
-
+"""Maps that `similarity_maps` makes, by these numbers."""
+BEST_FOREGROUND, BEST_BACKGROUND, MEAN, PROTOTYPE_LOGIT, RIDGE, TASK_PROTOTYPE_LOGIT, TASK_RIDGE = range(
+    SIMILARITY_CHANNELS
+)
 
 KnownPoints = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Vectors (N, E) and weights (N,) of the known foreground, and of the known background."""
 
 
 class Prototypes(NamedTuple):
-    """Unit vectors: foreground (P, E), background (Q, E) and the single mean of the foreground (1, E).
+    """What stands for one structure and what is around it, in the space of the embedding.
 
-    border: (E + 1,), weights and offset of the linear score that is +1 for the structure, -1 for the
-    background.
+    foreground (P, E), background (Q, E), and mean (1, E), the single mean of the foreground: unit vectors.
+    ridge (E + 1,): weights and offset of the ridge classifier, whose score is fitted to +1 for the structure
+    and -1 for the background.
     """
 
     foreground: Tensor
     background: Tensor
     mean: Tensor
-    border: Tensor
+    ridge: Tensor
 
 
 def spherical_clusters(points: Tensor, weights: Tensor, number: int, steps: int = 3) -> Tensor:
@@ -55,11 +60,10 @@ def spherical_clusters(points: Tensor, weights: Tensor, number: int, steps: int 
         centres = detached[chosen]
         for _ in range(steps):
             owner = (detached @ centres.T).argmax(1)
-            share = functional.one_hot(owner, len(centres)).to(points.dtype) * weights[:, None]
-            kept = share.sum(0) > 0
-            share = share[:, kept]
-            centres = functional.normalize(share.T @ detached, dim=1)
-    return functional.normalize(share.T @ points, dim=1)
+            membership = functional.one_hot(owner, len(centres)).to(points.dtype) * weights[:, None]
+            membership = membership[:, membership.sum(0) > 0]
+            centres = functional.normalize(membership.T @ detached, dim=1)
+    return functional.normalize(membership.T @ points, dim=1)
 
 
 def sampled(embedding: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,15 +81,16 @@ def sampled(embedding: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     return points, weight.reshape(-1)[where].clamp(min=NO_WEIGHT)
 
 
-def linear_border(
-    foreground: tuple[Tensor, Tensor], background: tuple[Tensor, Tensor], ridge: Tensor
+def ridge_classifier(
+    foreground: tuple[Tensor, Tensor], background: tuple[Tensor, Tensor], penalty: Tensor
 ) -> Tensor:
-    """(E + 1,) of the ridge regression of +1 and -1 on known vectors; both sides weigh the same.
+    """Weights and offset (E + 1,) of the ridge regression of +1 and -1 on known vectors.
 
-    ridge: scalar > 0.
+    foreground, background: vectors (N, E) and weights (N,); both sides weigh the same. penalty: of squared
+    weights, a scalar > 0.
     """
     # Sums over thousands of points, and a solver, need float32: half precision has neither.
-    with torch.autocast(ridge.device.type, enabled=False):
+    with torch.autocast(penalty.device.type, enabled=False):
         vectors = torch.cat([foreground[0], background[0]]).float()
         points = functional.pad(vectors, (0, 1), value=1.0)
         sides = (foreground[1].float(), background[1].float())
@@ -93,7 +98,7 @@ def linear_border(
         wanted = torch.cat([weights[: len(foreground[1])], -weights[len(foreground[1]) :]])
         weighted = points.T * weights
         return torch.linalg.solve(
-            weighted @ points + ridge * torch.eye(points.shape[1], device=points.device), points.T @ wanted
+            weighted @ points + penalty * torch.eye(points.shape[1], device=points.device), points.T @ wanted
         )
 
 
@@ -102,45 +107,49 @@ def prototypes_from_points(
     background: tuple[Tensor, Tensor],
     number_foreground: int,
     number_background: int,
-    ridge: Tensor,
+    ridge_penalty: Tensor,
 ) -> Prototypes:
-    """Prototypes from (points, weights) of what is known to be the structure and known not to be."""
+    """Prototypes from vectors (N, E) and weights (N,) of the known foreground and background.
+
+    number_foreground, number_background: of prototypes, at most; ridge_penalty: see `ridge_classifier`.
+    """
     points, weights = foreground
     return Prototypes(
         spherical_clusters(points, weights, number_foreground),
         spherical_clusters(*background, number_background),
         functional.normalize((points * weights[:, None]).sum(0, keepdim=True), dim=1),
-        linear_border(foreground, background, ridge),
+        ridge_classifier(foreground, background, ridge_penalty),
     )
 
 
 def similarity_maps(
     embedding: Tensor, prototypes: Prototypes, temperature: Tensor, task: Prototypes | None = None
 ) -> Tensor:
-    """(SIMILARITY_CHANNELS, k, j, i) of embedding (E, k, j, i).
+    """Maps (SIMILARITY_CHANNELS, k, j, i) of how similar an embedding (E, k, j, i) is to prototypes.
 
-    Best foreground cosine, best background cosine, cosine to the mean, the log ratio of soft votes, and the
-    linear score; then log ratio and linear score of `task`, prototypes that were learned on another patient
-    (those of this image when None). Each of the last four, thresholded at 0, is a segmentation of its own.
+    Best foreground cosine, best background cosine, cosine to the mean, the prototype logit and the score of
+    the ridge classifier; then prototype logit and score of `task`, prototypes that were learned on another
+    patient (those of this image when None). Each of the last four, thresholded at 0, is a segmentation of its
+    own. temperature: a scalar by which cosines are multiplied in the prototype logit.
     """
     flat = embedding.reshape(embedding.shape[0], -1)
     foreground, background = prototypes.foreground @ flat, prototypes.background @ flat
-    own = [_ratio(foreground, background, temperature), _linear(prototypes, flat)]
+    own = [_prototype_logit(foreground, background, temperature), _ridge_score(prototypes, flat)]
     learned = own
     if task is not None:
-        votes = _ratio(task.foreground @ flat, task.background @ flat, temperature)
-        learned = [votes, _linear(task, flat)]
+        logit = _prototype_logit(task.foreground @ flat, task.background @ flat, temperature)
+        learned = [logit, _ridge_score(task, flat)]
     maps = [foreground.amax(0), background.amax(0), (prototypes.mean @ flat)[0], *own, *learned]
     return torch.stack(maps).reshape(SIMILARITY_CHANNELS, *embedding.shape[1:])
 
 
-def _ratio(foreground: Tensor, background: Tensor, temperature: Tensor) -> Tensor:
-    return _soft_vote(foreground, temperature) - _soft_vote(background, temperature)
+def _prototype_logit(foreground: Tensor, background: Tensor, temperature: Tensor) -> Tensor:
+    return _log_mean_exp(foreground, temperature) - _log_mean_exp(background, temperature)
 
 
-def _linear(prototypes: Prototypes, flat: Tensor) -> Tensor:
-    return prototypes.border[:-1] @ flat + prototypes.border[-1]
+def _ridge_score(prototypes: Prototypes, flat: Tensor) -> Tensor:
+    return prototypes.ridge[:-1] @ flat + prototypes.ridge[-1]
 
 
-def _soft_vote(cosines: Tensor, temperature: Tensor) -> Tensor:
+def _log_mean_exp(cosines: Tensor, temperature: Tensor) -> Tensor:
     return torch.logsumexp(cosines * temperature, 0) - torch.log(torch.tensor(float(len(cosines))))

@@ -7,7 +7,9 @@ from pathlib import Path
 from ..errors import WeightsError
 
 MODELS = Path(__file__).resolve().parents[2] / "Resources" / "Models"
+"""The folder of weights in the installed module."""
 SHIPPED = MODELS / "medmetaseg.safetensors"
+"""The weights file that is loaded when no other is given."""
 
 
 def shipped_sha256() -> str:

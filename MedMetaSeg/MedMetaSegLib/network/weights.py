@@ -19,6 +19,7 @@ from .shipped import MODELS, SHIPPED
 __all__ = ["FORMAT", "MODELS", "SHIPPED", "fingerprint", "load_network", "weights_bytes"]
 
 FORMAT = 1
+"""Version of the weights' file format; files of another are refused."""
 
 
 def fingerprint(state: dict[str, torch.Tensor]) -> str:
@@ -50,8 +51,8 @@ def weights_bytes(network: FewShotNetwork, provenance: dict[str, Any]) -> bytes:
 
 def _about_fingerprint(about: dict[str, str]) -> str:
     """SHA-256 over everything else that the file says of itself."""
-    told = {name: about.get(name) for name in ("format", "architecture", "provenance", "sha256")}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    stated = {name: about.get(name) for name in ("format", "architecture", "provenance", "sha256")}
+    return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()
 
 
 def load_network(path: Path | None = None) -> tuple[FewShotNetwork, dict[str, Any]]:

@@ -1,1 +1,1 @@
-"""A task from one or several patients, applied to another on whom nothing is annotated."""
+"""A task learned from one or several patients, and applied to another on whom nothing is annotated."""

@@ -1,10 +1,10 @@
-"""A task applied to another patient: laid over it, decided by the network, silent about what is not there."""
+"""A task applied to another patient: placed on it, decided by the network, silent about what is not there."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 from scipy import ndimage
 
 from ..imageio.geometry import AxisMap, Geometry
-from ..imageio.volume import Volume, check_volume
+from ..imageio.volume import Volume
 from ..network.inference import Predictor
 from ..network.prompt_channels import image_channels
 from ..network.prototypes import Prototypes
@@ -21,72 +21,42 @@ from ..results.merge import LabelMerger, without_islands
 from ..results.segmentation import Segmentation, SegmentedStructure, probability_map, segmented_structure
 from ..support.structure import AnnotatedStructure, Structure
 from ..support.support import Support
-from ..task.atlas import Atlas
-from ..task.task_file import Task
+from ..task.task_file import LearnedPrototypes, Task
 from ..working_grid.grid import Bounds, WorkingGrid, sampled_back, sampled_image, working_grid
-from ..working_grid.intensity import IntensityNormalization, intensity_normalization
-from ..working_grid.reduced_image import ReducedImage, sampled_at, without_world_position
-from .atlas_placement import RegisteredAtlas, align, fused_occupancy
-from .position_prior import expected_structure, grid_places, occupancy_threshold, prior_on, prior_prompt
+from ..working_grid.reduced_image import sampled_at
+from .absence import OUTSIDE, AbsenceEvidence, absence_evidence
+from .atlas_placement import AtlasPlacement, fused_occupancy, register_atlases
+from .position_prior import (
+    Prior,
+    expected_structure,
+    grid_places,
+    occupancy_threshold,
+    prior_on,
+    prior_prompt,
+)
 
 _NETWORK_SHARE = (0.5, 0.9)
-"""Of the logits, at least and at most; what the atlases say is the rest."""
-_OFF = 1.5
-"""Voxels of the close image by which a boundary is off where the images do not resemble each other at all."""
-_OUTSIDE = 0.01
-"""Of its volume: when less of a structure's place is in the image, it is not looked for."""
-_SIMILARITY = 0.3
-"""Correlation after the best pose: patients on whom a task belongs have more, whatever their modality."""
-_RESEMBLANCE = 0.12
-_LIKENESS = 0.1
-"""Of resemblance times the share of its volume that bending leaves: what is not there is bent away."""
-_GREY_BINS = 16
-_GREY_OVERLAP = 0.2
+"""Share of the network in the logits, at least and at most; the place that atlases expect has the rest."""
+_MAX_MISREGISTRATION_VOXELS = 1.5
+"""Voxels of the close image by which a boundary is off where the images do not look alike at all."""
+_MAX_PARTS = 3
+"""Parts that a structure has in the supports, on average, for small islands to be removed."""
 _NOTHING = np.zeros((0, 0, 0), bool)
 
 
 @dataclass(frozen=True, eq=False)
 class _Prediction:
-    """Logits float16 of a structure on its working grid, or why there are none; evidence for the report."""
+    """What was found of one structure.
+
+    logits: float16 on grid, its working grid; both None where it is absent, and reason says why. evidence:
+    None where the whole task lies outside the image.
+    """
 
     grid: WorkingGrid | None
     logits: np.ndarray | None
     reason: str
-    evidence: dict[str, float]
+    evidence: AbsenceEvidence | None
     seconds: float
-
-
-@dataclass(frozen=True, eq=False)
-class AtlasPlacement:
-    """The atlases of a task laid over a query.
-
-    volume: the query, upright and level, and axis_map how it was turned; close: its part where the structures
-    can be, None when that lies outside.
-    """
-
-    volume: Volume
-    axis_map: AxisMap
-    rule: IntensityNormalization
-    close: ReducedImage | None
-    registered: tuple[RegisteredAtlas, ...]
-
-    @property
-    def similarity(self) -> list[float]:
-        """Of every atlas, how much it looks like the query where it lies best."""
-        found = {id(one.atlas): round(one.pose.similarity, 3) for one in self.registered}
-        return list(found.values())
-
-
-def register_atlases(task: Task, volume: Volume, cancelled: Callable[[], bool]) -> AtlasPlacement:
-    """Lay a task's atlases over a query. Raises InputError (see `check_volume`) and Cancelled."""
-    check_cancelled(cancelled)
-    upright, axis_map = check_volume(volume).canonical()
-    even = without_world_position(upright)
-    rule = intensity_normalization(even)
-    close, registered = align(
-        even, rule, upright.geometry.axes, task.atlases, lambda: check_cancelled(cancelled)
-    )
-    return AtlasPlacement(even, axis_map, rule, close, registered)
 
 
 def applied_task(
@@ -99,56 +69,53 @@ def applied_task(
 ) -> Segmentation:
     """The task's structures in a volume, on its own grid; those that are not there have no voxels.
 
-    overlay: from `register_atlases`, made when None.
-
-    The report's entry of each structure has "found" and, if not, "reason". Raises Cancelled.
+    placement: from `register_atlases`, made when None. The report's entry of each structure has "found" and,
+    if not, "reason". Raises InputError (see `check_volume`) and Cancelled.
     """
     begun = time.perf_counter()
     progress(0.0, "laying the atlas over the image")
     placement = placement or register_atlases(task, volume, cancelled)
     aligned = time.perf_counter()
-    even, axis_map, rule = placement.volume, placement.axis_map, placement.rule
+    notes = predictor.new_notes()
+    query, axis_map = placement.volume, placement.axis_map
+    predictions, masks = _predicted(task, placement, predictor, progress, cancelled)
+    results, probabilities = [], []
+    for structure, prediction, (where, mask) in zip(task.structures, predictions, masks, strict=True):
+        results.append(_result(structure, prediction, where, mask, axis_map, volume.geometry))
+        probabilities.append(partial(_probability, prediction, query.geometry, axis_map))
+    progress(1.0, "done")
+    finished = time.perf_counter()
+    seconds = {"align": aligned - begun, "network": finished - aligned, "total": finished - begun}
+    report = _report(task, placement, predictor, predictions, results, seconds, notes)
+    return Segmentation(volume.geometry, tuple(results), task.overlapping, report, tuple(probabilities))
+
+
+def _predicted(
+    task: Task,
+    placement: AtlasPlacement,
+    predictor: Predictor,
+    progress: Progress,
+    cancelled: Callable[[], bool],
+) -> tuple[list[_Prediction], list[tuple[tuple[slice, ...], np.ndarray]]]:
+    """Of every structure of the task its prediction, and where its mask lies in the query, with the mask."""
     search = _Search(task, placement, predictor, cancelled)
-    found: list[_Prediction] = []
-    merger = LabelMerger(_unpainted(task, even.geometry))
+    geometry = placement.volume.geometry
+    merger = LabelMerger(_nothing_annotated(task, geometry))
+    predictions = []
     for number, structure in enumerate(task.structures):
         check_cancelled(cancelled)
         progress(0.3 + 0.7 * number / len(task.structures), structure.name)
         one = search.look_for(number)
         if one.grid is not None and one.logits is not None:
-            logits, where = sampled_back(one.logits, one.grid, even.geometry)
+            logits, where = sampled_back(one.logits, one.grid, geometry)
             merger.add(number, logits, where)
-        found.append(one)
-    results, probabilities, entries = [], [], []
-    for number, (one, (where, mask)) in enumerate(zip(found, merger.finished(False), strict=True)):
+        predictions.append(one)
+    masks = []
+    for number, (one, (where, mask)) in enumerate(zip(predictions, merger.finished(False), strict=True)):
         if one.grid is not None and not _scattered(task, number):
             mask = without_islands(mask, np.zeros_like(mask))
-        structure = task.structures[number]
-        result = _result(structure, one, where, mask, axis_map, volume.geometry)
-        results.append(result)
-        probabilities.append(partial(_probability, one, even.geometry, axis_map))
-        reason = one.reason or ("" if result.voxels else "the network finds nothing where it should be")
-        entries.append(_entry(result, one, reason))
-    progress(1.0, "done")
-    notes = list(search.notes)
-    if rule.modality != task.kind:
-        notes.append(f"The task was learned on {task.kind}, and this image is read as {rule.modality}.")
-    finished = time.perf_counter()
-    report: dict[str, object] = {
-        "structures": entries,
-        "skipped": [],
-        "supports": len(task.atlases),
-        "similarity": placement.similarity,
-        "intensity": rule.as_dict(),
-        "device": predictor.device.type,
-        "seconds": {
-            "align": round(aligned - begun, 3),
-            "network": round(finished - aligned, 3),
-            "total": round(finished - begun, 3),
-        },
-        "notes": notes,
-    }
-    return Segmentation(volume.geometry, tuple(results), task.overlapping, report, tuple(probabilities))
+        masks.append((where, mask))
+    return predictions, masks
 
 
 class _Search:
@@ -157,88 +124,55 @@ class _Search:
     def __init__(
         self, task: Task, placement: AtlasPlacement, predictor: Predictor, cancelled: Callable[[], bool]
     ) -> None:
-        self.task, self.volume, self.rule, self.predictor = task, placement.volume, placement.rule, predictor
-        self.close, self.registered, self.cancelled = placement.close, placement.registered, cancelled
-        self._notes_before = len(predictor.notes)
-        self.shares: list[np.ndarray] = []
+        self.task, self.predictor, self.cancelled = task, predictor, cancelled
+        self.volume, self.normalization = placement.volume, placement.normalization
+        self.close, self.registered = placement.close, placement.registered
+        self.same_modality = self.normalization.modality == task.modality
+        self.occupancies: list[np.ndarray] = []
         self.sure = np.zeros((1, 1, 1), np.uint8)
         if placement.close is not None:
-            self.shares = [fused_occupancy(self.registered, n) for n in range(len(task.structures))]
-            self.sure = _sure_places(self.shares)
-
-    @property
-    def notes(self) -> list[str]:
-        """What the runner had to change for this query."""
-        return self.predictor.notes[self._notes_before :]
+            self.occupancies = [fused_occupancy(self.registered, n) for n in range(len(task.structures))]
+            self.sure = _sure_places(self.occupancies)
 
     def look_for(self, number: int) -> _Prediction:
-        """The answer for structure `number` of the task."""
+        """The prediction for structure `number` of the task. Raises Cancelled."""
         begun = time.perf_counter()
-        structure = self.task.structures[number]
         if self.close is None:
-            return _Prediction(None, None, "its place lies outside the image", {}, 0.0)
-        share, frame = self.shares[number], self.volume.geometry
-        evidence = self._evidence(number)
-        reason = _why_not(evidence)
-        expected = None if reason else expected_structure(structure, share, self.close, frame)
+            return _Prediction(None, None, OUTSIDE, None, 0.0)
+        evidence = absence_evidence(self.registered, self.close, number, self.same_modality)
+        reason = evidence.reason()
+        structure, reference = self.task.structures[number], self.volume.geometry
+        occupancy = self.occupancies[number]
+        expected = None if reason else expected_structure(structure, occupancy, self.close, reference)
         if expected is None:
-            reason = reason or "its place lies outside the image"
-            return _Prediction(None, None, reason, evidence, time.perf_counter() - begun)
-        grid = working_grid(expected, frame, Bounds.of(frame, frame))
-        image = image_channels(sampled_image(self.volume, grid, self.rule))
-        alike = evidence.get("resemblance", 0.0)
-        prior = prior_on(grid, share, self.close, _OFF - alike)
-        prompt = prior_prompt(grid, image, prior, self._elsewhere(grid, number))
-        parts = self.task.prototypes[number]
-        learned = Prototypes(*(torch.from_numpy(getattr(parts, name)) for name in Prototypes._fields))
-        # Another kind of image looks otherwise: prototypes say nothing there.
-        task = learned if self.rule.modality == self.task.kind else None
-        logits, encoded = self.predictor.segment(image, prompt, None, self.cancelled, task=task)
-        network = float(np.clip(1 - alike**2, *_NETWORK_SHARE))
-        logits = network * logits + (1 - network) * prior.logits
-        vote = self.predictor.vote(encoded, learned)
-        inside = logits[::2, ::2, ::2] > 0
-        if inside.any():
-            evidence["prototype_vote"] = float(vote[inside].mean())
+            return _Prediction(None, None, reason or OUTSIDE, evidence, time.perf_counter() - begun)
+        grid = working_grid(expected, reference, Bounds.of(reference, reference))
+        local_ncc = evidence.local_ncc or 0.0
+        prior = prior_on(grid, occupancy, self.close, _MAX_MISREGISTRATION_VOXELS - local_ncc)
+        logits, prototype_logit = self._logits(number, grid, prior, local_ncc)
+        evidence = replace(evidence, prototype_logit=prototype_logit)
         return _Prediction(grid, logits.astype(np.float16), "", evidence, time.perf_counter() - begun)
 
-    def _evidence(self, number: int) -> dict[str, float]:
-        """How much of the structure's place is in the image, and how much it looks like it did.
+    def _logits(
+        self, number: int, grid: WorkingGrid, prior: Prior, local_ncc: float
+    ) -> tuple[np.ndarray, float | None]:
+        """Logits (k, j, i) of a structure on its working grid, by the network and by its place.
 
-        Only atlases that were bent are asked: what is not there, they bend away.
+        And the mean prototype logit of the task's prototypes where they are positive, None where none are.
         """
-        assert self.close is not None
-        registered = [one for one in self.registered if one.bent]
-        share = fused_occupancy(registered, number)
-        voxel_mm3 = float(np.prod(self.close.spacing_mm))
-        whole = []
-        for one in registered:
-            place = one.atlas.places[number]
-            if place is not None:
-                volume = float(place.occupancy.sum()) / 255 * float(np.prod(one.atlas.close.spacing_mm))
-                whole.append(volume / abs(float(np.linalg.det(one.pose.matrix))))
-        evidence = {
-            "in_view": float(share.sum()) * voxel_mm3 / max(float(np.mean(whole)), 1e-6),
-            "similarity": max(one.pose.similarity for one in registered),
-        }
-        core = share > occupancy_threshold(share)
-        if core.any():
-            near = ndimage.binary_dilation(core, iterations=2)
-            evidence["resemblance"] = float(max(one.resemblance[near].mean() for one in registered))
-            places = self.close.places()
-            unbent = [
-                float(laid.sum())
-                for one in registered
-                if (laid := one.unbent_occupancy(number, places)) is not None
-            ]
-            evidence["kept"] = min(1.0, float(share.sum()) / max(float(np.mean(unbent)), 1e-6))
-            if self.rule.modality == self.task.kind:
-                evidence["grey_overlap"] = max(
-                    _grey_overlap(self.close.grey[core], atlas, number) for atlas in self.task.atlases
-                )
-        return evidence
+        image = image_channels(sampled_image(self.volume, grid, self.normalization))
+        prompt = prior_prompt(grid, image, prior, self._other_structures(grid, number))
+        learned = _prototypes(self.task.prototypes[number])
+        # Another modality looks otherwise: prototypes say nothing there.
+        task = learned if self.same_modality else None
+        logits, encoded = self.predictor.segment(image, prompt, None, self.cancelled, task=task)
+        network = float(np.clip(1 - local_ncc**2, *_NETWORK_SHARE))
+        logits = network * logits + (1 - network) * prior.logits
+        prototype_logits = self.predictor.prototype_logits(encoded, learned)
+        inside = logits[::2, ::2, ::2] > 0
+        return logits, float(prototype_logits[inside].mean()) if inside.any() else None
 
-    def _elsewhere(self, grid: WorkingGrid, number: int) -> np.ndarray:
+    def _other_structures(self, grid: WorkingGrid, number: int) -> np.ndarray:
         """Bool (k, j, i) on a working grid: surely another structure, by place."""
         if self.task.overlapping or self.close is None:
             return np.zeros(grid.shape, bool)
@@ -248,43 +182,21 @@ class _Search:
         return sampled_at(others, self.close.index(grid_places(grid)), 0.0) > 0.5
 
 
-def _why_not(evidence: dict[str, float]) -> str:
-    if evidence["in_view"] < _OUTSIDE:
-        return "its place lies outside the image"
-    if evidence["similarity"] < _SIMILARITY:
-        return "the image around its place does not look like the supports"
-    resemblance = evidence.get("resemblance", 1.0)
-    if resemblance < _RESEMBLANCE or resemblance * evidence.get("kept", 1.0) < _LIKENESS:
-        return "what lies at its place does not look like the supports"
-    if evidence.get("grey_overlap", 1.0) < _GREY_OVERLAP:
-        return "what lies at its place has other grey levels"
-    return ""
+def _prototypes(learned: LearnedPrototypes) -> Prototypes:
+    return Prototypes(*(torch.from_numpy(getattr(learned, name)) for name in Prototypes._fields))
 
 
-def _grey_overlap(grey: np.ndarray, atlas: Atlas, number: int) -> float:
-    """Common area, 0 to 1, of the grey level histograms of a place in the query and in the atlas."""
-    if atlas.places[number] is None:
-        return 0.0
-    share = atlas.share(number)
-    histograms = []
-    for values in (grey, atlas.close.grey[share > occupancy_threshold(share)]):
-        counts = np.bincount(values // (256 // _GREY_BINS), minlength=_GREY_BINS).astype(float)
-        counts = ndimage.gaussian_filter1d(counts, 0.7, mode="nearest")
-        histograms.append(counts / max(counts.sum(), 1e-9))
-    return float(np.minimum(*histograms).sum())
-
-
-def _sure_places(shares: Sequence[np.ndarray]) -> np.ndarray:
+def _sure_places(occupancies: Sequence[np.ndarray]) -> np.ndarray:
     """uint8 (k, j, i) on the close image: number + 1 of the structure that a voxel surely belongs to."""
-    sure = np.zeros(shares[0].shape, np.uint8)
-    for number, share in enumerate(shares):
-        filled = share > max(occupancy_threshold(share), 0.5)
+    sure = np.zeros(occupancies[0].shape, np.uint8)
+    for number, occupancy in enumerate(occupancies):
+        filled = occupancy > max(occupancy_threshold(occupancy), 0.5)
         sure[ndimage.binary_erosion(filled, iterations=1, border_value=1)] = number + 1
     return sure
 
 
-def _unpainted(task: Task, geometry: Geometry) -> Support:
-    """The task's structures as a support on which nothing is painted."""
+def _nothing_annotated(task: Task, geometry: Geometry) -> Support:
+    """The task's structures as a support on which nothing is annotated."""
     nothing = tuple(AnnotatedStructure(one, (0, 0, 0), _NOTHING) for one in task.structures)
     return Support(geometry, nothing, "scribbles", task.overlapping)
 
@@ -296,30 +208,57 @@ def _scattered(task: Task, number: int) -> bool:
         for atlas in task.atlases
         if (place := atlas.places[number]) is not None
     ]
-    return float(np.mean(counts)) > 3
+    return float(np.mean(counts)) > _MAX_PARTS
 
 
 def _result(
     structure: Structure,
-    found: _Prediction,
+    prediction: _Prediction,
     where: tuple[slice, ...],
     mask: np.ndarray,
     axis_map: AxisMap,
     geometry: Geometry,
 ) -> SegmentedStructure:
-    spacing = (0.0, 0.0, 0.0) if found.grid is None else found.grid.spacing_mm
+    spacing = (0.0, 0.0, 0.0) if prediction.grid is None else prediction.grid.spacing_mm
     if not mask.any():
-        return SegmentedStructure(structure, (0, 0, 0), _NOTHING, 0.0, spacing, found.seconds)
-    return segmented_structure(structure, where, mask, axis_map, geometry, spacing, found.seconds)
+        return SegmentedStructure(structure, (0, 0, 0), _NOTHING, 0.0, spacing, prediction.seconds)
+    return segmented_structure(structure, where, mask, axis_map, geometry, spacing, prediction.seconds)
 
 
-def _probability(found: _Prediction, grid: Geometry, axis_map: AxisMap) -> np.ndarray:
-    if found.grid is None or found.logits is None:
+def _probability(prediction: _Prediction, grid: Geometry, axis_map: AxisMap) -> np.ndarray:
+    if prediction.grid is None or prediction.logits is None:
         return probability_map(None, grid.shape, axis_map)
-    return probability_map(partial(sampled_back, found.logits, found.grid, grid), grid.shape, axis_map)
+    logits = partial(sampled_back, prediction.logits, prediction.grid, grid)
+    return probability_map(logits, grid.shape, axis_map)
 
 
-def _entry(result: SegmentedStructure, found: _Prediction, reason: str) -> dict[str, object]:
+def _report(
+    task: Task,
+    placement: AtlasPlacement,
+    predictor: Predictor,
+    predictions: Sequence[_Prediction],
+    results: Sequence[SegmentedStructure],
+    seconds: dict[str, float],
+    notes: Sequence[str],
+) -> dict[str, object]:
+    modality = placement.normalization.modality
+    other = f"The task was learned on {task.modality}, and this image is read as {modality}."
+    return {
+        "structures": [_entry(*one) for one in zip(results, predictions, strict=True)],
+        "skipped": [],
+        "supports": len(task.atlases),
+        "global_ncc": placement.global_ncc,
+        "intensity": placement.normalization.as_dict(),
+        "device": predictor.device.type,
+        "seconds": {stage: round(time_s, 3) for stage, time_s in seconds.items()},
+        "notes": [*notes, *([other] if modality != task.modality else [])],
+    }
+
+
+def _entry(result: SegmentedStructure, prediction: _Prediction) -> dict[str, object]:
+    reason = prediction.reason
+    if not reason and not result.voxels:
+        reason = "the network finds nothing where it should be"
     return {
         "name": result.structure.name,
         "label": result.structure.label,
@@ -327,7 +266,7 @@ def _entry(result: SegmentedStructure, found: _Prediction, reason: str) -> dict[
         "reason": reason,
         "voxels": result.voxels,
         "millilitres": round(result.millilitres, 3),
-        "seconds": round(found.seconds, 3),
+        "seconds": round(prediction.seconds, 3),
         "working_spacing_mm": [round(s, 3) for s in result.spacing_mm],
-        "evidence": {name: round(value, 3) for name, value in found.evidence.items()},
+        "evidence": {} if prediction.evidence is None else prediction.evidence.as_dict(),
     }

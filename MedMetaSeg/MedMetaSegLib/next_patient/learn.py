@@ -28,11 +28,14 @@ Pair = tuple[Volume, Support]
 
 @dataclass(frozen=True, eq=False)
 class _Patient:
-    """A level volume and its whole structures, by name, on its grid; axes: of the volume, see `Atlas`."""
+    """A volume without world position, and its whole structures, by name, on its grid.
+
+    axes: of the volume in the world, see `Atlas`.
+    """
 
     volume: Volume
     axes: np.ndarray
-    rule: IntensityNormalization
+    normalization: IntensityNormalization
     structures: dict[str, AnnotatedStructure]
 
 
@@ -45,7 +48,7 @@ def learned_task(
     progress: Progress,
     cancelled: Callable[[], bool],
 ) -> Task:
-    """What the supports teach.
+    """A task with what the supports teach.
 
     A support that is not complete is completed by `segment` first. Structures of several supports are the
     same when their names are. Raises InputError for supports that cannot be used, and Cancelled.
@@ -57,15 +60,15 @@ def learned_task(
         check_cancelled(cancelled)
         progress(0.8 * number / len(pairs), f"support {number + 1} of {len(pairs)}")
         patients.append(_patient(check_volume(volume), support, segment))
-    kinds = {patient.rule.modality for patient in patients}
-    if len(kinds) > 1:
+    modalities = {patient.normalization.modality for patient in patients}
+    if len(modalities) > 1:
         raise InputError("Some supports are CT and some are not; learn one task from each kind.")
     structures = common_structures([support for _, support in pairs], patients)
     atlases = []
     for patient in patients:
         check_cancelled(cancelled)
         there = [patient.structures.get(one.name) for one in structures]
-        atlases.append(make_atlas(patient.volume, patient.rule, there, patient.axes))
+        atlases.append(make_atlas(patient.volume, patient.normalization, there, patient.axes))
     prototypes = []
     for number, structure in enumerate(structures):
         check_cancelled(cancelled)
@@ -78,7 +81,7 @@ def learned_task(
     return Task(
         structures,
         any(support.overlapping for _, support in pairs),
-        kinds.pop(),
+        modalities.pop(),
         tuple(atlases),
         tuple(prototypes),
         weights_sha256,
@@ -87,15 +90,15 @@ def learned_task(
 
 
 def common_structures(supports: Sequence[Support], patients: Sequence[_Patient]) -> tuple[Structure, ...]:
-    """Every structure once, in the order of first sight; a label value that is taken gives way to a new one.
+    """Every structure of the supports once, in the order of first sight.
 
-    Raises InputError when there are too many.
+    A label value that is taken gives way to a new one. Raises InputError when there are too many.
     """
     found: dict[str, Structure] = {}
     taken: set[int] = set()
     for support, patient in zip(supports, patients, strict=True):
-        for painted in support.structures:
-            one = painted.structure
+        for annotated in support.structures:
+            one = annotated.structure
             if one.name in found or one.name not in patient.structures:
                 continue
             label = one.label if one.label not in taken else max(taken) + 1
@@ -120,7 +123,7 @@ def _patient(
         whole: Sequence[StructureMask] = _on_grid(support, volume.geometry).structures
     else:
         whole = segment(volume, support).structures
-    upright, axis_map = volume.canonical()
+    canonical, axis_map = volume.canonical()
     structures = {}
     for one in whole:
         if one.voxels:
@@ -130,8 +133,8 @@ def _patient(
             structures[one.structure.name] = AnnotatedStructure(one.structure, offset, mask)
     if not structures:
         raise InputError("No structure of the support lies in the image; check that they belong together.")
-    even = without_world_position(upright)
-    return _Patient(even, upright.geometry.axes, intensity_normalization(even), structures)
+    plain = without_world_position(canonical)
+    return _Patient(plain, canonical.geometry.axes, intensity_normalization(plain), structures)
 
 
 def _on_grid(support: Support, geometry: Geometry) -> Support:
@@ -147,15 +150,15 @@ def _prototypes(
     cancelled: Callable[[], bool],
 ) -> LearnedPrototypes:
     """Prototypes on the working grid on which the structure would be looked for."""
-    share = atlas.share(number)
-    frame = patient.volume.geometry
-    expected = expected_structure(structure, share, atlas.close, frame)
+    occupancy = atlas.occupancy(number)
+    reference = patient.volume.geometry
+    expected = expected_structure(structure, occupancy, atlas.close, reference)
     assert expected is not None
-    grid: WorkingGrid = working_grid(expected, frame, Bounds.of(frame, frame))
-    distance = prior_on(grid, share, atlas.close).distance
+    grid: WorkingGrid = working_grid(expected, reference, Bounds.of(reference, reference))
+    distance = prior_on(grid, occupancy, atlas.close).distance
     prompt = np.zeros((PROMPT_CHANNELS, *grid.shape), np.float32)
     prompt[FOREGROUND], prompt[BACKGROUND] = distance > 0, distance < 0
-    image = image_channels(sampled_image(patient.volume, grid, patient.rule))
+    image = image_channels(sampled_image(patient.volume, grid, patient.normalization))
     return LearnedPrototypes(
         *(np.array(part, np.float32) for part in predictor.prototypes(image, prompt, cancelled))
     )

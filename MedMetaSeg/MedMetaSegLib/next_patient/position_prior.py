@@ -1,7 +1,7 @@
 """Where atlases expect a structure, turned into what the network reads and into log odds.
 
-What lies deep inside the expected place stands for painted voxels, what lies well outside for background; the
-band between, as wide as registration is off, is left for the network to decide.
+What lies deep inside the expected place stands for annotated voxels, what lies well outside for background;
+the band between, as wide as registration may be off, is left for the network to decide.
 """
 
 from __future__ import annotations
@@ -16,42 +16,49 @@ from ..support.structure import AnnotatedStructure, Structure, filled_slices
 from ..working_grid.grid import WorkingGrid
 from ..working_grid.reduced_image import ReducedImage, sampled_at, slice_axis
 
-_TRACE = 0.05
+_LEAST_THRESHOLD = 0.05
+"""Occupancy that a voxel of any structure needs at least to belong to it."""
+_MOST_LOG_ODDS = 8
+"""Log odds of a structure by its place alone, at most and, negative, at least."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prior:
-    """Signed distance (k, j, i) float32 on a working grid, positive inside, in in-plane working voxels, and
-    how many of those the boundary may be off.
+    """Where a structure is expected on a working grid, and how surely.
+
+    distance: signed, (k, j, i) float32, positive inside, in in-plane working voxels. tolerance: how many of
+    those its boundary may be off.
     """
 
     distance: np.ndarray
-    band: float
+    tolerance: float
 
     @property
     def logits(self) -> np.ndarray:
         """Log odds (k, j, i) of the structure by its place alone."""
-        return np.clip(2 * self.distance / self.band, -8, 8)
+        return np.clip(2 * self.distance / self.tolerance, -_MOST_LOG_ODDS, _MOST_LOG_ODDS)
 
 
 def expected_structure(
-    structure: Structure, share: np.ndarray, close: ReducedImage, frame: Geometry
+    structure: Structure, occupancy: np.ndarray, close: ReducedImage, reference: Geometry
 ) -> AnnotatedStructure | None:
-    """The expected place as if painted on the frame's voxels, whole slices along its thickest axis.
+    """The expected place as if annotated on the reference grid, whole slices along its thickest axis.
 
-    share: (k, j, i) float32 on the close image; frame: a level grid. None where no voxel of it is filled.
+    occupancy: (k, j, i) float32 on the close image; reference: a grid without world position. None where no
+    voxel of it is filled.
     """
-    least = occupancy_threshold(share)
-    filled = np.argwhere(share > least)
+    threshold = occupancy_threshold(occupancy)
+    filled = np.argwhere(occupancy > threshold)
     if not len(filled):
         return None
-    spacing = np.array(frame.spacing_mm)
+    spacing = np.array(reference.spacing_mm)
     low = (close.start_mm + (filled.min(0) - 1) * close.spacing_mm) / spacing
     high = (close.start_mm + (filled.max(0) + 1) * close.spacing_mm) / spacing
-    first = np.clip(np.ceil(low), 0, np.array(frame.shape) - 1).astype(int)
-    last = np.clip(np.floor(high), first, np.array(frame.shape) - 1).astype(int)
+    first = np.clip(np.ceil(low), 0, np.array(reference.shape) - 1).astype(int)
+    last = np.clip(np.floor(high), first, np.array(reference.shape) - 1).astype(int)
     axes = [np.arange(a, b + 1) * step for a, b, step in zip(first, last, spacing, strict=True)]
-    mask = sampled_at(share, close.index(np.stack(np.meshgrid(*axes, indexing="ij"))), 0.0) > least
+    index = close.index(np.stack(np.meshgrid(*axes, indexing="ij")))
+    mask = sampled_at(occupancy, index, 0.0) > threshold
     if not mask.any():
         return None
     axis = slice_axis(spacing)
@@ -60,28 +67,40 @@ def expected_structure(
     return AnnotatedStructure(structure, (int(first[0]), int(first[1]), int(first[2])), mask, axis, slices)
 
 
-def occupancy_threshold(share: np.ndarray) -> float:
-    """The share of a close voxel from which on it belongs: a half, less for what is thinner than a voxel."""
-    return max(0.5 * min(1.0, float(share.max())), _TRACE)
+def occupancy_threshold(occupancy: np.ndarray) -> float:
+    """The occupancy from which on a voxel belongs to a structure, given that of all voxels.
 
-
-def prior_on(grid: WorkingGrid, share: np.ndarray, close: ReducedImage, off: float = 1.0) -> Prior:
-    """The expected place on a working grid of a level frame.
-
-    off: voxels of the close image by which its boundary may be off.
+    A half of the voxel; less for a structure so thin that it fills no voxel.
     """
-    inside = sampled_at(share, close.index(grid_places(grid)), 0.0) > occupancy_threshold(share)
-    band = max(1.0, off * float(np.cbrt(np.prod(close.spacing_mm))) / grid.in_plane_mm)
-    return Prior(volume_distance(inside, grid.aspect), band)
+    return max(0.5 * min(1.0, float(occupancy.max())), _LEAST_THRESHOLD)
 
 
-def prior_prompt(grid: WorkingGrid, image: np.ndarray, prior: Prior, elsewhere: np.ndarray) -> np.ndarray:
-    """The network's prompt for the prior; elsewhere: bool, sure voxels of other structures."""
-    return place_prompt(image, prior.distance, prior.band, elsewhere, grid.aspect)
+def prior_on(
+    grid: WorkingGrid, occupancy: np.ndarray, close: ReducedImage, misregistration_voxels: float = 1.0
+) -> Prior:
+    """The expected place on a working grid of a reference without world position.
+
+    occupancy: (k, j, i) float32 on the close image; misregistration_voxels: voxels of the close image by
+    which its boundary may be off.
+    """
+    inside = sampled_at(occupancy, close.index(grid_places(grid)), 0.0) > occupancy_threshold(occupancy)
+    voxel_mm = float(np.cbrt(np.prod(close.spacing_mm)))
+    tolerance = max(1.0, misregistration_voxels * voxel_mm / grid.in_plane_mm)
+    return Prior(volume_distance(inside, grid.aspect), tolerance)
+
+
+def prior_prompt(
+    grid: WorkingGrid, image: np.ndarray, prior: Prior, other_structures: np.ndarray
+) -> np.ndarray:
+    """The network's prompt (PROMPT_CHANNELS, k, j, i) for the prior.
+
+    image: (IMAGE_CHANNELS, k, j, i); other_structures: bool (k, j, i), voxels that surely belong to others.
+    """
+    return place_prompt(image, prior.distance, prior.tolerance, other_structures, grid.aspect)
 
 
 def grid_places(grid: WorkingGrid) -> np.ndarray:
-    """(3, k, j, i): millimetres along (k, j, i) of a level frame of every voxel of a working grid."""
+    """(3, k, j, i): millimetres along (k, j, i) of the reference grid of every voxel of a working grid."""
     spacing = np.array(grid.reference_grid.spacing_mm)
     places = [
         grid.to_reference(np.arange(n), axis) * spacing[frame_axis]

@@ -1,1 +1,1 @@
-"""Where one image lies in another: an affine pose, then a dense displacement. Knows no task."""
+"""Where one image lies in another: an affine pose, then a dense displacement; knows no task."""

@@ -1,5 +1,7 @@
-"""Turns: oblique scans (short-axis hearts) differ by any angle about the axis across their slices, and a
-descent on resemblance does not come round that far.
+"""In-plane rotations, by which oblique scans (short-axis hearts) differ.
+
+They differ by any angle about the axis across their slices, and a gradient descent on correlation does not
+come round that far.
 """
 
 from __future__ import annotations
@@ -13,33 +15,36 @@ from ..working_grid.reduced_image import ReducedImage, sampled_at
 from .pose import Pose, best_shifts
 
 _DEGREES = tuple(degrees for degrees in range(-150, 181, 30) if degrees)
-"""What is tried about the axis across the slices; between two of them a descent finds the way."""
-_OBLIQUE = 10.0
-"""Degrees between the directions of two scans that a descent cannot be trusted with."""
+"""Degrees tried about the axis across the slices; between two of them a gradient descent finds the way."""
+_OBLIQUE_DEGREES = 10.0
+"""Degrees between the directions of two scans from which on a gradient descent is not enough."""
 _SCALES = (0.8, 1.0, 1.25)
+"""Scales of the rotated images that are tried."""
 _VOXELS = 8_000
-_KEPT = 3
-_WORTH = 0.8
-"""Of the best score: what a turn must reach to be looked at closely."""
+"""Voxels of the larger image in the search over all shifts."""
+_MOST = 3
+"""Rotations that are handed on at most."""
+_LEAST_SCORE = 0.8
+"""Share of the best score that a rotation must reach to be handed on."""
 _COST = 0.02
-"""Of correlation, for 1 minus the cosine of a turn: without a reason a patient is not turned."""
+"""Correlation that 1 minus the cosine of a rotation costs: without a reason a patient is not rotated."""
 
 
 @dataclass(frozen=True, eq=False)
 class RotatedImage:
-    """An image on a grid turned about the origin of its places: own_mm = matrix @ turned_mm.
+    """An image on a grid rotated about the origin of its places: own_mm = matrix @ rotated_mm.
 
-    known: bool (k, j, i), where the grid lies in the image.
+    mask: bool (k, j, i), where the grid lies in the image. matrix: (3, 3).
     """
 
     image: ReducedImage
-    known: np.ndarray
+    mask: np.ndarray
     matrix: np.ndarray
 
     def own(self, pose: Pose) -> Pose:
-        """A pose of the turned image as one of the image itself, less what turning costs."""
+        """A pose of the rotated image as one of the image itself, less what the rotation costs."""
         return Pose(
-            self.matrix @ pose.matrix, self.matrix @ pose.shift_mm, pose.similarity - _cost(self.matrix)
+            self.matrix @ pose.matrix, self.matrix @ pose.shift_mm, pose.global_ncc - _cost(self.matrix)
         )
 
 
@@ -55,15 +60,16 @@ def in_plane_rotation(axis: int, degrees: float) -> np.ndarray:
 def possible_rotations(axis: int, axes: np.ndarray, own: np.ndarray | None) -> list[np.ndarray]:
     """Rotations (3, 3) that may bring a patient's image onto a query, the first of them none at all.
 
-    Any about the axis across the query's slices; and the one that the directions of the two scans tell (axes
-    of the query, own of the patient, see `Atlas`), where that is more than little.
+    Any about the axis across the query's slices; and the one between the directions of the two scans, where
+    that is more than little. axes, own: (3, 3), whose columns say where k, j and i of the query and of the
+    patient point in RAS; own is None where that is not known.
     """
     found = [np.eye(3), *(in_plane_rotation(axis, degrees) for degrees in _DEGREES)]
     if own is not None:
         u, _, v = np.linalg.svd(own.T @ axes)
-        told = u @ v
-        if np.linalg.det(told) > 0 and angle_between(np.eye(3), told) > _OBLIQUE:
-            found += [told @ in_plane_rotation(axis, degrees) for degrees in (-30, 0, 30)]
+        between = u @ v
+        if np.linalg.det(between) > 0 and angle_between(np.eye(3), between) > _OBLIQUE_DEGREES:
+            found += [between @ in_plane_rotation(axis, degrees) for degrees in (-30, 0, 30)]
     return found
 
 
@@ -74,7 +80,7 @@ def angle_between(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def rotated(image: ReducedImage, matrix: np.ndarray) -> RotatedImage:
-    """`image` turned by a rotation (3, 3); edges are repeated where nothing is known."""
+    """`image` rotated by matrix (3, 3); edges are repeated outside it."""
     ends = np.stack([image.start_mm, image.end_mm])
     corners = np.stack([ends[[a, b, c], range(3)] for a in (0, 1) for b in (0, 1) for c in (0, 1)])
     there = corners @ matrix
@@ -82,10 +88,10 @@ def rotated(image: ReducedImage, matrix: np.ndarray) -> RotatedImage:
     shape = np.floor((there.max(0) - there.min(0)) / spacing + 1e-6).astype(int) + 1
     empty = ReducedImage(np.zeros(shape, np.uint8), spacing, there.min(0))
     index = image.index(np.tensordot(matrix, empty.places(), 1))
-    last = (np.array(image.grey.shape) - 1).reshape(3, 1, 1, 1)
-    known = np.asarray(((index > -0.5) & (index < last + 0.5)).all(0))
-    grey = np.rint(sampled_at(image.grey, np.clip(index, 0, last), 0.0)).astype(np.uint8)
-    return RotatedImage(ReducedImage(grey, spacing, empty.start_mm), known, matrix)
+    last = (np.array(image.intensity.shape) - 1).reshape(3, 1, 1, 1)
+    mask = np.asarray(((index > -0.5) & (index < last + 0.5)).all(0))
+    intensity = np.rint(sampled_at(image.intensity, np.clip(index, 0, last), 0.0)).astype(np.uint8)
+    return RotatedImage(ReducedImage(intensity, spacing, empty.start_mm), mask, matrix)
 
 
 def likely_rotations(
@@ -94,11 +100,10 @@ def likely_rotations(
     matrices: Sequence[np.ndarray],
     check: Callable[[], None] = lambda: None,
 ) -> list[tuple[np.ndarray, list[Pose]]]:
-    """Those of the rotations `matrices` by which a patient's images lie best over fixed, best first, with
-    rough poses in the turned frame.
+    """The rotations by which a patient's images lie best over fixed, best first, with rough poses.
 
-    The first of matrices is what to compare with, and not among them; where it is best by far, none is.
-    check: called in between, may raise.
+    The poses are those of the rotated images. The first of matrices, (3, 3) each, is what to compare with,
+    and not among them; where it is best by far, none is. check: called in between, may raise.
     """
     scores, starts = [], []
     for matrix in matrices:
@@ -106,16 +111,16 @@ def likely_rotations(
         total, poses = -_cost(matrix), []
         for image in images:
             one = rotated(image, matrix)
-            found = best_shifts(fixed, one.image, one.known, _SCALES, _VOXELS)
-            total += found[0].similarity / len(images)
+            found = best_shifts(fixed, one.image, one.mask, _SCALES, _VOXELS)
+            total += found[0].global_ncc / len(images)
             poses.append(found[0])
         scores.append(total)
         starts.append(poses)
     order = np.argsort(scores)[::-1]
-    worth = [n for n in order if scores[n] >= _WORTH * scores[order[0]]]
-    return [(matrices[n], starts[n]) for n in worth if n > 0][:_KEPT]
+    worth = [n for n in order if scores[n] >= _LEAST_SCORE * scores[order[0]]]
+    return [(matrices[n], starts[n]) for n in worth if n > 0][:_MOST]
 
 
 def _cost(matrix: np.ndarray) -> float:
-    """The trace of a rotation is 1 + 2 cos(angle)."""
+    """What a rotation costs; its trace is 1 + 2 cos(angle)."""
     return _COST * (3 - float(np.trace(matrix))) / 2

@@ -76,7 +76,7 @@ def segmented_volume(
     run = StructureRun(
         predictor, memory, grids.volume, grids.support, intensity, options.quality, adapt, cancelled
     )
-    notes_before = len(predictor.notes)
+    noted = predictor.new_notes()
     clock.lap("prepare")
     asked = _Asked(run, grids, axis_map, names, progress, preview)
     answers, merger = _answered(asked, clock)
@@ -91,7 +91,7 @@ def segmented_volume(
         "seconds": clock.as_dict(),
         "weights": provenance["weights"],
     }
-    notes = [*grids.support.notes, *predictor.notes[notes_before:]]
+    notes = [*grids.support.notes, *noted]
     adaptations = [answer.adaptation for answer in there]
     report = segment_report(support, intensity, results, adaptations, notes, about)
     probabilities = tuple(_probability(asked, answer) for answer in there)

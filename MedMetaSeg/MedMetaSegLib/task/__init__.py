@@ -1,1 +1,1 @@
-"""A saved few-shot task: the file, its header, a folder of them. Knows no torch."""
+"""A task is a saved few-shot task: what was learned from supports, for other patients. Knows no torch."""

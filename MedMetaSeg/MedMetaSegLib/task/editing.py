@@ -1,4 +1,4 @@
-"""Tasks made of tasks: supports of several put together, a structure renamed."""
+"""Tasks made of tasks: several merged into one, a structure renamed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from .task_file import MAX_NAME, Task
 
 
 def merged_tasks(tasks: Sequence[Task]) -> Task:
-    """One task with the supports of all, the same as if it had been learned from all of them, in this order.
+    """One task with the supports of all.
 
-    Labels, colours and prototypes are those of the first. Raises InputError when the tasks have other
-    structures, kinds of images or weights, or when two hold the same support.
+    It is the same as if it had been learned from all of them in this order, but labels, colours
+    and prototypes are those of the first. Raises InputError when the tasks have other structures, modalities
+    or weights, or when two hold the same support.
     """
     first, names = tasks[0], [one.name for one in tasks[0].structures]
     atlases: list[Atlas] = []
@@ -25,13 +26,13 @@ def merged_tasks(tasks: Sequence[Task]) -> Task:
         odd = sorted(set(others) ^ set(names))
         if odd:
             raise InputError(f"The structure {odd[0]} is in one task and not in another; rename it first.")
-        if task.kind != first.kind:
+        if task.modality != first.modality:
             raise InputError("One task is of CT and another is not; merge tasks of one kind.")
         if task.weights_sha256 != first.weights_sha256:
             raise InputError("The tasks were learned with different weights; learn them anew with one.")
         order = [others.index(name) for name in names]
         for atlas in task.atlases:
-            if any(np.array_equal(atlas.close.grey, one.close.grey) for one in atlases):
+            if any(np.array_equal(atlas.close.intensity, one.close.intensity) for one in atlases):
                 raise InputError("Two of the tasks hold the same support; a support counts once.")
             atlases.append(replace(atlas, places=tuple(atlas.places[n] for n in order)))
     annotations = [one for task in tasks for one in task.provenance.get("annotations", [])]

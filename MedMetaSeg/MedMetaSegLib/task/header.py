@@ -7,21 +7,26 @@ import re
 from math import prod
 from typing import Any
 
-_MAX_HEADER = 4 * 2**20
+_MAX_HEADER_BYTES = 4 * 2**20
+"""Bytes of a header that is read at all; a longer one is refused."""
 _MAX_TENSORS = 20_000
+"""Arrays in a file at most."""
 _BYTES = {"U8": 1, "F32": 4}
+"""The types of number that a task holds, and bytes of each."""
 _NAME = re.compile(r"[a-z]+(\.[a-z0-9]+)+")
+"""What arrays are called: `atlas.0.close`."""
 
 
 def check_header(content: bytes) -> tuple[str, dict[str, str]]:
-    """What is wrong with a file's header, "" if nothing, and the texts it carries.
+    """What is wrong with a file's header, and the texts it carries.
 
-    Names, types and shapes of arrays are those a task can have, and they fill the file exactly.
+    The first is "" for a sound header, else the end of a sentence about the file, and there are no texts
+    then. Names, types and shapes of arrays must be those a task can have, and fill the file exactly.
     """
     if len(content) < 8:
         return "it ends too early", {}
     length = int.from_bytes(content[:8], "little")
-    if length > _MAX_HEADER:
+    if length > _MAX_HEADER_BYTES:
         return "it does not start as a task does", {}
     if 8 + length > len(content):
         return "it ends too early", {}

@@ -19,18 +19,25 @@ from ..imageio.files import replace_whole
 from .task_file import Task
 
 SUFFIX = ".medmetaseg"
+"""The ending of task files."""
 TRASH = "trash"
+"""The folder, inside a task folder, that discarded tasks go to."""
 _FORBIDDEN = set('<>:"/\\|?*')
+"""Characters that no file's name may have on some system."""
 _MAX_NAME = 100
+"""Characters of a task's name at most."""
+_THUMBNAIL_PIXELS = 96
+"""Length of a thumbnail's longer side."""
 
 
 @dataclass(frozen=True, eq=False)
 class TaskEntry:
     """A task file, as a list shows it.
 
-    structures: names. supports: patients it was learned from. date: of the file, year-month-day. version: of
-    MedMetaSeg that learned it. thumbnail: uint8 (rows, columns, 3), a slice of its reduced image with the
-    structures in their colours, None when the file cannot be read; problem: why not, a sentence, or "".
+    structures: names. supports: number of patients it was learned from. date: of the file, year-month-day.
+    version: of MedMetaSeg that learned it. thumbnail: uint8 (rows, columns, 3), a slice of its reduced image
+    with the structures in their colours, None when the file cannot be read; problem: why not, a sentence,
+    or "".
     """
 
     path: Path
@@ -146,17 +153,17 @@ def _entry(path: Path) -> TaskEntry:
 def thumbnail(task: Task) -> np.ndarray:
     """uint8 (rows, columns, 3): the axial slice of the first patient that shows most of the structures."""
     atlas = task.atlases[0]
-    shares = {n: atlas.share(n) for n, place in enumerate(atlas.places) if place is not None}
-    k = int(np.argmax(sum(share.sum((1, 2)) for share in shares.values())))
-    picture = np.repeat(atlas.close.grey[k].astype(np.float32)[..., None], 3, axis=2)
-    for n, share in shares.items():
-        weight = 0.6 * share[k][..., None]
+    filled = {n: atlas.occupancy(n) for n, place in enumerate(atlas.places) if place is not None}
+    k = int(np.argmax(sum(occupancy.sum((1, 2)) for occupancy in filled.values())))
+    picture = np.repeat(atlas.close.intensity[k].astype(np.float32)[..., None], 3, axis=2)
+    for n, occupancy in filled.items():
+        weight = 0.6 * occupancy[k][..., None]
         picture += weight * (255 * np.array(task.structures[n].color, np.float32) - picture)
-    # Rows of the level image go from posterior to anterior and columns from left to right of the world:
-    # turned as radiologists look at it.
+    # Rows go from posterior to anterior and columns from the patient's left to the right: turned round, as
+    # radiologists look at it.
     picture = picture[::-1, ::-1]
     height, width = (n * float(mm) for n, mm in zip(picture.shape, atlas.close.spacing_mm[1:], strict=False))
-    rows, columns = (max(1, round(96 * n / max(height, width))) for n in (height, width))
+    rows, columns = (max(1, round(_THUMBNAIL_PIXELS * n / max(height, width))) for n in (height, width))
     j = np.minimum(np.arange(rows) * picture.shape[0] // rows, picture.shape[0] - 1)
     i = np.minimum(np.arange(columns) * picture.shape[1] // columns, picture.shape[1] - 1)
     return np.clip(picture[j][:, i], 0, 255).astype(np.uint8)

@@ -1,7 +1,8 @@
-"""What was learned from supports, and the file NAME.medmetaseg that carries it to the next patient.
+"""A task: what was learned from supports, saved in a file NAME.medmetaseg for other patients.
 
-The file is a safetensors file, which holds numbers and text and nothing that runs. It keeps reduced images of
-the supports (see `atlas`), so it is to be treated as patient data, though without names, dates or paths.
+A task here is always such a saved few-shot task. The file is a safetensors file, which holds numbers and
+text and nothing that runs. It keeps reduced images of the supports (see `atlas`), so it is to be treated as
+patient data, though without names, dates or paths.
 """
 
 from __future__ import annotations
@@ -23,29 +24,36 @@ from .atlas import Atlas, Place
 from .header import check_header
 
 FORMAT = 1
-_TEXT = "medmetaseg task"
-_MAX_BYTES = 2**30
+"""Version of the file format; files of another are refused."""
 MAX_NAME = 400
-_PROTOTYPE_PARTS = ("foreground", "background", "mean", "border")
+"""Characters of a structure's name at most."""
+_TEXT = "medmetaseg task"
+"""Name of the one text in the file, which holds everything that is not an array."""
+_MAX_BYTES = 2**30
+"""Bytes of a file that is read at all; a larger one is refused."""
+_PROTOTYPE_PARTS = {"foreground": "foreground", "background": "background", "mean": "mean", "border": "ridge"}
+"""Names of the arrays of prototypes in the file, and of the fields that hold them."""
 
 
 @dataclass(frozen=True, eq=False)
 class LearnedPrototypes:
-    """Prototypes of one structure, float32: foreground (P, E), background (Q, E), mean (1, E), border
-    (E + 1,); see `network.prototypes`.
+    """Prototypes of one structure, all float32; see `network.prototypes`.
+
+    foreground (P, E), background (Q, E), mean (1, E), ridge (E + 1,).
     """
 
     foreground: np.ndarray
     background: np.ndarray
     mean: np.ndarray
-    border: np.ndarray
+    ridge: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """Structures to find in other patients, and what is known of them.
+    """A saved few-shot task: structures to find in other patients, and what supports taught of them.
 
-    overlapping: structures may share voxels. kind: "CT" or "MR", the intensity rule. atlases: per support.
+    overlapping: structures may share voxels. modality: "CT" or "MR", see `IntensityNormalization`. atlases:
+    one per support.
     prototypes: one per structure. weights_sha256: of the network that made the prototypes. provenance: how
     the task was made; nothing in it says of whom.
 
@@ -55,7 +63,7 @@ class Task:
 
     structures: tuple[Structure, ...]
     overlapping: bool
-    kind: str
+    modality: str
     atlases: tuple[Atlas, ...]
     prototypes: tuple[LearnedPrototypes, ...]
     weights_sha256: str
@@ -118,7 +126,7 @@ class Task:
             )
 
     def describe(self) -> dict[str, Any]:
-        """What the file says of itself, for people: structures, rule, spacings, provenance."""
+        """What the file says of itself, for people: structures, modality, spacings, provenance."""
         return {
             "format": FORMAT,
             "structures": [
@@ -133,10 +141,10 @@ class Task:
                 for n, one in enumerate(self.structures)
             ],
             "overlapping": self.overlapping,
-            "intensity": self.kind,
+            "intensity": self.modality,
             "atlases": [
                 {
-                    "voxels": list(atlas.close.grey.shape),
+                    "voxels": list(atlas.close.intensity.shape),
                     "spacing_mm": [round(float(s), 3) for s in atlas.close.spacing_mm],
                 }
                 for atlas in self.atlases
@@ -161,7 +169,7 @@ class Task:
                     for one in self.structures
                 ],
                 "overlapping": self.overlapping,
-                "intensity": {"kind": self.kind},
+                "intensity": {"kind": self.modality},
                 "weights_sha256": self.weights_sha256,
                 "atlases": [_atlas_entry(atlas) for atlas in self.atlases],
                 "provenance": self.provenance,
@@ -174,14 +182,14 @@ class Task:
 
     def _tensors(self) -> Iterator[tuple[str, np.ndarray]]:
         for n, atlas in enumerate(self.atlases):
-            yield f"atlas.{n}.overview", atlas.overview.grey
-            yield f"atlas.{n}.close", atlas.close.grey
+            yield f"atlas.{n}.overview", atlas.overview.intensity
+            yield f"atlas.{n}.close", atlas.close.intensity
             for m, place in enumerate(atlas.places):
                 if place is not None:
                     yield f"atlas.{n}.place.{m}", place.occupancy
         for m, prototypes in enumerate(self.prototypes):
-            for part in _PROTOTYPE_PARTS:
-                yield f"prototypes.{m}.{part}", getattr(prototypes, part)
+            for part, field_name in _PROTOTYPE_PARTS.items():
+                yield f"prototypes.{m}.{part}", getattr(prototypes, field_name)
 
 
 def _put(path: Path, content: bytes) -> None:
@@ -224,10 +232,10 @@ def _task(about: dict[str, Any], tensors: dict[str, np.ndarray]) -> Task:
     atlases = tuple(_atlas(n, entry, left, len(structures)) for n, entry in enumerate(about["atlases"]))
     _require(len(atlases) > 0)
     prototypes = tuple(_prototypes(m, left) for m in range(len(structures)))
-    kind, weights = about["intensity"]["kind"], about["weights_sha256"]
-    _require(not left and kind in ("CT", "MR") and isinstance(about["overlapping"], bool))
+    modality, weights = about["intensity"]["kind"], about["weights_sha256"]
+    _require(not left and modality in ("CT", "MR") and isinstance(about["overlapping"], bool))
     _require(isinstance(weights, str) and len(weights) == 64 and isinstance(about["provenance"], dict))
-    return Task(structures, about["overlapping"], kind, atlases, prototypes, weights, about["provenance"])
+    return Task(structures, about["overlapping"], modality, atlases, prototypes, weights, about["provenance"])
 
 
 def _structure(entry: dict[str, Any]) -> Structure:
@@ -252,7 +260,9 @@ def _atlas(number: int, entry: dict[str, Any], left: dict[str, np.ndarray], stru
         occupancy = left.pop(f"atlas.{number}.place.{m}")
         k, j, i = (int(value) for value in offset)
         ends = np.add((k, j, i), occupancy.shape)
-        _require(occupancy.dtype == np.uint8 and min(k, j, i) >= 0 and bool((ends <= close.grey.shape).all()))
+        _require(
+            occupancy.dtype == np.uint8 and min(k, j, i) >= 0 and bool((ends <= close.intensity.shape).all())
+        )
         places.append(Place((k, j, i), occupancy))
     _require(any(place is not None for place in places))
     axes = entry.get("axes")  # tasks of the first version do not say
@@ -263,14 +273,14 @@ def _atlas(number: int, entry: dict[str, Any], left: dict[str, np.ndarray], stru
     return Atlas(overview, close, tuple(places), axes)
 
 
-def _image(grey: np.ndarray, entry: dict[str, Any]) -> ReducedImage:
+def _image(intensity: np.ndarray, entry: dict[str, Any]) -> ReducedImage:
     spacing, start = (np.array(entry[key], float) for key in ("spacing_mm", "start_mm"))
-    _require(grey.dtype == np.uint8 and grey.ndim == 3 and min(grey.shape) >= 2)
+    _require(intensity.dtype == np.uint8 and intensity.ndim == 3 and min(intensity.shape) >= 2)
     _require(spacing.shape == (3,) and start.shape == (3,) and bool(np.isfinite([spacing, start]).all()))
     _require(
         bool((spacing > 1e-4).all()) and bool((spacing < 1e3).all()) and float(np.abs(start).max()) < 1e5
     )
-    return ReducedImage(grey, spacing, start)
+    return ReducedImage(intensity, spacing, start)
 
 
 def _prototypes(number: int, left: dict[str, np.ndarray]) -> LearnedPrototypes:

@@ -24,24 +24,24 @@ _MAX_ASPECT = 2.0
 
 @dataclass(frozen=True, eq=False)
 class ReducedImage:
-    """An image in 256 grey levels and few voxels.
+    """An image in 256 intensities and few voxels, without a place in the world.
 
-    grey: uint8 (k, j, i); spacing_mm, start_mm: (3,) along (k, j, i), of the voxels, and the first.
+    intensity: uint8 (k, j, i); spacing_mm, start_mm: (3,) along (k, j, i), of the voxels, and of the first.
     """
 
-    grey: np.ndarray
+    intensity: np.ndarray
     spacing_mm: np.ndarray
     start_mm: np.ndarray
 
     @property
     def end_mm(self) -> np.ndarray:
         """The place of the last voxel."""
-        return self.start_mm + (np.array(self.grey.shape) - 1) * self.spacing_mm
+        return self.start_mm + (np.array(self.intensity.shape) - 1) * self.spacing_mm
 
     @property
     def extent_mm(self) -> np.ndarray:
         """Length along each axis, whole voxels counted."""
-        return np.array(self.grey.shape) * self.spacing_mm
+        return np.array(self.intensity.shape) * self.spacing_mm
 
     def index(self, places: np.ndarray) -> np.ndarray:
         """(3, ...) millimetres as fractional voxel indices."""
@@ -52,13 +52,13 @@ class ReducedImage:
         """(3, k, j, i) float32: millimetres of every voxel."""
         axes = [
             start + step * np.arange(n, dtype=np.float32)
-            for start, step, n in zip(self.start_mm, self.spacing_mm, self.grey.shape, strict=True)
+            for start, step, n in zip(self.start_mm, self.spacing_mm, self.intensity.shape, strict=True)
         ]
         return np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32)
 
 
 def without_world_position(volume: Volume) -> Volume:
-    """A canonical volume without its place in the world: only spacing is left."""
+    """A canonical volume without its place and directions in the world: only spacing is left."""
     spacing = np.round(volume.geometry.spacing_mm, 6)
     return replace(volume, geometry=Geometry(volume.geometry.shape, np.diag([*spacing[::-1], 1.0])))
 
@@ -75,8 +75,8 @@ def reduced(
     shape = np.maximum(np.floor((high_mm - low_mm) / spacing_mm + 1e-6).astype(int) + 1, 4)
     start, step = low_mm / native, spacing_mm / native
     grid = WorkingGrid(volume.geometry, (0, 1, 2), _floats(start), _floats(step), index3(shape))
-    grey = grey_levels(sampled_image(volume, grid, rule), rule)
-    return ReducedImage(grey, np.array(spacing_mm, float), np.array(low_mm, float))
+    intensity = grey_levels(sampled_image(volume, grid, rule), rule)
+    return ReducedImage(intensity, np.array(spacing_mm, float), np.array(low_mm, float))
 
 
 def grey_levels(values: np.ndarray, rule: IntensityNormalization) -> np.ndarray:

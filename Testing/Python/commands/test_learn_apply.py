@@ -128,7 +128,7 @@ def test_with_a_stand_in_segmenter_segment_saves_a_task_beside_its_result(
     files = ["a.nii.gz", "painted.nii.gz", "-o", "seg.nii.gz", "--save-task", "new.medmetaseg"]
     assert run(folder, "segment", *files) == 0
     assert (folder / "seg.nii.gz").is_file()
-    assert Task.read(folder / "new.medmetaseg").kind == "CT"
+    assert Task.read(folder / "new.medmetaseg").modality == "CT"
     assert segmenter.learned[0][0][1].annotation == "slices"
 
 

@@ -20,7 +20,7 @@ def other_patient() -> Task:
     """A task of the same two structures in the other order, of one other patient."""
     task = make_task()
     first = task.atlases[1]
-    close = replace(first.close, grey=255 - first.close.grey)
+    close = replace(first.close, intensity=255 - first.close.intensity)
     atlas = replace(first, close=close, places=(first.places[1], first.places[0]))
     structures = (replace(task.structures[1], label=5), replace(task.structures[0], label=6))
     return replace(
@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
     make_task().write(tmp_path / "a.medmetaseg")
     b = other_patient()
     b.write(tmp_path / "b.medmetaseg")
-    replace(b, kind="MR").write(tmp_path / "mr.medmetaseg")
+    replace(b, modality="MR").write(tmp_path / "mr.medmetaseg")
     replace(b, weights_sha256="cd" * 32).write(tmp_path / "weights.medmetaseg")
     named = (replace(b.structures[0], name="spleen"), b.structures[1])
     replace(b, structures=named).write(tmp_path / "spleen.medmetaseg")
@@ -58,7 +58,7 @@ def test_merging_keeps_the_first_task_and_adds_the_supports_of_the_others(
     merged, a, b = (Task.read(folder / f"{name}.medmetaseg") for name in "cab")
     assert merged.structures == a.structures
     assert merged.provenance["annotations"] == ["complete", "slices", "scribbles"]
-    np.testing.assert_array_equal(merged.atlases[2].close.grey, b.atlases[0].close.grey)
+    np.testing.assert_array_equal(merged.atlases[2].close.intensity, b.atlases[0].close.intensity)
     for number in range(2):
         place, there = merged.atlases[2].places[number], b.atlases[0].places[1 - number]
         assert place is not None

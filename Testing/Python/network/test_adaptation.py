@@ -216,10 +216,11 @@ def test_when_memory_runs_out_the_network_is_used_as_it_came_and_that_is_noted(
     shape = (16, 24, 24)
     image, prompt = annotated(shape)
     _, encoded = predictor.segment(image, prompt, None, lambda: False)
-    drawn = np.ones(shape[1:], bool)
-    without = [(2, prompt, drawn), (5, prompt, drawn)]
-    assert adapted_to_slices(predictor, image, without, encoded, lambda: False) is None
-    assert predictor.notes == ["Memory ran out while adapting: the network was used as it came."]
+    annotated_mask = np.ones(shape[1:], bool)
+    slices = [(2, prompt, annotated_mask), (5, prompt, annotated_mask)]
+    notes = predictor.new_notes()
+    assert adapted_to_slices(predictor, image, slices, encoded, lambda: False) is None
+    assert notes == ["Memory ran out while adapting: the network was used as it came."]
 
 
 def test_adapting_is_cancelled_like_anything_else() -> None:

@@ -120,13 +120,25 @@ def test_cancelling_stops_before_the_next_window() -> None:
 def test_when_memory_runs_out_smaller_windows_are_used_and_noted(error: Exception) -> None:
     one = predictor(window=64)
     done = short_of_memory(one, 32**3, error)
+    notes = one.new_notes()
     logits, encoded = logits_of(one)
     assert logits.shape == SHAPE
     assert np.isfinite(logits).all()
     assert set(done) == {(32, 32, 32)}
     assert one.window == 32
     assert encoded.windows == one._windows(SHAPE)
-    assert one.notes == ["Memory ran out on cpu: went on in windows of 32 voxels."]
+    assert notes == ["Memory ran out on cpu: went on in windows of 32 voxels."]
+
+
+def test_notes_are_collected_anew_for_every_answer() -> None:
+    one = predictor(window=64)
+    short_of_memory(one, 32**3, torch.OutOfMemoryError())
+    first = one.new_notes()
+    logits_of(one)
+    second = one.new_notes()
+    logits_of(one)
+    assert len(first) == 1
+    assert second == []
 
 
 def test_features_of_larger_windows_are_made_anew_when_memory_runs_out() -> None:
@@ -147,10 +159,11 @@ def test_when_even_small_windows_do_not_fit_the_user_is_told() -> None:
 
 def test_another_error_is_not_taken_for_a_lack_of_memory() -> None:
     one = predictor()
+    notes = one.new_notes()
     short_of_memory(one, 0, RuntimeError("shapes do not match"))
     with pytest.raises(RuntimeError, match="shapes do not match"):
         logits_of(one)
-    assert one.notes == []
+    assert notes == []
     assert not is_out_of_memory(RuntimeError("shapes do not match"))
 
 

@@ -51,11 +51,11 @@ def with_metadata(weights_file: Path, folder: Path, **changes: str) -> Path:
 def test_logits_have_the_shape_of_the_image_at_odd_multiples_of_the_stride(
     shape: tuple[int, int, int],
 ) -> None:
-    logits, votes = tiny_network()(*batch(annotated(shape)))
+    logits, scores = tiny_network()(*batch(annotated(shape)))
     assert logits.shape == (1, 1, *shape)
-    assert votes.shape == (1, 4, *(n // 2 for n in shape))
+    assert scores.shape == (1, 4, *(n // 2 for n in shape))
     assert torch.isfinite(logits).all()
-    assert torch.isfinite(votes).all()
+    assert torch.isfinite(scores).all()
 
 
 @torch.inference_mode()
@@ -74,10 +74,10 @@ def test_features_come_at_a_half_a_quarter_and_an_eighth() -> None:
 def test_a_volume_gets_the_same_logits_alone_and_in_a_batch() -> None:
     network = tiny_network()
     one, other = annotated(SHAPE, seed=1), annotated(SHAPE, seed=2)
-    together, votes = network(*batch(other, one))
-    alone, own_votes = network(*batch(one))
+    together, scores = network(*batch(other, one))
+    alone, own_scores = network(*batch(one))
     torch.testing.assert_close(together[1:], alone, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(votes[1:], own_votes, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(scores[1:], own_scores, atol=1e-3, rtol=1e-3)
 
 
 @torch.inference_mode()
@@ -108,9 +108,9 @@ def test_a_structure_thinner_than_a_feature_still_has_prototypes() -> None:
 def test_nothing_known_at_all_still_gives_finite_logits() -> None:
     image, prompt = batch(annotated(SHAPE))
     prompt[:, [FOREGROUND, BACKGROUND]] = 0
-    logits, votes = tiny_network()(image, prompt)
+    logits, scores = tiny_network()(image, prompt)
     assert torch.isfinite(logits).all()
-    assert torch.isfinite(votes).all()
+    assert torch.isfinite(scores).all()
 
 
 def test_prototypes_of_another_patient_have_a_say_and_are_learned_through() -> None:
@@ -118,22 +118,22 @@ def test_prototypes_of_another_patient_have_a_say_and_are_learned_through() -> N
     image, prompt = batch(annotated(SHAPE, seed=1), annotated(SHAPE, seed=2))
     other, known = batch(annotated(SHAPE, seed=3), annotated(SHAPE, seed=4))
     support = torch.cat([other, known[:, [FOREGROUND, BACKGROUND]]], 1).requires_grad_(True)
-    logits, votes = network(image, prompt, support)
-    own, own_votes = network(image, prompt)
-    assert votes.shape == (2, 4, *(n // 2 for n in SHAPE))
-    torch.testing.assert_close(votes[:, :2], own_votes[:, :2])
-    torch.testing.assert_close(own_votes[:, 2:], own_votes[:, :2])
-    assert not torch.allclose(votes[:, 2:], own_votes[:, 2:])
+    logits, scores = network(image, prompt, support)
+    own, own_scores = network(image, prompt)
+    assert scores.shape == (2, 4, *(n // 2 for n in SHAPE))
+    torch.testing.assert_close(scores[:, :2], own_scores[:, :2])
+    torch.testing.assert_close(own_scores[:, 2:], own_scores[:, :2])
+    assert not torch.allclose(scores[:, 2:], own_scores[:, 2:])
     assert not torch.allclose(logits, own)
-    votes[:, 2:].square().mean().backward()
+    scores[:, 2:].square().mean().backward()
     assert support.grad is not None
     assert support.grad[:, :2].abs().amax((1, 2, 3, 4)).min() > 0
 
 
 def test_gradients_reach_every_parameter() -> None:
     network = tiny_network()
-    logits, votes = network(*batch(annotated(SHAPE)))
-    (logits.square().mean() + votes.square().mean()).backward()
+    logits, scores = network(*batch(annotated(SHAPE)))
+    (logits.square().mean() + scores.square().mean()).backward()
     learned = [(name, one) for name, one in network.named_parameters() if one.requires_grad]
     missing = [name for name, one in learned if one.grad is None]
     assert missing == []

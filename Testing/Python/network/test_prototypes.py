@@ -9,15 +9,15 @@ from torch.nn.functional import normalize
 from MedMetaSegLib.network.prototypes import (
     BEST_BACKGROUND,
     BEST_FOREGROUND,
-    BORDER,
     MAX_POINTS,
     MEAN,
+    PROTOTYPE_LOGIT,
+    RIDGE,
     SIMILARITY_CHANNELS,
-    TASK_BORDER,
-    TASK_VOTE,
-    VOTE,
-    linear_border,
+    TASK_PROTOTYPE_LOGIT,
+    TASK_RIDGE,
     prototypes_from_points,
+    ridge_classifier,
     sampled,
     similarity_maps,
     spherical_clusters,
@@ -26,7 +26,7 @@ from MedMetaSegLib.network.prototypes import (
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SIZE = 16
-RIDGE = torch.tensor(0.02)
+PENALTY = torch.tensor(0.02)
 
 
 def bundle(*directions: int, number: int = 60, spread: float = 0.1, seed: int = 0) -> torch.Tensor:
@@ -47,7 +47,7 @@ def test_the_same_points_give_the_same_prototypes() -> None:
 
 
 def test_prototypes_have_unit_length() -> None:
-    found = prototypes_from_points(weighted(bundle(0, 1)), weighted(bundle(7, 8, 9)), 6, 12, RIDGE)
+    found = prototypes_from_points(weighted(bundle(0, 1)), weighted(bundle(7, 8, 9)), 6, 12, PENALTY)
     for part in (found.foreground, found.background, found.mean):
         torch.testing.assert_close(part.norm(dim=1), torch.ones(len(part)))
 
@@ -96,28 +96,28 @@ def test_gradients_reach_the_points() -> None:
     assert points.grad.abs().sum() > 0
 
 
-# ---- the linear border
+# ---- the ridge classifier
 
 
-def test_the_border_separates_structure_from_background() -> None:
+def test_the_ridge_classifier_separates_structure_from_background() -> None:
     inside, outside = bundle(0, 1, spread=0.2), bundle(2, 3, spread=0.2, seed=1)
-    border = linear_border(weighted(inside), weighted(outside), RIDGE)
-    assert ((inside @ border[:-1] + border[-1]) > 0).float().mean() > 0.98
-    assert ((outside @ border[:-1] + border[-1]) < 0).float().mean() > 0.98
+    ridge = ridge_classifier(weighted(inside), weighted(outside), PENALTY)
+    assert ((inside @ ridge[:-1] + ridge[-1]) > 0).float().mean() > 0.98
+    assert ((outside @ ridge[:-1] + ridge[-1]) < 0).float().mean() > 0.98
 
 
 def test_both_sides_weigh_the_same_however_many_points_they_have() -> None:
     inside, outside = bundle(0, number=5), bundle(1, number=500, seed=1)
-    border = linear_border(weighted(inside), weighted(outside), RIDGE)
-    scores = [float((side @ border[:-1] + border[-1]).mean()) for side in (inside, outside)]
+    ridge = ridge_classifier(weighted(inside), weighted(outside), PENALTY)
+    scores = [float((side @ ridge[:-1] + ridge[-1]).mean()) for side in (inside, outside)]
     assert scores[0] == pytest.approx(-scores[1], abs=0.05)
 
 
-def test_the_border_is_solved_in_float32_under_mixed_precision() -> None:
+def test_the_ridge_classifier_is_solved_in_float32_under_mixed_precision() -> None:
     inside, outside = bundle(0, spread=0.2), bundle(1, spread=0.2, seed=1)
-    expected = linear_border(weighted(inside), weighted(outside), RIDGE)
+    expected = ridge_classifier(weighted(inside), weighted(outside), PENALTY)
     with torch.autocast("cpu", torch.bfloat16):
-        found = linear_border(weighted(inside), weighted(outside), RIDGE)
+        found = ridge_classifier(weighted(inside), weighted(outside), PENALTY)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, expected)
 
@@ -141,15 +141,15 @@ def test_many_known_voxels_are_thinned_evenly_over_the_volume() -> None:
     torch.testing.assert_close(points[:, 0], torch.linspace(0, 1, MAX_POINTS), atol=1e-3, rtol=0)
 
 
-def test_similarity_maps_have_the_shape_of_the_embedding_and_vote_for_the_nearer_side() -> None:
+def test_similarity_maps_have_the_shape_of_the_embedding_and_tell_the_nearer_side() -> None:
     inside, outside = bundle(0, 1), bundle(8, 9, seed=1)
-    found = prototypes_from_points(weighted(inside), weighted(outside), 2, 2, RIDGE)
+    found = prototypes_from_points(weighted(inside), weighted(outside), 2, 2, PENALTY)
     embedding = torch.cat([inside, outside]).T.reshape(SIZE, 2, 10, 12)
     maps = similarity_maps(embedding, found, torch.tensor(10.0))
     assert maps.shape == (SIMILARITY_CHANNELS, 2, 10, 12)
     flat = maps.reshape(SIMILARITY_CHANNELS, -1)
     structure = torch.arange(240) < 120
-    for channel in (VOTE, BORDER):
+    for channel in (PROTOTYPE_LOGIT, RIDGE):
         assert torch.equal(flat[channel] > 0, structure)
     assert (flat[BEST_FOREGROUND][structure] > flat[BEST_BACKGROUND][structure]).all()
     assert flat[MEAN][structure].mean() > flat[MEAN][~structure].mean() + 0.3
@@ -158,14 +158,14 @@ def test_similarity_maps_have_the_shape_of_the_embedding_and_vote_for_the_nearer
 
 def test_prototypes_of_a_task_have_maps_of_their_own_and_without_a_task_they_are_the_images_own() -> None:
     inside, outside = bundle(0, 1), bundle(8, 9, seed=1)
-    found = prototypes_from_points(weighted(inside), weighted(outside), 2, 2, RIDGE)
-    other = prototypes_from_points(weighted(outside), weighted(inside), 2, 2, RIDGE)
+    found = prototypes_from_points(weighted(inside), weighted(outside), 2, 2, PENALTY)
+    other = prototypes_from_points(weighted(outside), weighted(inside), 2, 2, PENALTY)
     embedding = torch.cat([inside, outside]).T.reshape(SIZE, 2, 10, 12)
     alone = similarity_maps(embedding, found, torch.tensor(10.0))
-    assert torch.equal(alone[TASK_VOTE], alone[VOTE])
-    assert torch.equal(alone[TASK_BORDER], alone[BORDER])
+    assert torch.equal(alone[TASK_PROTOTYPE_LOGIT], alone[PROTOTYPE_LOGIT])
+    assert torch.equal(alone[TASK_RIDGE], alone[RIDGE])
     both = similarity_maps(embedding, found, torch.tensor(10.0), other)
-    assert torch.equal(both[:TASK_VOTE], alone[:TASK_VOTE])
+    assert torch.equal(both[:TASK_PROTOTYPE_LOGIT], alone[:TASK_PROTOTYPE_LOGIT])
     structure = torch.arange(240) < 120
-    for channel in (TASK_VOTE, TASK_BORDER):
+    for channel in (TASK_PROTOTYPE_LOGIT, TASK_RIDGE):
         assert torch.equal(both[channel].reshape(-1) > 0, ~structure)

@@ -21,9 +21,9 @@ from MedMetaSegLib.errors import TaskError
 from MedMetaSegLib.evaluation.metrics import dice
 from MedMetaSegLib.imageio.volume import Geometry
 from MedMetaSegLib.network.inference import Predictor
-from MedMetaSegLib.next_patient import atlas_placement as alignment
-from MedMetaSegLib.next_patient.apply import applied_task, register_atlases
-from MedMetaSegLib.next_patient.atlas_placement import fused_occupancy
+from MedMetaSegLib.next_patient import atlas_placement
+from MedMetaSegLib.next_patient.apply import applied_task
+from MedMetaSegLib.next_patient.atlas_placement import fused_occupancy, register_atlases
 from MedMetaSegLib.registration.pose import refined_poses
 from MedMetaSegLib.registration.rotations import in_plane_rotation
 from MedMetaSegLib.segmenter import Segmenter
@@ -75,21 +75,21 @@ def test_structures_are_carried_to_another_patient(segmenter: Segmenter, task: T
     assert set(np.unique(result.labels)) == {0, LIVER, KIDNEY}
 
 
-def test_a_support_is_bent_several_times_and_its_pose_has_a_say_too(task: Task, second: Patient):
+def test_a_support_is_warped_several_times_and_its_pose_has_a_say_too(task: Task, second: Patient):
     found = register_atlases(task, second.volume, lambda: False)
     assert found.close is not None
-    *bent, straight = found.registered
-    assert [one.bent for one in found.registered] == [True] * 6 + [False]
+    *warped, affine_only = found.registered
+    assert [one.warped for one in found.registered] == [True] * 6 + [False]
     places = found.close.places()
-    np.testing.assert_allclose(straight.there, straight.pose.moving(places), atol=1e-3)
-    assert all(np.abs(one.there - one.pose.moving(places)).max() > 1 for one in bent)
-    assert straight.pose is bent[0].pose
-    # What was bent looks more like the query around the structures, and so counts more.
+    np.testing.assert_allclose(affine_only.atlas_mm, affine_only.pose.moving(places), atol=1e-3)
+    assert all(np.abs(one.atlas_mm - one.pose.moving(places)).max() > 1 for one in warped)
+    assert affine_only.pose is warped[0].pose
+    # What was warped looks more like the query around the structures, and so counts more.
     where = fused_occupancy(found.registered, 0) > 0.3
-    assert bent[0].resemblance[where].mean() > straight.resemblance[where].mean() > 0
+    assert warped[0].local_ncc[where].mean() > affine_only.local_ncc[where].mean() > 0
 
 
-def test_whether_a_structure_is_there_is_judged_by_what_was_bent(
+def test_whether_a_structure_is_there_is_judged_by_what_was_warped(
     segmenter: Segmenter, task: Task, second: Patient
 ):
     found = register_atlases(task, second.volume, lambda: False)
@@ -100,15 +100,15 @@ def test_whether_a_structure_is_there_is_judged_by_what_was_bent(
         )
         evidence.append([one["evidence"] for one in applied.report["structures"]])
     for one, again in zip(*evidence, strict=True):
-        for name in ("in_view", "similarity", "resemblance", "kept"):
+        for name in ("fov_fraction", "global_ncc", "local_ncc", "volume_ratio_after_warp"):
             assert one[name] == again[name]
 
 
-def test_prototypes_of_the_support_have_a_say_in_images_of_their_kind(
+def test_prototypes_of_the_support_have_a_say_in_images_of_their_modality(
     segmenter: Segmenter, task: Task, second: Patient
 ):
     def exchanged(one: LearnedPrototypes) -> LearnedPrototypes:
-        return LearnedPrototypes(one.background, one.foreground, -one.mean, -one.border)
+        return LearnedPrototypes(one.background, one.foreground, -one.mean, -one.ridge)
 
     found = register_atlases(task, second.volume, lambda: False)
 
@@ -121,7 +121,7 @@ def test_prototypes_of_the_support_have_a_say_in_images_of_their_kind(
     other = replace(task, prototypes=tuple(exchanged(one) for one in task.prototypes))
     assert not np.array_equal(liver(task), liver(other))
     # What was learned on MR says nothing about CT.
-    assert np.array_equal(liver(replace(task, kind="MR")), liver(replace(other, kind="MR")))
+    assert np.array_equal(liver(replace(task, modality="MR")), liver(replace(other, modality="MR")))
 
 
 def test_a_task_from_a_file_gives_the_same_answer(
@@ -146,7 +146,7 @@ def test_how_the_image_is_stored_and_where_it_lies_have_no_say(
     np.testing.assert_array_equal(other.labels, stored)
 
 
-def test_a_patient_whose_image_is_turned_in_its_plane_is_found(
+def test_a_patient_whose_image_is_rotated_in_its_plane_is_found(
     segmenter: Segmenter, task: Task, second: Patient
 ):
     """As short-axis hearts are, whose files do not tell."""
@@ -193,7 +193,7 @@ def test_a_part_that_no_pose_brings_into_view_is_no_error(
     def only_the_whole(fixed, moving, starts, *rest, **more):
         return refined_poses(fixed, moving, starts, *rest, **more) if moving is whole_view else []
 
-    monkeypatch.setattr(alignment, "refined_poses", only_the_whole)
+    monkeypatch.setattr(atlas_placement, "refined_poses", only_the_whole)
     noise = np.random.default_rng(1).normal(0, 300, (20, 40, 40)).astype(np.float32)
     result = segmenter.apply(task, Volume.from_array(noise, np.diag([5.0, 5.0, 8.0, 1.0])))
     assert not result.labels.any()
@@ -256,7 +256,7 @@ def test_several_supports_are_one_task_and_one_may_lack_a_structure(
     assert [one["supports"] for one in task.describe()["structures"]] == [2, 1]
     result = segmenter.apply(task, second.volume)
     assert dice(result.mask("liver"), second.truth == LIVER) > 0.8
-    assert len(result.report["similarity"]) == 2
+    assert len(result.report["global_ncc"]) == 2
 
 
 def test_structures_that_share_a_label_value_are_told_apart_by_name(
@@ -304,7 +304,7 @@ def test_a_task_of_other_weights_is_refused_before_any_work(task: Task, second: 
         other.apply(task, second.volume)
 
 
-def test_an_image_of_another_kind_is_noted(segmenter: Segmenter, task: Task, second: Patient):
+def test_an_image_of_another_modality_is_noted(segmenter: Segmenter, task: Task, second: Patient):
     result = segmenter.apply(task, replace(second.volume, modality="MR"))
     assert any("learned on CT" in note for note in result.report["notes"])
 

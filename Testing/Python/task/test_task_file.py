@@ -49,11 +49,11 @@ def with_header(content: bytes, header: dict) -> bytes:
 def test_a_task_comes_back_as_it_was_written(task: Task, path: Path):
     again = Task.read(path)
     assert again.structures == task.structures
-    assert (again.overlapping, again.kind, again.weights_sha256) == (False, "CT", WEIGHTS)
+    assert (again.overlapping, again.modality, again.weights_sha256) == (False, "CT", WEIGHTS)
     assert again.provenance == task.provenance
     for one, other in zip(again.atlases, task.atlases, strict=True):
-        np.testing.assert_array_equal(one.close.grey, other.close.grey)
-        np.testing.assert_array_equal(one.overview.grey, other.overview.grey)
+        np.testing.assert_array_equal(one.close.intensity, other.close.intensity)
+        np.testing.assert_array_equal(one.overview.intensity, other.overview.intensity)
         np.testing.assert_array_equal(one.close.spacing_mm, other.close.spacing_mm)
         np.testing.assert_array_equal(one.close.start_mm, other.close.start_mm)
         np.testing.assert_array_equal(one.axes, other.axes)
@@ -62,7 +62,7 @@ def test_a_task_comes_back_as_it_was_written(task: Task, path: Path):
             if place is not None and same is not None:
                 assert place.offset == same.offset
                 np.testing.assert_array_equal(place.occupancy, same.occupancy)
-    np.testing.assert_array_equal(again.prototypes[1].border, task.prototypes[1].border)
+    np.testing.assert_array_equal(again.prototypes[1].ridge, task.prototypes[1].ridge)
 
 
 def test_the_same_task_makes_the_same_file(task: Task, path: Path, tmp_path: Path):
