@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,8 +17,8 @@ from .errors import Cancelled, InputError
 from .imageio.geometry import AxisMap, Geometry
 from .imageio.volume import Volume, check_volume
 from .network.adaptation import Adaptation, adapted_to_slices
+from .network.image_evidence import ImageEvidence, image_channels
 from .network.inference import EncodedImage, Predictor, chosen_device
-from .network.prompt_channels import image_channels
 from .network.weights import load_network
 from .next_patient.apply import applied_task
 from .next_patient.learn import learned_task
@@ -37,7 +37,7 @@ Progress = Callable[[float, str], None]
 FirstLogits = Callable[[np.ndarray, WorkingGrid], None]
 
 FEATURE_MEMORY = 512 * 2**20
-"""Bytes of features that are kept between presses; the oldest go first."""
+"""Bytes of features and evidence that are kept between presses; the oldest go first."""
 _GROWTH = 1.8
 _GROWTH_AREA = 0.05
 _SURE = 2.0
@@ -70,7 +70,7 @@ class Segmenter:
     def __init__(self, predictor: Predictor, provenance: dict[str, object], why_device: str) -> None:
         self.predictor, self.provenance, self.why_device = predictor, provenance, why_device
         self._volume = b""
-        self._features: OrderedDict[tuple[object, ...], EncodedImage] = OrderedDict()
+        self._features: OrderedDict[tuple[object, ...], tuple[ImageEvidence, EncodedImage]] = OrderedDict()
         self._answers: dict[bytes, _Answer] = {}
 
     @classmethod
@@ -232,18 +232,22 @@ class Segmenter:
         adaptation = None
         for growth in range(_MAX_GROWTHS + 1):
             grid = working_grid(painted, frame.geometry, bounds, reach, DETAILS[quality])
-            image = image_channels(sampled_image(volume, grid, rule))
-            prompt = prompt_on(grid, image, painted, _others(painted, frame))
-            logits, encoded = self.predictor.segment(image, prompt, self._features.get(grid.key), cancelled)
+            evidence, encoded = self._features.get(grid.key, (None, None))
+            if evidence is None:
+                sampled = sampled_image(volume, grid, rule)
+                evidence = ImageEvidence(image_channels(sampled, self.predictor.device), grid.aspect)
+            image = evidence.channels
+            prompt = prompt_on(grid, evidence, painted, _others(painted, frame))
+            logits, encoded = self.predictor.segment(image, prompt, encoded, cancelled)
             if adapt:
                 first(logits, grid)
-                without = held_out_prompts(grid, image, painted)
+                without = held_out_prompts(grid, evidence, painted)
                 adaptation = adapted_to_slices(self.predictor, image, without, encoded, cancelled)
                 if adaptation is not None and adaptation.parameters is not None:
                     logits, _ = self.predictor.segment(
                         image, prompt, encoded, cancelled, adaptation.parameters
                     )
-            self._keep(grid, encoded)
+            self._keep(grid, evidence, encoded)
             logits -= beyond_penalty(grid, painted.slices)
             touched = _touched(logits, painted, grid, bounds)
             if not touched.any() or growth == _MAX_GROWTHS:
@@ -254,14 +258,18 @@ class Segmenter:
         self._answers[key] = answer
         return answer
 
-    def _keep(self, grid: WorkingGrid, encoded: EncodedImage) -> None:
-        self._features[grid.key] = encoded
+    def _keep(self, grid: WorkingGrid, evidence: ImageEvidence, encoded: EncodedImage) -> None:
+        self._features[grid.key] = evidence, encoded
         self._features.move_to_end(grid.key)
-        while len(self._features) > 1 and sum(one.bytes for one in self._features.values()) > FEATURE_MEMORY:
+        while len(self._features) > 1 and _bytes(self._features.values()) > FEATURE_MEMORY:
             self._features.popitem(last=False)
 
     def _weights(self) -> dict[str, object]:
         return {"sha256": self.provenance["sha256"], "steps": self.provenance.get("steps")}
+
+
+def _bytes(kept: Iterable[tuple[ImageEvidence, EncodedImage]]) -> int:
+    return sum(part.bytes for one in kept for part in one)
 
 
 def _chosen(support: Support, names: Sequence[str] | None) -> set[str]:

@@ -22,7 +22,7 @@ from torch.func import functional_call
 
 from ..errors import Cancelled
 from .decoder import Head
-from .inference import EncodedImage, Predictor, is_out_of_memory
+from .inference import Array, EncodedImage, Predictor, is_out_of_memory
 
 STEPS = 4
 REACH = 2
@@ -140,8 +140,8 @@ def adapted(
 
 def adapted_to_slices(
     predictor: Predictor,
-    image: np.ndarray,
-    without: Sequence[tuple[int, np.ndarray, np.ndarray]],
+    image: Array,
+    without: Sequence[tuple[int, Array, np.ndarray]],
     encoded: EncodedImage,
     cancelled: Callable[[], bool],
 ) -> Adaptation | None:
@@ -165,8 +165,8 @@ def adapted_to_slices(
 
 def _held_out(
     predictor: Predictor,
-    image: np.ndarray,
-    without: Sequence[tuple[int, np.ndarray, np.ndarray]],
+    image: Array,
+    without: Sequence[tuple[int, Array, np.ndarray]],
     encoded: EncodedImage,
     cancelled: Callable[[], bool],
 ) -> list[HeldOut]:

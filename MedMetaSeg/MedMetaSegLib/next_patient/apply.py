@@ -14,8 +14,8 @@ from scipy import ndimage
 from ..errors import Cancelled
 from ..imageio.geometry import AxisMap, Geometry
 from ..imageio.volume import Volume, check_volume
+from ..network.image_evidence import image_channels
 from ..network.inference import Predictor
-from ..network.prompt_channels import image_channels
 from ..network.prototypes import Prototypes
 from ..results.merge import LabelMerger, without_islands
 from ..results.segmentation import Segmentation, SegmentedStructure
@@ -185,7 +185,7 @@ class _Search:
             reason = reason or "its place lies outside the image"
             return _Prediction(None, None, reason, evidence, time.perf_counter() - begun)
         grid = working_grid(expected, frame, Bounds.of(frame, frame))
-        image = image_channels(sampled_image(self.volume, grid, self.rule))
+        image = image_channels(sampled_image(self.volume, grid, self.rule)).numpy()
         alike = evidence.get("resemblance", 0.0)
         prior = prior_on(grid, share, self.close, _OFF - alike)
         prompt = prior_prompt(grid, image, prior, self._elsewhere(grid, number))

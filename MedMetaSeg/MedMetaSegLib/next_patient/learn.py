@@ -10,8 +10,9 @@ import numpy as np
 from ..errors import Cancelled, InputError
 from ..imageio.geometry import Geometry
 from ..imageio.volume import Volume, check_volume
+from ..network.image_evidence import image_channels
 from ..network.inference import Predictor
-from ..network.prompt_channels import BACKGROUND, FOREGROUND, PROMPT_CHANNELS, image_channels
+from ..network.prompt_channels import BACKGROUND, FOREGROUND, PROMPT_CHANNELS
 from ..results.merge import drawn_on
 from ..results.segmentation import Segmentation
 from ..support.structure import AnnotatedStructure, Structure
@@ -156,7 +157,7 @@ def _prototypes(
     distance = prior_on(grid, share, atlas.close).distance
     prompt = np.zeros((PROMPT_CHANNELS, *grid.shape), np.float32)
     prompt[FOREGROUND], prompt[BACKGROUND] = distance > 0, distance < 0
-    image = image_channels(sampled_image(patient.volume, grid, patient.rule))
+    image = image_channels(sampled_image(patient.volume, grid, patient.rule)).numpy()
     return LearnedPrototypes(
         *(np.array(part, np.float32) for part in predictor.prototypes(image, prompt, cancelled))
     )

@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from ..imageio.geometry import Geometry
+from ..network.image_evidence import ImageEvidence
 from ..network.prompt_channels import place_prompt, volume_distance
 from ..support.structure import AnnotatedStructure, Structure
 from ..working_grid.grid import WorkingGrid
@@ -77,7 +79,8 @@ def prior_on(grid: WorkingGrid, share: np.ndarray, close: ReducedImage, off: flo
 
 def prior_prompt(grid: WorkingGrid, image: np.ndarray, prior: Prior, elsewhere: np.ndarray) -> np.ndarray:
     """The network's prompt for the prior; elsewhere: bool, sure voxels of other structures."""
-    return place_prompt(image, prior.distance, prior.band, elsewhere, grid.aspect)
+    evidence = ImageEvidence(torch.from_numpy(image), grid.aspect)
+    return place_prompt(evidence, prior.distance, prior.band, elsewhere).numpy()
 
 
 def grid_places(grid: WorkingGrid) -> np.ndarray:

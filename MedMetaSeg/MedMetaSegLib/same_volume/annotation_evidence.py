@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
+from torch import Tensor
 
+from ..network.image_evidence import ImageEvidence
 from ..network.prompt_channels import KnownSlice, scribble_prompt, signed_distance, slice_prompt
-from ..network.propagation import slice_motion
 from ..support.structure import AnnotatedStructure
 from ..working_grid.grid import WorkingGrid
 
@@ -21,24 +22,24 @@ _BARELY_INSIDE = 0.1
 
 def prompt_on(
     grid: WorkingGrid,
-    image: np.ndarray,
+    image: ImageEvidence,
     painted: AnnotatedStructure,
     others: Sequence[AnnotatedStructure] = (),
-) -> np.ndarray:
+) -> Tensor:
     """The network's prompt (PROMPT_CHANNELS, k, j, i) for one structure on its working grid.
 
-    image: (IMAGE_CHANNELS, k, j, i). Whole slices speak through their outlines at their exact positions;
+    image: what the image says there. Whole slices speak through their outlines at their exact positions;
     scribbles through the working voxels that hold a painted one, where `others` is what the structure is not;
     if none of that lies on the grid, the grid's own border stands in for it.
     """
     if painted.axis is not None:
-        return slice_prompt(image, known_slices(grid, painted), grid.aspect)
+        return slice_prompt(image, known_slices(grid, painted))
     inside, outside = _marked(grid, painted), np.zeros(grid.shape, bool)
     for one in others:
         outside |= _marked(grid, one)
     if not outside.any():
         outside[[0, -1]] = outside[:, [0, -1]] = outside[:, :, [0, -1]] = True
-    return scribble_prompt(image, inside, outside & ~inside, grid.aspect)
+    return scribble_prompt(image, inside, outside & ~inside)
 
 
 def known_slices(grid: WorkingGrid, painted: AnnotatedStructure) -> list[KnownSlice]:
@@ -72,21 +73,20 @@ def known_slices(grid: WorkingGrid, painted: AnnotatedStructure) -> list[KnownSl
 
 
 def held_out_prompts(
-    grid: WorkingGrid, image: np.ndarray, painted: AnnotatedStructure
-) -> list[tuple[int, np.ndarray, np.ndarray]]:
+    grid: WorkingGrid, image: ImageEvidence, painted: AnnotatedStructure
+) -> list[tuple[int, Tensor, np.ndarray]]:
     """Of every drawn slice its plane on the working grid, the prompt of the others without it, and bool
     (j, i) where it was drawn. Empty for scribbles and for a single slice.
     """
     if painted.axis is None or len(painted.slices) < 2:
         return []
-    slices, motion = known_slices(grid, painted), slice_motion(image)
+    slices = known_slices(grid, painted)
     found = []
     for one in slices:
         plane = int(np.floor(one.position + 0.5))
         rest = [other for other in slices if other is not one]
         if 0 <= plane < grid.shape[0]:
-            prompt = slice_prompt(image, rest, grid.aspect, None, motion)
-            found.append((plane, prompt, one.signed_distance > 0))
+            found.append((plane, slice_prompt(image, rest), one.signed_distance > 0))
     return found
 
 

@@ -11,17 +11,16 @@ from itertools import pairwise
 import numpy as np
 from scipy import ndimage
 
+from ..network.image_evidence import ImageEvidence, image_channels
 from ..network.prompt_channels import (
     SHAPE_LIMIT,
     KnownSlice,
-    image_channels,
     place_prompt,
     scribble_prompt,
     signed_distance,
     slice_prompt,
     volume_distance,
 )
-from ..network.propagation import slice_motion
 from ..working_grid.margins import STRIDE, Box, margins, padding_to_stride
 from .augmented_support import augmented_support_view, bent_indices, corner_around, unlike_structure
 from .canvas import Rng, smooth_noise
@@ -142,30 +141,29 @@ def _episode(rng: Rng, anatomy: Anatomy, mask: np.ndarray, held_out: bool) -> Ep
     if not slices or not mask[slices].any():
         return None
     pad = padding_to_stride(box.shape, 2 * STRIDE)
-    image = image_channels(np.pad(anatomy.image[cut], pad, mode="edge"))
+    evidence = ImageEvidence(image_channels(np.pad(anatomy.image[cut], pad, mode="edge")), anatomy.aspect)
+    image = evidence.channels.numpy()
     if np.ptp(image[0]) < 1e-3:
         return None
     mask, structures = np.pad(mask, pad, mode="edge"), np.pad(structures, pad, mode="edge")
     slices = [k + pad[0][0] for k in slices]
     target = mask[None].astype(np.float32)
     if placed:
-        prompt = _expected(rng, image, mask, structures, anatomy.aspect)
+        prompt = _expected(rng, evidence, mask, structures)
         if prompt is None:
             return None
         corner = np.array(box.offset) - np.array(pad)[:, 0]
         return _learned(rng, anatomy, whole, cut, corner, Episode(image, prompt, target, 0))
     if not held_out and rng.random() < 0.08:
-        return Episode(image, _scribbles(rng, image, mask, anatomy.aspect), target, len(slices))
+        return Episode(image, _scribbles(rng, evidence, mask), target, len(slices))
     drawn = [KnownSlice(float(k), _drawn(rng, mask[k])) for k in slices]
-    motion = slice_motion(image)
-    prompt = slice_prompt(image, drawn, anatomy.aspect, _others(rng, structures, mask), motion)
+    prompt = slice_prompt(evidence, drawn, _others(rng, structures, mask)).numpy()
     if not held_out:
         return Episode(image, prompt, target, len(slices))
     if len(drawn) < 2:
         return None
     without = tuple(
-        (k, slice_prompt(image, [one for one in drawn if one.position != k], anatomy.aspect, None, motion))
-        for k in slices
+        (k, slice_prompt(evidence, [one for one in drawn if one.position != k]).numpy()) for k in slices
     )
     return Episode(image, prompt, target, len(slices), without)
 
@@ -213,9 +211,10 @@ def _others(rng: Rng, structures: np.ndarray, mask: np.ndarray) -> np.ndarray | 
 
 
 def _expected(
-    rng: Rng, image: np.ndarray, mask: np.ndarray, structures: np.ndarray, aspect: float
+    rng: Rng, evidence: ImageEvidence, mask: np.ndarray, structures: np.ndarray
 ) -> np.ndarray | None:
     """The prompt of a structure laid over by a registration that is off; None where it misses."""
+    aspect = evidence.aspect
     size = float(np.cbrt(np.count_nonzero(mask) * aspect))
     off = min(float(rng.uniform(0.3, _ASTRAY)), size / 2)
     field = bent_indices(rng, mask.shape, off, aspect)
@@ -230,7 +229,7 @@ def _expected(
         other = (np.isin(structures, chosen) & ~mask).astype(np.float32)
         moved = ndimage.map_coordinates(other, field, order=1, mode="nearest") > 0.5
         elsewhere = (volume_distance(moved, aspect) > band) & ~place
-    return place_prompt(image, volume_distance(place, aspect), band, elsewhere, aspect)
+    return place_prompt(evidence, volume_distance(place, aspect), band, elsewhere).numpy()
 
 
 def _learned(
@@ -251,14 +250,14 @@ def _learned(
     return episode if support is None else replace(episode, target=target, support=support)
 
 
-def _scribbles(rng: Rng, image: np.ndarray, mask: np.ndarray, aspect: float) -> np.ndarray:
+def _scribbles(rng: Rng, evidence: ImageEvidence, mask: np.ndarray) -> np.ndarray:
     inside, outside = np.zeros(mask.shape, bool), np.zeros(mask.shape, bool)
     near = ndimage.binary_dilation(mask, iterations=int(rng.integers(3, 12))) & ~mask
     for strokes, region in ((inside, mask), (outside, near if near.any() else ~mask)):
         present = np.flatnonzero(region.any((1, 2)))
         for k in annotated_slices(rng, present, int(rng.integers(1, 6))):
             _stroke(rng, strokes[k], region[k])
-    return scribble_prompt(image, inside, outside, aspect)
+    return scribble_prompt(evidence, inside, outside).numpy()
 
 
 def _stroke(rng: Rng, strokes: np.ndarray, region: np.ndarray) -> None:
