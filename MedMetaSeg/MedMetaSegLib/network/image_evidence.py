@@ -24,7 +24,8 @@ def image_channels(image: Tensor | np.ndarray, device: torch.device | str | None
     in CT beside air and bone), whatever the modality. Both are invariant to scale and offset of the
     intensities. device: where they are made and stay; that of the image when None.
     """
-    image = torch.as_tensor(image).to(device, torch.float32)
+    image = torch.from_numpy(np.ascontiguousarray(image)) if isinstance(image, np.ndarray) else image
+    image = image.to(device, torch.float32)
     sample = image.reshape(-1)[:: max(1, image.numel() // 200_000)]
     low, high = sample.quantile(sample.new_tensor([0.002, 0.998]))
     flat = high <= low
