@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from MedMetaSegLib.network.image_evidence import ImageEvidence, image_channels
 from MedMetaSegLib.network.model import Architecture, FewShotNetwork
 from MedMetaSegLib.network.prompt_channels import (
     KnownSlice,
-    image_channels,
     signed_distance,
     slice_prompt,
 )
@@ -32,9 +32,9 @@ def annotated(shape: tuple[int, int, int], seed: int = 0) -> tuple[np.ndarray, n
     """image (2, k, j, i) and prompt (C, k, j, i) of a noisy ellipsoid drawn on two slices."""
     mask = ball(shape)
     noise = np.random.default_rng(seed).normal(0, 0.3, shape)
-    image = image_channels((mask + noise).astype(np.float32))
+    image = ImageEvidence(image_channels((mask + noise).astype(np.float32)), 1.0)
     drawn = [KnownSlice(float(k), signed_distance(mask[k])) for k in (shape[0] // 3, 2 * shape[0] // 3)]
-    return image, slice_prompt(image, drawn, 1.0)
+    return image.channels.numpy(), slice_prompt(image, drawn).numpy()
 
 
 def batch(*parts: tuple[np.ndarray, np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -23,7 +23,7 @@ from torch.func import functional_call
 from ..errors import is_out_of_memory
 from ..progress import check_cancelled
 from .decoder import Head
-from .inference import EncodedImage, Predictor
+from .inference import Array, EncodedImage, Predictor
 
 STEPS = 4
 """Gradient steps that are tried at most."""
@@ -143,8 +143,8 @@ def adapted(
 
 def adapted_to_slices(
     predictor: Predictor,
-    image: np.ndarray,
-    slices: Sequence[tuple[int, np.ndarray, np.ndarray]],
+    image: Array,
+    slices: Sequence[tuple[int, Array, np.ndarray]],
     encoded: EncodedImage,
     cancelled: Callable[[], bool],
 ) -> Adaptation | None:
@@ -168,8 +168,8 @@ def adapted_to_slices(
 
 def _held_out(
     predictor: Predictor,
-    image: np.ndarray,
-    slices: Sequence[tuple[int, np.ndarray, np.ndarray]],
+    image: Array,
+    slices: Sequence[tuple[int, Array, np.ndarray]],
     encoded: EncodedImage,
     cancelled: Callable[[], bool],
 ) -> list[HeldOut]:

@@ -30,6 +30,8 @@ _SMALLEST_WINDOW = 32
 """Voxels along each axis of the window that is not made smaller when memory runs out."""
 
 Result = TypeVar("Result")
+Array = np.ndarray | Tensor
+"""An image or a prompt, wherever it is; one on the device is used without a copy."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,8 @@ class Predictor:
 
     def segment(
         self,
-        image: np.ndarray,
-        prompt: np.ndarray,
+        image: Array,
+        prompt: Array,
         encoded: EncodedImage | None,
         cancelled: Callable[[], bool],
         parameters: Mapping[str, Tensor] | None = None,
@@ -131,7 +133,7 @@ class Predictor:
         assert made is not None
         return logits, made
 
-    def prototypes(self, image: np.ndarray, prompt: np.ndarray, cancelled: Callable[[], bool]) -> Prototypes:
+    def prototypes(self, image: Array, prompt: Array, cancelled: Callable[[], bool]) -> Prototypes:
         """The prototypes of what `prompt` says is known, float32 on the CPU.
 
         They come from the image as it is, not mirrored; shapes as in `segment`. Raises Cancelled.
@@ -162,7 +164,7 @@ class Predictor:
                     raise
                 self._give_way(error)
 
-    def _encode(self, image: np.ndarray, cancelled: Callable[[], bool]) -> EncodedImage:
+    def _encode(self, image: Array, cancelled: Callable[[], bool]) -> EncodedImage:
         shape = (image.shape[1], image.shape[2], image.shape[3])
         windows = self._windows(shape)
         features = []
@@ -174,8 +176,8 @@ class Predictor:
 
     def _segment(
         self,
-        image: np.ndarray,
-        prompt: np.ndarray,
+        image: Array,
+        prompt: Array,
         encoded: EncodedImage,
         cancelled: Callable[[], bool],
         parameters: Mapping[str, Tensor] | None,
@@ -207,8 +209,8 @@ class Predictor:
         self,
         features: Features,
         prototypes: Sequence[Prototypes],
-        image: np.ndarray,
-        prompt: np.ndarray,
+        image: Array,
+        prompt: Array,
         window: tuple[slice, slice, slice],
         task: Prototypes | None = None,
     ) -> tuple[Tensor, Tensor]:
@@ -223,7 +225,7 @@ class Predictor:
         read = torch.cat([self._pair(image, window), self._pair(prompt, window)], 1)
         return self.network.decoder.trunk(features, similarity, read), read
 
-    def trunk(self, image: np.ndarray, prompt: np.ndarray, encoded: EncodedImage) -> tuple[Tensor, Tensor]:
+    def trunk(self, image: Array, prompt: Array, encoded: EncodedImage) -> tuple[Tensor, Tensor]:
         """What the head reads of an image and its mirror image, on the device.
 
         (2, F, k, j, i) of the trunk and (2, C, k, j, i) of the inputs. Raises ValueError for an image that
@@ -237,7 +239,7 @@ class Predictor:
             x = x.float()
         return x.clone(), read.clone()
 
-    def _prototypes(self, prompt: np.ndarray, encoded: EncodedImage) -> list[Prototypes]:
+    def _prototypes(self, prompt: Array, encoded: EncodedImage) -> list[Prototypes]:
         """One set for the image and one for its mirror image, from the known voxels of all windows."""
         found: list[list[KnownPoints]] = [[], []]
         for window, features in zip(encoded.windows, encoded.features, strict=True):
@@ -259,9 +261,11 @@ class Predictor:
             tuple(level.contiguous(memory_format=LAYOUT) for level in features.levels), features.embedding
         )
 
-    def _pair(self, array: np.ndarray, window: tuple[slice, slice, slice]) -> Tensor:
-        part = torch.from_numpy(np.ascontiguousarray(array[:, window[0], window[1], window[2]]))
-        return torch.stack([part, part.flip(-1)]).to(self.device).contiguous(memory_format=LAYOUT)
+    def _pair(self, array: Array, window: tuple[slice, slice, slice]) -> Tensor:
+        part = array[:, window[0], window[1], window[2]]
+        part = torch.from_numpy(np.ascontiguousarray(part)) if isinstance(part, np.ndarray) else part
+        part = part.to(self.device)
+        return torch.stack([part, part.flip(-1)]).contiguous(memory_format=LAYOUT)
 
     def _windows(self, shape: tuple[int, int, int]) -> tuple[tuple[slice, slice, slice], ...]:
         size = [min(n, self.window) for n in shape]

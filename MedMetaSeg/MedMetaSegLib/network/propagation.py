@@ -3,18 +3,19 @@
 The motion between neighbouring slices is found by the method of Lucas and Kanade (IJCAI 1981), coarse to
 fine, in windows, on both contrasts of the image; outlines are carried along it from the drawn slices up and
 down. Where two of them meet, the nearer one counts more, and the one that arrives where things look as they
-did where it was drawn.
+did where it was drawn. Everything runs on the device that the image is on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
+
+from .box_filter import box_mean
 
 _LEVELS = 3
 _ROUNDS = 8
@@ -30,6 +31,8 @@ _TRUST = 5.0
 _UNLIKE = 4.0
 _SHRINK = 0.5
 """In-plane voxels for every in-plane voxel that an outline is carried beyond the outer slices."""
+_CACHED = 100_000
+"""In-plane voxels that a CPU works on at a time: what all steps in between leave in its cache."""
 
 
 class Motion(NamedTuple):
@@ -41,93 +44,147 @@ class Motion(NamedTuple):
     down: Tensor
 
 
-def slice_motion(image: np.ndarray) -> Motion:
-    """The motion between the slices of an image (C, k, j, i)."""
-    with torch.no_grad():
-        slices = torch.from_numpy(image).transpose(0, 1).contiguous()
-        both = _flow(torch.cat([slices[1:], slices[:-1]]), torch.cat([slices[:-1], slices[1:]]))
-        return Motion(*both.chunk(2))
+@torch.no_grad()
+def slice_motion(image: Tensor) -> Motion:
+    """The motion between the slices of an image (C, k, j, i) float32."""
+    slices = image.transpose(0, 1).contiguous()
+    if len(slices) < 2:
+        none = slices.new_zeros(0, 2, *slices.shape[2:])
+        return Motion(none, none)
+    fixed, moving = torch.cat([slices[1:], slices[:-1]]), torch.cat([slices[:-1], slices[1:]])
+    found = torch.cat([_flow(fixed[part], moving[part]) for part in _parts(fixed)])
+    return Motion(*found.chunk(2))
 
 
 class PropagatedContours(NamedTuple):
-    """shape (k, j, i) float32: signed distances in in-plane voxels; doubt (k, j, i) float32: how much a slice
-    differs from what was carried there, mean squared over contrasts and a window, at most 4; 0 where drawn.
+    """shape (k, j, i) float32: signed distances in in-plane voxels; matching_residual (k, j, i): how much a
+    slice differs from what was carried there, mean squared over contrasts and a window, at most 4; 0 where
+    drawn.
     """
 
-    shape: np.ndarray
-    matching_residual: np.ndarray
+    shape: Tensor
+    matching_residual: Tensor
 
 
+@torch.no_grad()
 def propagated_contours(
-    image: np.ndarray, motion: Motion, planes: Sequence[int], shapes: Sequence[np.ndarray], aspect: float
+    image: Tensor, motion: Motion, planes: Sequence[int], shapes: Tensor, aspect: float
 ) -> PropagatedContours:
-    """Shapes (j, i), signed distances at ascending planes of image (C, k, j, i), carried to every plane.
+    """Shapes (S, j, i), signed distances at S ascending planes of image (C, k, j, i), carried to every plane.
 
     Between two drawn planes the nearer one counts more, and where one of them looks more like the slice, that
     one. Beyond the outer planes a shape shrinks by half a voxel for every voxel that it is carried.
-    aspect: slice spacing in in-plane voxels.
+    aspect: slice spacing in in-plane voxels. All tensors lie on one device.
     """
-    with torch.no_grad():
-        slices = torch.from_numpy(image).transpose(0, 1).contiguous()
-        given = torch.from_numpy(np.stack(shapes).astype(np.float32, copy=False))[:, None]
-        shape, matching_residual = torch.zeros_like(slices[:, :1]), torch.zeros_like(slices[:, :1])
-        weight = torch.zeros_like(shape)
-        ways = _ways(motion, planes, len(slices))
-        if ways:
-            source, target = [way.source for way in ways], [way.target for way in ways]
-            seen = torch.cat([slices[list(planes)][source], given[source]], 1)
-            seen = _warped(seen, torch.cat([way.offset for way in ways]))
-            unlike = _box((seen[:, :-1] - slices[target]).square().mean(1, keepdim=True)).clamp(max=_UNLIKE)
-            for way, value, off in zip(ways, seen[:, -1:], unlike, strict=True):
-                k, apart = way.target, abs(way.target - planes[way.source])
-                if way.gap:
-                    trust = (1 - apart / way.gap) * torch.exp(-_TRUST * off)
-                    value = value.clamp(-_DEEP, _DEEP)
-                else:
-                    trust = torch.ones_like(off)
-                    value = value - _SHRINK * aspect * apart
-                shape[k] += trust * value
-                matching_residual[k] += trust * off
-                weight[k] += trust
-        weight[list(planes)] = 1.0
-        shape[list(planes)] = given
-        return PropagatedContours((shape / weight)[:, 0].numpy(), (matching_residual / weight)[:, 0].numpy())
+    slices = image.transpose(0, 1).contiguous()
+    drawn = list(planes)
+    given = shapes[:, None]
+    shape, matching_residual = torch.zeros_like(slices[:, :1]), torch.zeros_like(slices[:, :1])
+    weight = torch.zeros_like(shape)
+    ways = _ways(drawn, len(slices))
+    if ways:
+        at = torch.tensor([(way.source, way.target) for way in _in_step(ways)], device=image.device)
+        numbers = [_weights(way, drawn, aspect) for way in _in_step(ways)]
+        nearness, deepest, shrunk, strict = torch.tensor(numbers, device=image.device).T[
+            :, :, None, None, None
+        ]
+        offset = _offsets(motion, ways)
+        outlined = torch.cat([slices[drawn], given], 1)
+        for part in _parts(offset):
+            source, target = at[part].T
+            seen = _warped(outlined[source], offset[part])
+            difference = (seen[:, :-1] - slices[target]).square().mean(1, keepdim=True)
+            unlike = box_mean(difference, (_WINDOW, _WINDOW)).clamp(max=_UNLIKE)
+            trust = nearness[part] * torch.exp(strict[part] * unlike)
+            value = seen[:, -1:].clamp(-deepest[part], deepest[part]) - shrunk[part]
+            # At most two ways lead to a plane: their order does not matter.
+            shape.index_add_(0, target, trust * value)
+            matching_residual.index_add_(0, target, trust * unlike)
+            weight.index_add_(0, target, trust)
+    shape[drawn], matching_residual[drawn], weight[drawn] = given, 0.0, 1.0
+    return PropagatedContours((shape / weight)[:, 0], (matching_residual / weight)[:, 0])
 
 
 class _Way(NamedTuple):
-    """From a drawn plane (its number among them) to another one; offset (1, 2, j, i): what the target shows
-    at x, the drawn plane shows at x + offset; gap: to the next drawn plane on that side, 0 if there is none.
+    """From a drawn plane, its number and where it lies, through all planes up (step 1) or down (-1) to the
+    next drawn one. planes: how many that are; gap: to that drawn plane, 0 if there is none.
     """
 
     source: int
-    target: int
-    offset: Tensor
+    plane: int
+    step: int
+    planes: int
     gap: int
 
 
-def _ways(motion: Motion, planes: Sequence[int], depth: int) -> list[_Way]:
+class _Arrival(NamedTuple):
+    """What came along a way to one of its planes."""
+
+    source: int
+    target: int
+    gap: int
+
+
+def _ways(planes: Sequence[int], depth: int) -> list[_Way]:
+    """All ways of at least one plane, the longest first."""
     ends = [-1, *planes, depth]
-    found: list[_Way] = []
+    found = []
     for number, plane in enumerate(planes):
-        before, after = ends[number], ends[number + 2]
-        for targets, steps, other in (
-            (range(plane + 1, after), motion.up, after),
-            (range(plane - 1, before, -1), motion.down, before),
-        ):
-            gap = abs(other - plane) if 0 <= other < depth else 0
-            offset = torch.zeros(1, 2, *motion.up.shape[2:])
-            for k in targets:
-                step = steps[k - 1 if steps is motion.up else k][None]
-                offset = step + _warped(offset, step)
-                found.append(_Way(number, k, offset, gap))
+        for step, other in ((1, ends[number + 2]), (-1, ends[number])):
+            gap = abs(other - plane)
+            found.append(_Way(number, plane, step, gap - 1, gap if 0 <= other < depth else 0))
+    return sorted((way for way in found if way.planes), key=lambda way: -way.planes)
+
+
+def _in_step(ways: Sequence[_Way]) -> Iterator[_Arrival]:
+    """Where the ways arrive when all go on by a plane at a time; as `_offsets`."""
+    for steps in range(1, ways[0].planes + 1):
+        for way in ways:
+            if way.planes >= steps:
+                yield _Arrival(way.source, way.plane + steps * way.step, way.gap)
+
+
+def _weights(way: _Arrival, planes: Sequence[int], aspect: float) -> tuple[float, float, float, float]:
+    """Nearness, depth where distances are cut, what they shrink by, what looks count (in powers of e)."""
+    apart = abs(way.target - planes[way.source])
+    if way.gap:
+        return 1 - apart / way.gap, _DEEP, 0.0, -_TRUST
+    return 1.0, float("inf"), _SHRINK * aspect * apart, 0.0
+
+
+def _offsets(motion: Motion, ways: Sequence[_Way]) -> Tensor:
+    """(W, 2, j, i): what the target of an arrival shows at x, the drawn plane shows at x + offset."""
+    steps = torch.cat([motion.up, motion.down])
+    at = [
+        way.plane + steps_before if way.step > 0 else len(motion.up) + way.plane - 1 - steps_before
+        for steps_before in range(ways[0].planes)
+        for way in ways
+        if way.planes > steps_before
+    ]
+    taken = steps[torch.tensor(at, device=steps.device)]
+    offset, first = torch.zeros_like(taken[: len(ways)]), 0
+    found = torch.empty_like(taken)
+    for steps_before in range(ways[0].planes):
+        number = sum(way.planes > steps_before for way in ways)
+        step = taken[first : first + number]
+        offset = torch.add(step, _warped(offset[:number], step), out=found[first : first + number])
+        first += number
     return found
+
+
+def _parts(values: Tensor) -> list[slice]:
+    """Parts of the first axis of values (N, ..., j, i): all on a GPU, what its cache holds on a CPU."""
+    number = len(values)
+    if values.device.type == "cpu":
+        number = max(1, _CACHED // (values.shape[-2] * values.shape[-1]))
+    return [slice(start, start + number) for start in range(0, len(values), number)]
 
 
 def _flow(fixed: Tensor, moving: Tensor) -> Tensor:
     """(N, 2, j, i): fixed (N, C, j, i) shows at x what moving shows at x + flow."""
     size = (fixed.shape[2], fixed.shape[3])
     levels = [n for n in range(_LEVELS) if min(size) >= _SMALLEST * 2**n] or [0]
-    flow = torch.zeros(len(fixed), 2, 1, 1)
+    flow = fixed.new_zeros(len(fixed), 2, 1, 1)
     for level in reversed(levels):
         a, b = (_pooled(one, 2**level) for one in (fixed, moving))
         shape = a.shape[2:]
@@ -135,37 +192,45 @@ def _flow(fixed: Tensor, moving: Tensor) -> Tensor:
         if level != levels[-1]:
             flow = 2 * flow
         for _ in range(_ROUNDS):
-            seen = _warped(b, flow)
-            along_j, along_i = _slope(seen, 2), _slope(seen, 3)
-            left = a - seen
-            terms = [
-                (one * other).sum(1, keepdim=True)
-                for one, other in (
-                    (along_j, along_j),
-                    (along_j, along_i),
-                    (along_i, along_i),
-                    (along_j, left),
-                    (along_i, left),
-                )
-            ]
-            jj, ji, ii, j, i = _box(torch.cat(terms, 1)).split(1, 1)
-            jj, ii = jj + _STIFFNESS, ii + _STIFFNESS
-            step = torch.cat([ii * j - ji * i, jj * i - ji * j], 1) / (jj * ii - ji * ji)
-            flow = _box(flow + step.clamp(-1, 1))
+            flow = box_mean(_step(a, _warped(b, flow)).add_(flow), (_WINDOW, _WINDOW))
     return flow
 
 
-def _slope(values: Tensor, axis: int) -> Tensor:
-    """Half the difference of the neighbours of values (N, C, j, i) along axis 2 or 3, edges repeated."""
-    pad = (0, 0, 1, 1) if axis == 2 else (1, 1, 0, 0)
-    padded = functional.pad(values, pad, mode="replicate")
+def _step(fixed: Tensor, seen: Tensor) -> Tensor:
+    """(N, 2, j, i), within +-1: how much further moving must be looked at, where `seen` shows what was found
+    so far: least squares in a window.
+    """
+    along_j, along_i, left = _difference(seen, 2), _difference(seen, 3), fixed - seen
+    products = seen.new_empty(len(seen), 5, *seen.shape[2:])
+    for number, (one, other) in enumerate(
+        ((along_j, along_j), (along_j, along_i), (along_i, along_i), (along_j, left), (along_i, left))
+    ):
+        product = torch.mul(one[:, 0], other[:, 0], out=products[:, number])
+        for channel in range(1, one.shape[1]):
+            product.addcmul_(one[:, channel], other[:, channel])
+    jj, ji, ii, j, i = box_mean(products, (_WINDOW, _WINDOW)).unbind(1)
+    # Slopes are half of the differences: four times the stiffness, and twice the step.
+    jj, ii = jj.add_(4 * _STIFFNESS), ii.add_(4 * _STIFFNESS)
+    scale = torch.mul(jj, ii).addcmul_(ji, ji, value=-1).reciprocal_().mul_(2)
+    step = torch.empty_like(products[:, :2])
+    torch.mul(ii, j, out=step[:, 0]).addcmul_(ji, i, value=-1).mul_(scale)
+    torch.mul(jj, i, out=step[:, 1]).addcmul_(ji, j, value=-1).mul_(scale)
+    return step.clamp_(-1, 1)
+
+
+def _difference(values: Tensor, axis: int) -> Tensor:
+    """The neighbour after minus the one before of values (N, C, j, i) along axis 2 or 3, edges repeated."""
     length = values.shape[axis]
-    return (padded.narrow(axis, 2, length) - padded.narrow(axis, 0, length)) / 2
-
-
-def _box(values: Tensor) -> Tensor:
-    padded = functional.pad(values, (_WINDOW // 2,) * 4, mode="replicate")
-    return functional.avg_pool2d(padded, _WINDOW, stride=1)
+    result = torch.empty_like(values)
+    for first, number in ((0, 1), (1, length - 2), (length - 1, 1)):
+        after, before = min(first + 1, length - 1), max(first - 1, 0)
+        if number > 0:
+            torch.sub(
+                values.narrow(axis, after, number),
+                values.narrow(axis, before, number),
+                out=result.narrow(axis, first, number),
+            )
+    return result
 
 
 def _pooled(values: Tensor, factor: int) -> Tensor:
@@ -177,7 +242,9 @@ def _pooled(values: Tensor, factor: int) -> Tensor:
 def _warped(values: Tensor, flow: Tensor) -> Tensor:
     """values (N, C, j, i) at x + flow (N, 2, j, i), linear; the edge is repeated outside."""
     rows, columns = values.shape[2:]
-    j = torch.arange(rows, dtype=torch.float32)[:, None] + flow[:, 0]
-    i = torch.arange(columns, dtype=torch.float32)[None, :] + flow[:, 1]
-    unit = torch.stack([2 * i / max(columns - 1, 1) - 1, 2 * j / max(rows - 1, 1) - 1], -1)
+    j = torch.linspace(-1, 1, rows, device=flow.device)[:, None].expand(rows, columns)
+    i = torch.linspace(-1, 1, columns, device=flow.device).expand(rows, columns)
+    unit = torch.empty(len(flow), rows, columns, 2, device=flow.device)
+    torch.add(i, flow[:, 1], alpha=2 / max(columns - 1, 1), out=unit[..., 0])
+    torch.add(j, flow[:, 0], alpha=2 / max(rows - 1, 1), out=unit[..., 1])
     return functional.grid_sample(values, unit, padding_mode="border", align_corners=True)

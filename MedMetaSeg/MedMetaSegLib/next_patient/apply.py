@@ -13,8 +13,8 @@ from scipy import ndimage
 
 from ..imageio.geometry import AxisMap, Geometry
 from ..imageio.volume import Volume
+from ..network.image_evidence import ImageEvidence, image_channels
 from ..network.inference import Predictor
-from ..network.prompt_channels import image_channels
 from ..network.prototypes import Prototypes
 from ..progress import Progress, check_cancelled
 from ..results.merge import LabelMerger, without_islands
@@ -160,8 +160,10 @@ class _Search:
 
         And the mean prototype logit of the task's prototypes where they are positive, None where none are.
         """
-        image = image_channels(sampled_image(self.volume, grid, self.normalization))
-        prompt = prior_prompt(grid, image, prior, self._other_structures(grid, number))
+        sampled = sampled_image(self.volume, grid, self.normalization)
+        evidence = ImageEvidence(image_channels(sampled, self.predictor.device), grid.aspect)
+        image = evidence.channels
+        prompt = prior_prompt(evidence, prior, self._other_structures(grid, number))
         learned = _prototypes(self.task.prototypes[number])
         # Another modality looks otherwise: prototypes say nothing there.
         task = learned if self.same_modality else None

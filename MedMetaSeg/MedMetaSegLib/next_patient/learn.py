@@ -10,8 +10,9 @@ import numpy as np
 from ..errors import InputError
 from ..imageio.geometry import Geometry
 from ..imageio.volume import Volume, check_volume
+from ..network.image_evidence import image_channels
 from ..network.inference import Predictor
-from ..network.prompt_channels import BACKGROUND, FOREGROUND, PROMPT_CHANNELS, image_channels
+from ..network.prompt_channels import BACKGROUND, FOREGROUND, PROMPT_CHANNELS
 from ..progress import Progress, check_cancelled
 from ..results.segmentation import Segmentation
 from ..support.structure import AnnotatedStructure, Structure, StructureMask

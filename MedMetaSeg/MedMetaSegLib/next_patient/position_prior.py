@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from ..imageio.geometry import Geometry
+from ..network.image_evidence import ImageEvidence
 from ..network.prompt_channels import place_prompt, volume_distance
 from ..support.structure import AnnotatedStructure, Structure, filled_slices
 from ..working_grid.grid import WorkingGrid
@@ -89,14 +91,12 @@ def prior_on(
     return Prior(volume_distance(inside, grid.aspect), tolerance)
 
 
-def prior_prompt(
-    grid: WorkingGrid, image: np.ndarray, prior: Prior, other_structures: np.ndarray
-) -> np.ndarray:
-    """The network's prompt (PROMPT_CHANNELS, k, j, i) for the prior.
+def prior_prompt(image: ImageEvidence, prior: Prior, other_structures: np.ndarray) -> Tensor:
+    """The network's prompt (PROMPT_CHANNELS, k, j, i) for the prior, on the image's device.
 
-    image: (IMAGE_CHANNELS, k, j, i); other_structures: bool (k, j, i), voxels that surely belong to others.
+    other_structures: bool (k, j, i), voxels that surely belong to others.
     """
-    return place_prompt(image, prior.distance, prior.tolerance, other_structures, grid.aspect)
+    return place_prompt(image, prior.distance, prior.tolerance, other_structures)
 
 
 def grid_places(grid: WorkingGrid) -> np.ndarray:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
+from torch import Tensor
 
+from ..network.image_evidence import ImageEvidence
 from ..network.prompt_channels import KnownSlice, scribble_prompt, signed_distance, slice_prompt
-from ..network.propagation import slice_motion
 from ..support.structure import AnnotatedStructure
 from ..working_grid.grid import WorkingGrid
 
@@ -22,24 +23,24 @@ _BARELY_INSIDE = 0.1
 
 def prompt_on(
     grid: WorkingGrid,
-    image: np.ndarray,
+    image: ImageEvidence,
     annotated: AnnotatedStructure,
     others: Sequence[AnnotatedStructure] = (),
-) -> np.ndarray:
+) -> Tensor:
     """The network's prompt (PROMPT_CHANNELS, k, j, i) for one structure on its working grid.
 
-    image: (IMAGE_CHANNELS, k, j, i). Whole slices speak through their outlines at their exact positions;
+    image: what the image says there. Whole slices speak through their outlines at their exact positions;
     scribbles through the working voxels that hold an annotated one, where `others` is what the structure is
     not; if none of that lies on the grid, the grid's own border stands in for it.
     """
     if annotated.axis is not None:
-        return slice_prompt(image, annotated_slices(grid, annotated), grid.aspect)
+        return slice_prompt(image, annotated_slices(grid, annotated))
     inside, outside = _marked(grid, annotated), np.zeros(grid.shape, bool)
     for one in others:
         outside |= _marked(grid, one)
     if not outside.any():
         outside[[0, -1]] = outside[:, [0, -1]] = outside[:, :, [0, -1]] = True
-    return scribble_prompt(image, inside, outside & ~inside, grid.aspect)
+    return scribble_prompt(image, inside, outside & ~inside)
 
 
 def annotated_slices(grid: WorkingGrid, annotated: AnnotatedStructure) -> list[KnownSlice]:
@@ -73,21 +74,20 @@ def annotated_slices(grid: WorkingGrid, annotated: AnnotatedStructure) -> list[K
 
 
 def held_out_prompts(
-    grid: WorkingGrid, image: np.ndarray, annotated: AnnotatedStructure
-) -> list[tuple[int, np.ndarray, np.ndarray]]:
+    grid: WorkingGrid, image: ImageEvidence, annotated: AnnotatedStructure
+) -> list[tuple[int, Tensor, np.ndarray]]:
     """Of every annotated slice its plane on the working grid, the prompt of the others without it, and bool
     (j, i) where it was annotated. Empty for scribbles and for a single slice.
     """
     if annotated.axis is None or len(annotated.slices) < 2:
         return []
-    slices, motion = annotated_slices(grid, annotated), slice_motion(image)
+    slices = annotated_slices(grid, annotated)
     found = []
     for one in slices:
         plane = int(np.floor(one.position + 0.5))
         rest = [other for other in slices if other is not one]
         if 0 <= plane < grid.shape[0]:
-            prompt = slice_prompt(image, rest, grid.aspect, None, motion)
-            found.append((plane, prompt, one.signed_distance > 0))
+            found.append((plane, slice_prompt(image, rest), one.signed_distance > 0))
     return found
 
 

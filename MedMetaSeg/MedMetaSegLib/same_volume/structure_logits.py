@@ -12,8 +12,8 @@ import numpy as np
 
 from ..imageio.volume import Volume
 from ..network.adaptation import Adaptation, adapted_to_slices
+from ..network.image_evidence import ImageEvidence, image_channels
 from ..network.inference import EncodedImage, Predictor
-from ..network.prompt_channels import image_channels
 from ..support.structure import AnnotatedStructure
 from ..support.support import Support
 from ..working_grid.grid import DETAILS, Bounds, WorkingGrid, sampled_image, working_grid
@@ -24,7 +24,7 @@ FirstLogits = Callable[[np.ndarray, WorkingGrid], None]
 """Called with logits (k, j, i) and their grid while better ones are still to come."""
 
 FEATURE_MEMORY = 512 * 2**20
-"""Bytes of features that are kept between calls; the oldest go first."""
+"""Bytes of features and of evidence that are kept between calls; the oldest go first."""
 _GROWTH = 1.8
 """Factor by which the margin on a side grows when the structure reaches that side."""
 _MAX_GROWTHS = 2
@@ -33,6 +33,19 @@ _GROWTH_AREA = 0.05
 """Area on a side of the working grid over that on the mean annotated slice, above which the grid grows."""
 _SURE = 2.0
 """Logit above which a voxel counts for that area."""
+
+
+@dataclass(frozen=True, eq=False)
+class GridMemory:
+    """What the image alone says on one working grid: evidence, and the encoder's features."""
+
+    evidence: ImageEvidence
+    encoded: EncodedImage
+
+    @property
+    def bytes(self) -> int:
+        """Memory held."""
+        return self.evidence.bytes + self.encoded.bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +66,7 @@ class VolumeMemory:
 
     def __init__(self) -> None:
         self._volume = b""
-        self._features: OrderedDict[tuple[object, ...], EncodedImage] = OrderedDict()
+        self._grids: OrderedDict[tuple[object, ...], GridMemory] = OrderedDict()
         self.logits: dict[bytes, StructureLogits] = {}
 
     def recognise(self, volume: Volume) -> None:
@@ -63,19 +76,19 @@ class VolumeMemory:
         digest.update(volume.geometry.affine.round(6).tobytes())
         if digest.digest() != self._volume:
             self._volume = digest.digest()
-            self._features.clear()
+            self._grids.clear()
             self.logits.clear()
 
-    def features(self, grid: WorkingGrid) -> EncodedImage | None:
-        """Features of the image on a working grid, None when they are not kept."""
-        return self._features.get(grid.key)
+    def on_grid(self, grid: WorkingGrid) -> GridMemory | None:
+        """What is known of the image on a working grid, None when nothing is kept."""
+        return self._grids.get(grid.key)
 
-    def keep(self, grid: WorkingGrid, encoded: EncodedImage) -> None:
-        """Keep features, and let go of the oldest when there are too many."""
-        self._features[grid.key] = encoded
-        self._features.move_to_end(grid.key)
-        while len(self._features) > 1 and sum(one.bytes for one in self._features.values()) > FEATURE_MEMORY:
-            self._features.popitem(last=False)
+    def keep(self, grid: WorkingGrid, known: GridMemory) -> None:
+        """Keep it, and let go of the oldest when there is too much."""
+        self._grids[grid.key] = known
+        self._grids.move_to_end(grid.key)
+        while len(self._grids) > 1 and sum(one.bytes for one in self._grids.values()) > FEATURE_MEMORY:
+            self._grids.popitem(last=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,19 +137,26 @@ class StructureRun:
         self, grid: WorkingGrid, annotated: AnnotatedStructure, first: FirstLogits
     ) -> tuple[np.ndarray, Adaptation | None]:
         """Logits (k, j, i) float32 on one working grid, with an adapted head where that was asked for."""
-        image = image_channels(sampled_image(self.volume, grid, self.intensity))
-        prompt = prompt_on(grid, image, annotated, self._others(annotated))
-        logits, encoded = self.predictor.segment(image, prompt, self.memory.features(grid), self.cancelled)
+        known = self.memory.on_grid(grid)
+        if known is None:
+            channels = image_channels(sampled_image(self.volume, grid, self.intensity), self.predictor.device)
+            evidence = ImageEvidence(channels, grid.aspect)
+        else:
+            evidence = known.evidence
+        image = evidence.channels
+        prompt = prompt_on(grid, evidence, annotated, self._others(annotated))
+        encoded = None if known is None else known.encoded
+        logits, encoded = self.predictor.segment(image, prompt, encoded, self.cancelled)
         adaptation = None
         if self.adapt:
             first(logits, grid)
-            without = held_out_prompts(grid, image, annotated)
+            without = held_out_prompts(grid, evidence, annotated)
             adaptation = adapted_to_slices(self.predictor, image, without, encoded, self.cancelled)
             if adaptation is not None and adaptation.parameters is not None:
                 logits, _ = self.predictor.segment(
                     image, prompt, encoded, self.cancelled, adaptation.parameters
                 )
-        self.memory.keep(grid, encoded)
+        self.memory.keep(grid, GridMemory(evidence, encoded))
         logits -= beyond_penalty(grid, annotated.slices)
         return logits, adaptation
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from ..network.prompt_channels import image_channels
+from ..network.image_evidence import image_channels
 from .canvas import Rng, smooth_noise
 from .synthesis import Anatomy
 
@@ -48,7 +48,7 @@ def augmented_support_view(
         return None
     labels = ndimage.map_coordinates(anatomy.structures, index, order=0, mode="nearest")
     image = ndimage.map_coordinates(anatomy.image, index, order=1, mode="nearest")
-    image = image_channels(_other_intensities(rng, image, labels, anatomy.aspect))
+    image = image_channels(_other_intensities(rng, image, labels, anatomy.aspect)).numpy()
     if np.ptp(image[0]) < 1e-3:
         return None
     return np.concatenate([image, np.stack([annotated, ~annotated]).astype(np.float32)])

@@ -14,17 +14,16 @@ import numpy as np
 from scipy import ndimage
 
 from ..network import STRIDE
+from ..network.image_evidence import ImageEvidence, image_channels
 from ..network.prompt_channels import (
     SHAPE_LIMIT,
     KnownSlice,
-    image_channels,
     place_prompt,
     scribble_prompt,
     signed_distance,
     slice_prompt,
     volume_distance,
 )
-from ..network.propagation import Motion, slice_motion
 from ..working_grid.margins import margins
 from .augmented_support import augmented_support_view, corner_around, unlike_structure, warped_indices
 from .box import Box, padding_to_stride
@@ -79,17 +78,22 @@ class Episode:
 class _Region:
     """The part of an anatomy that an episode shows, padded to the shapes that the network takes.
 
-    image (2, k, j, i); mask, structures (k, j, i); slices: the annotated ones, in the region. cut: where the
-    region lies in the anatomy, without the padding; corner: in the anatomy's voxels, where its voxels begin.
+    evidence: what its image says; mask, structures (k, j, i); slices: the annotated ones, in the region. cut:
+    where the region lies in the anatomy, without the padding; corner: in the anatomy's voxels, where its
+    voxels begin.
     """
 
-    image: np.ndarray
+    evidence: ImageEvidence
     mask: np.ndarray
     structures: np.ndarray
     slices: list[int]
-    aspect: float
     cut: tuple[slice, ...]
     corner: np.ndarray
+
+    @property
+    def image(self) -> np.ndarray:
+        """(2, k, j, i) float32."""
+        return self.evidence.channels.numpy()
 
     @property
     def target(self) -> np.ndarray:
@@ -175,9 +179,9 @@ def _episode(rng: Rng, anatomy: Anatomy, mask: np.ndarray, held_out: bool) -> Ep
     if held_out:
         return _held_out_episode(rng, region)
     if rng.random() < _SCRIBBLED:
-        prompt = _scribbles(rng, region.image, region.mask, region.aspect)
+        prompt = _scribbles(rng, region)
     else:
-        prompt, _, _ = _slices_prompt(rng, region)
+        prompt, _ = _slices_prompt(rng, region)
     return Episode(region.image, prompt, region.target, len(region.slices))
 
 
@@ -195,40 +199,33 @@ def _cut_out(anatomy: Anatomy, mask: np.ndarray, slices: Sequence[int], box: Box
     if not inside or not mask[inside].any():
         return None
     pad = padding_to_stride(box.shape, 2 * STRIDE)
-    image = image_channels(np.pad(anatomy.image[cut], pad, mode="edge"))
-    if np.ptp(image[0]) < 1e-3:
+    evidence = ImageEvidence(image_channels(np.pad(anatomy.image[cut], pad, mode="edge")), anatomy.aspect)
+    if np.ptp(evidence.channels[0].numpy()) < 1e-3:
         return None
     return _Region(
-        image,
+        evidence,
         np.pad(mask, pad, mode="edge"),
         np.pad(structures, pad, mode="edge"),
         [k + pad[0][0] for k in inside],
-        anatomy.aspect,
         cut,
         np.array(box.offset) - np.array(pad)[:, 0],
     )
 
 
-def _slices_prompt(rng: Rng, region: _Region) -> tuple[np.ndarray, list[KnownSlice], Motion]:
-    """The prompt of the region's annotated slices, these slices, and the motion of the image's slices."""
+def _slices_prompt(rng: Rng, region: _Region) -> tuple[np.ndarray, list[KnownSlice]]:
+    """The prompt of the region's annotated slices, and these slices."""
     annotated = [KnownSlice(float(k), _slice_distance(rng, region.mask[k])) for k in region.slices]
-    motion = slice_motion(region.image)
     others = _other_structures(rng, region.structures, region.mask)
-    return slice_prompt(region.image, annotated, region.aspect, others, motion), annotated, motion
+    return slice_prompt(region.evidence, annotated, others).numpy(), annotated
 
 
 def _held_out_episode(rng: Rng, region: _Region) -> Episode | None:
     """An episode of two slices or more, with a prompt without each of them; None where fewer are left."""
-    prompt, annotated, motion = _slices_prompt(rng, region)
+    prompt, annotated = _slices_prompt(rng, region)
     if len(annotated) < 2:
         return None
     without = tuple(
-        (
-            k,
-            slice_prompt(
-                region.image, [one for one in annotated if one.position != k], region.aspect, None, motion
-            ),
-        )
+        (k, slice_prompt(region.evidence, [one for one in annotated if one.position != k]).numpy())
         for k in region.slices
     )
     return Episode(region.image, prompt, region.target, len(region.slices), without)
@@ -299,7 +296,7 @@ def _expected_episode(rng: Rng, anatomy: Anatomy, mask: np.ndarray, region: _Reg
 
 def _place_prompt(rng: Rng, region: _Region) -> np.ndarray | None:
     """The prompt of a structure placed by a registration that is wrong; None where it misses."""
-    mask, structures, aspect = region.mask, region.structures, region.aspect
+    mask, structures, aspect = region.mask, region.structures, region.evidence.aspect
     size = float(np.cbrt(np.count_nonzero(mask) * aspect))
     misregistration = min(float(rng.uniform(0.3, _MAX_MISREGISTRATION_VOXELS)), size / 2)
     field = warped_indices(rng, mask.shape, misregistration, aspect)
@@ -314,18 +311,20 @@ def _place_prompt(rng: Rng, region: _Region) -> np.ndarray | None:
         other = (np.isin(structures, chosen) & ~mask).astype(np.float32)
         warped = ndimage.map_coordinates(other, field, order=1, mode="nearest") > 0.5
         other_structures = (volume_distance(warped, aspect) > tolerance) & ~place
-    return place_prompt(region.image, volume_distance(place, aspect), tolerance, other_structures, aspect)
+    distance = volume_distance(place, aspect)
+    return place_prompt(region.evidence, distance, tolerance, other_structures).numpy()
 
 
-def _scribbles(rng: Rng, image: np.ndarray, mask: np.ndarray, aspect: float) -> np.ndarray:
+def _scribbles(rng: Rng, region: _Region) -> np.ndarray:
     """The prompt of strokes inside the structure and near it."""
+    mask = region.mask
     inside, outside = np.zeros(mask.shape, bool), np.zeros(mask.shape, bool)
     near = ndimage.binary_dilation(mask, iterations=int(rng.integers(3, 12))) & ~mask
-    for strokes, region in ((inside, mask), (outside, near if near.any() else ~mask)):
-        present = np.flatnonzero(region.any((1, 2)))
+    for strokes, where in ((inside, mask), (outside, near if near.any() else ~mask)):
+        present = np.flatnonzero(where.any((1, 2)))
         for k in choose_slices(rng, present, int(rng.integers(1, 6))):
-            _stroke(rng, strokes[k], region[k])
-    return scribble_prompt(image, inside, outside, aspect)
+            _stroke(rng, strokes[k], where[k])
+    return scribble_prompt(region.evidence, inside, outside).numpy()
 
 
 def _stroke(rng: Rng, strokes: np.ndarray, region: np.ndarray) -> None:

@@ -18,7 +18,7 @@ from scipy import ndimage
 from ..datasets.cases import Case, read_case
 from ..datasets.patients import training_cases
 from ..errors import InputError
-from ..network.prompt_channels import image_channels
+from ..network.image_evidence import image_channels
 from ..working_grid.grid import antialias_sigma
 from .synthesis import Anatomy
 
@@ -136,7 +136,7 @@ def _with_supervoxels(
 ) -> np.ndarray:
     """int16 structures: the patient's own labels, and numbered after them the supervoxels of the rest."""
     smooth = ndimage.gaussian_filter(image, (smoothing / aspect, smoothing, smoothing))
-    levels = image_channels(smooth)[1]
+    levels = image_channels(smooth)[1].numpy()
     cuts = np.linspace(levels.min(), levels.max(), ranges + 1)[1:-1]
     structures = own.astype(np.int16)
     number = int(own.max())

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from MedMetaSegLib.network import prompt_channels as prompts
+from MedMetaSegLib.network.image_evidence import ImageEvidence, image_channels
+from MedMetaSegLib.network.likelihood import histogram_bins
+from MedMetaSegLib.network.likelihood import likelihood_ratio as ratio_of_bins
 from MedMetaSegLib.network.prompt_channels import (
     PROMPT_CHANNELS,
     SHAPE_LIMIT,
     KnownSlice,
-    image_channels,
-    likelihood_ratio,
     scribble_prompt,
     shape_interpolation,
     signed_distance,
@@ -29,6 +31,15 @@ def disc(radius: float, centre: tuple[float, float] = (20, 20), side: int = SIDE
 def noisy(mask: np.ndarray, inside: float = 3.0, outside: float = 0.0) -> np.ndarray:
     noise = np.random.default_rng(5).normal(0, 0.3, mask.shape)
     return np.where(mask, inside, outside) + noise.astype(np.float32)
+
+
+def evidence(image: np.ndarray, aspect: float = 1.0) -> ImageEvidence:
+    return ImageEvidence(image_channels(image), aspect)
+
+
+def likelihood_ratio(image: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
+    bins = histogram_bins(torch.from_numpy(image).float())
+    return ratio_of_bins(bins, torch.from_numpy(inside), torch.from_numpy(outside)).numpy()
 
 
 # ---- signed distance
@@ -58,7 +69,7 @@ def test_an_empty_or_full_slice_is_far_from_any_border(fill: bool, value: float)
 
 def test_midway_between_two_discs_lies_a_disc_midway_in_size() -> None:
     slices = [KnownSlice(2, signed_distance(disc(12))), KnownSlice(8, signed_distance(disc(6)))]
-    shape = shape_interpolation(slices, 11, aspect=1.0)
+    shape = shape_interpolation(slices, 11, aspect=1.0).numpy()
     difference = (shape[5] > 0) ^ disc(9)
     assert difference.sum() < 0.1 * disc(9).sum()
     areas = (shape[2:9] > 0).sum((1, 2))
@@ -69,14 +80,14 @@ def test_midway_between_two_discs_lies_a_disc_midway_in_size() -> None:
 
 def test_slices_may_lie_between_working_voxels() -> None:
     first, last = signed_distance(disc(12)), signed_distance(disc(6))
-    shape = shape_interpolation([KnownSlice(2.5, first), KnownSlice(4.5, last)], 8, aspect=1.0)
+    shape = shape_interpolation([KnownSlice(2.5, first), KnownSlice(4.5, last)], 8, aspect=1.0).numpy()
     np.testing.assert_allclose(shape[3], 0.75 * first.clip(-20, 20) + 0.25 * last.clip(-20, 20), rtol=1e-5)
 
 
 @pytest.mark.parametrize("aspect", [0.5, 1.0, 4.0])
 def test_beyond_the_last_slice_a_shape_shrinks_by_the_way_travelled(aspect: float) -> None:
     drawn = signed_distance(disc(12))
-    shape = shape_interpolation([KnownSlice(3, drawn)], 8, aspect)
+    shape = shape_interpolation([KnownSlice(3, drawn)], 8, aspect).numpy()
     for k in range(8):
         np.testing.assert_allclose(shape[k], np.clip(drawn - aspect * abs(k - 3), -20, 20), atol=1e-5)
 
@@ -116,13 +127,13 @@ def test_image_channels_do_not_depend_on_scale_and_offset_of_the_grey_levels(
     scale: float, shift: float
 ) -> None:
     image = noisy(np.stack([disc(12)] * 4), inside=5)
-    expected = image_channels(image)
-    np.testing.assert_allclose(image_channels(image * scale + shift), expected, atol=0.02)
+    expected = image_channels(image).numpy()
+    np.testing.assert_allclose(image_channels(image * scale + shift).numpy(), expected, atol=0.02)
 
 
 def test_image_channels_are_standardised_and_equalised() -> None:
     image = noisy(np.stack([disc(12)] * 4), inside=5) ** 3
-    standard, equalised = image_channels(image)
+    standard, equalised = image_channels(image).numpy()
     assert abs(float(standard.mean())) < 1e-4
     assert abs(float(standard.std()) - 1) < 1e-3
     spread = np.histogram(equalised, bins=8, range=(-np.sqrt(3), np.sqrt(3)))[0] / equalised.size
@@ -132,7 +143,7 @@ def test_image_channels_are_standardised_and_equalised() -> None:
 def test_an_image_of_whole_numbers_with_much_air_is_finite() -> None:
     image = np.full((4, SIDE, SIDE), -1000, np.int16)
     image[:, disc(3)] = 60
-    channels = image_channels(image)
+    channels = image_channels(image).numpy()
     assert channels.dtype == np.float32
     assert np.isfinite(channels).all()
     assert channels[0, 0, 20, 20] > channels[0, 0, 0, 0]
@@ -144,7 +155,7 @@ def test_an_image_of_whole_numbers_with_much_air_is_finite() -> None:
 def test_known_slices_say_what_is_and_what_is_not_there_and_nothing_elsewhere() -> None:
     masks = np.stack([disc(12)] * 9)
     drawn = [KnownSlice(2, signed_distance(masks[2])), KnownSlice(6, signed_distance(masks[6]))]
-    prompt = slice_prompt(image_channels(noisy(masks)), drawn, aspect=2.0)
+    prompt = slice_prompt(evidence(noisy(masks), 2.0), drawn).numpy()
     assert prompt.shape == (PROMPT_CHANNELS, 9, SIDE, SIDE)
     assert prompt.dtype == np.float32
     foreground, background = prompt[prompts.FOREGROUND] > 0, prompt[prompts.BACKGROUND] > 0
@@ -163,7 +174,7 @@ def test_what_belongs_to_another_structure_is_background_but_never_foreground() 
     elsewhere = np.zeros_like(masks)
     elsewhere[3] = elsewhere[2] = disc(5)
     drawn = [KnownSlice(2, signed_distance(masks[2]))]
-    prompt = slice_prompt(image_channels(noisy(masks)), drawn, 1.0, elsewhere)
+    prompt = slice_prompt(evidence(noisy(masks)), drawn, elsewhere).numpy()
     np.testing.assert_array_equal(prompt[prompts.BACKGROUND, 3] > 0, disc(5))
     np.testing.assert_array_equal(prompt[prompts.FOREGROUND, 2] > 0, masks[2])
     assert not ((prompt[prompts.FOREGROUND] > 0) & (prompt[prompts.BACKGROUND] > 0)).any()
@@ -172,7 +183,7 @@ def test_what_belongs_to_another_structure_is_background_but_never_foreground() 
 def test_two_slices_in_one_working_voxel_leave_the_nearer_one() -> None:
     drawn = [KnownSlice(2.4, signed_distance(disc(12))), KnownSlice(2.9, signed_distance(disc(6)))]
     drawn.append(KnownSlice(3.1, signed_distance(disc(9))))
-    prompt = slice_prompt(image_channels(noisy(np.stack([disc(12)] * 6))), drawn, 1.0)
+    prompt = slice_prompt(evidence(noisy(np.stack([disc(12)] * 6))), drawn).numpy()
     np.testing.assert_array_equal(prompt[prompts.FOREGROUND, 2] > 0, disc(12))
     np.testing.assert_array_equal(prompt[prompts.FOREGROUND, 3] > 0, disc(6))
 
@@ -183,7 +194,7 @@ def test_scribbles_are_known_where_they_were_drawn(sides: str) -> None:
     inside, outside = np.zeros_like(masks), np.zeros_like(masks)
     inside[3, 20, 15:25] = True
     outside[3, 3, 5:30] = sides == "both"
-    prompt = scribble_prompt(image_channels(noisy(masks)), inside, outside, aspect=1.0)
+    prompt = scribble_prompt(evidence(noisy(masks)), inside, outside).numpy()
     assert np.isfinite(prompt).all()
     np.testing.assert_array_equal(prompt[prompts.FOREGROUND] > 0, inside)
     np.testing.assert_array_equal(prompt[prompts.BACKGROUND] > 0, outside)

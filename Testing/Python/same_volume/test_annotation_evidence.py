@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from MedMetaSegLib.imageio.geometry import Geometry
 from MedMetaSegLib.network import prompt_channels as prompts
+from MedMetaSegLib.network.image_evidence import ImageEvidence
 from MedMetaSegLib.same_volume.annotation_evidence import annotated_slices, beyond_penalty, prompt_on
 from MedMetaSegLib.support.structure import Structure, StructureMask
 from MedMetaSegLib.support.support import Support
@@ -52,8 +54,8 @@ def test_annotated_slices_lie_where_they_were_annotated_whatever_the_axis() -> N
 
 def test_a_prompt_marks_the_annotated_slices_only() -> None:
     annotated, grid = setting("slices", [18, 24, 31])
-    image = np.zeros((2, *grid.shape), np.float32)
-    prompt = prompt_on(grid, image, annotated)
+    image = ImageEvidence(torch.zeros(2, *grid.shape), grid.aspect)
+    prompt = prompt_on(grid, image, annotated).numpy()
     assert prompt.shape == (prompts.PROMPT_CHANNELS, *grid.shape)
     known = (prompt[prompts.FOREGROUND] + prompt[prompts.BACKGROUND]).any((1, 2))
     assert known.sum() == 3
@@ -67,7 +69,8 @@ def test_scribbles_mark_only_what_was_touched() -> None:
     annotated, grid = setting("scribbles", [24])
     other, _ = setting("scribbles", [30])
     image = np.random.default_rng(0).standard_normal((2, *grid.shape)).astype(np.float32)
-    prompt = prompt_on(grid, image, annotated, [other])
+    evidence = ImageEvidence(torch.from_numpy(image), grid.aspect)
+    prompt = prompt_on(grid, evidence, annotated, [other]).numpy()
     assert prompt[prompts.FOREGROUND].sum() == annotated.voxels
     assert prompt[prompts.BACKGROUND].sum() == other.voxels
     assert np.isfinite(prompt).all()
@@ -75,7 +78,7 @@ def test_scribbles_mark_only_what_was_touched() -> None:
 
 def test_scribbles_with_nothing_else_near_take_the_border_for_background() -> None:
     annotated, grid = setting("scribbles", [24])
-    prompt = prompt_on(grid, np.zeros((2, *grid.shape), np.float32), annotated)
+    prompt = prompt_on(grid, ImageEvidence(torch.zeros(2, *grid.shape), grid.aspect), annotated)
     assert prompt[prompts.BACKGROUND][0].all()
     assert prompt[prompts.BACKGROUND][:, :, -1].all()
     assert not prompt[prompts.BACKGROUND][1:-1, 1:-1, 1:-1].any()

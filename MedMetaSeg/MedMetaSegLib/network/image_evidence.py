@@ -1,0 +1,81 @@
+"""What an image alone says, on one working grid: made once, used for every structure and every painting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .likelihood import histogram_bins
+from .propagation import Motion, slice_motion
+from .voxel_classifier import voxel_features
+
+_QUANTILES = 128
+
+
+@torch.no_grad()
+def image_channels(image: Tensor | np.ndarray, device: torch.device | str | None = None) -> Tensor:
+    """(IMAGE_CHANNELS, k, j, i) float32 of a finite image: standardised, and histogram-equalised.
+
+    The first keeps contrast as it is; the second spreads the grey levels that most voxels have (soft tissue
+    in CT beside air and bone), whatever the modality. Both are invariant to scale and offset of the
+    intensities. device: where they are made and stay; that of the image when None.
+    """
+    image = torch.from_numpy(np.ascontiguousarray(image)) if isinstance(image, np.ndarray) else image
+    image = image.to(device, torch.float32)
+    sample = image.reshape(-1)[:: max(1, image.numel() // 200_000)]
+    low, high = sample.quantile(sample.new_tensor([0.002, 0.998]))
+    flat = high <= low
+    low, high = torch.where(flat, sample.min(), low), torch.where(flat, sample.max(), high)
+    cut = torch.clamp(image, low, high)
+    deviation = cut.std(correction=0)
+    standard = (cut - cut.mean()) / torch.where(deviation > 0, deviation, 1.0)
+    levels = sample.quantile(torch.linspace(0, 1, _QUANTILES + 1, device=sample.device))
+    # Equal levels share a rank, in the middle of theirs.
+    first, after = (torch.searchsorted(levels, levels, right=right) for right in (False, True))
+    rank = (first + after - 1) / (2 * _QUANTILES)
+    above = torch.searchsorted(levels, image, right=True).clamp_(1, _QUANTILES)
+    lower, upper = levels[above - 1], levels[above]
+    share = ((image - lower) / (upper - lower).clamp(min=1e-30)).clamp_(0, 1)
+    equalised = (torch.lerp(rank[above - 1], rank[above], share) - 0.5) * 12**0.5
+    return torch.stack([standard, equalised])
+
+
+@dataclass(frozen=True, eq=False)
+class ImageEvidence:
+    """channels: (IMAGE_CHANNELS, k, j, i) from `image_channels`, on the device where evidence is gathered;
+    aspect: slice spacing over in-plane spacing. The rest is made when first asked for, and kept.
+    """
+
+    channels: Tensor
+    aspect: float
+
+    @property
+    def device(self) -> torch.device:
+        """Where all of it lies."""
+        return self.channels.device
+
+    @cached_property
+    def motion(self) -> Motion:
+        """The motion between the slices."""
+        return slice_motion(self.channels)
+
+    @cached_property
+    def features(self) -> Tensor:
+        """What the voxel classifier reads of the image."""
+        return voxel_features(self.channels, self.aspect)
+
+    @cached_property
+    def bins(self) -> Tensor:
+        """The histogram bin of every voxel."""
+        return histogram_bins(self.channels[1])
+
+    @property
+    def bytes(self) -> int:
+        """Memory held by what was made so far."""
+        made = [self.channels, *self.__dict__.get("motion", ())]
+        made += [self.__dict__[name] for name in ("features", "bins") if name in self.__dict__]
+        return sum(one.nelement() * one.element_size() for one in made)

@@ -1,0 +1,50 @@
+"""What an image alone says is made once, when first asked for, and counted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from MedMetaSegLib.network.image_evidence import ImageEvidence, image_channels
+
+SHAPE = (6, 16, 20)
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def noise() -> np.ndarray:
+    return np.random.default_rng(2).normal(size=SHAPE).astype(np.float32)
+
+
+def test_each_part_is_made_once_and_memory_is_what_was_made() -> None:
+    evidence = ImageEvidence(image_channels(noise()), 2.0)
+    voxels = int(np.prod(SHAPE))
+    assert evidence.bytes == 2 * 4 * voxels
+    assert evidence.motion is evidence.motion
+    between = voxels * 5 // 6
+    assert evidence.bytes == 2 * 4 * voxels + 4 * 4 * between
+    assert evidence.features is evidence.features
+    assert evidence.bins is evidence.bins
+    assert evidence.bytes == 2 * 4 * voxels + 4 * 4 * between + 7 * 4 * voxels + 2 * voxels
+
+
+def test_equal_grey_levels_share_the_middle_of_their_ranks() -> None:
+    image = np.repeat(np.array([0.0, 1.0, 5.0, 5.0], np.float32), 480).reshape(SHAPE)
+    equalised = image_channels(image)[1].unique() / 12**0.5 + 0.5
+    # Of 129 quantiles the first 33 are 0, the next 32 are 1, the others 5, up to interpolation between them.
+    np.testing.assert_allclose(equalised.numpy(), [16 / 128, 48 / 128, 96 / 128], atol=0.01)
+
+
+def test_levels_between_and_beyond_the_quantiles_are_interpolated_as_numpy_does() -> None:
+    image = np.concatenate([noise().reshape(-1)] * 120).reshape(-1, 16, 20)
+    image[3] = np.linspace(-9, 9, 320).reshape(16, 20)
+    sample = image.reshape(-1)[:: image.size // 200_000]
+    levels, first = np.unique(np.quantile(sample, np.linspace(0, 1, 129)), return_index=True)
+    rank = (first + np.append(first[1:] - 1, 128)) / 256
+    expected = (np.interp(image, levels, rank) - 0.5) * 12**0.5
+    np.testing.assert_allclose(image_channels(image)[1].numpy(), expected, atol=1e-4)
+
+
+def test_a_flat_image_is_flat_and_finite() -> None:
+    channels = image_channels(np.full(SHAPE, 7, np.int16))
+    torch.testing.assert_close(channels, torch.zeros_like(channels))
