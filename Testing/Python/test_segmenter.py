@@ -183,7 +183,7 @@ def test_scribbles_without_a_background_are_refused(segmenter: Segmenter) -> Non
         segmenter.segment(volume_and_support()[0], support)
 
 
-def test_a_second_press_decodes_only_what_changed_and_equals_a_fresh_one(segmenter: Segmenter) -> None:
+def test_a_second_call_decodes_only_what_changed_and_equals_a_fresh_one(segmenter: Segmenter) -> None:
     volume, support = volume_and_support()
     first = Segmenter(segmenter.predictor, segmenter.provenance, "")
     first.segment(volume, support)
@@ -222,7 +222,7 @@ def test_chosen_structures_only_are_segmented_and_the_rest_keep_their_drawing(se
 
 
 def test_fast_works_on_coarser_grids_and_best_adapts(segmenter: Segmenter, usual, monkeypatch) -> None:
-    from MedMetaSegLib import segmenter as module
+    from MedMetaSegLib.same_volume import structure_logits as module
 
     details = []
     monkeypatch.setattr(
@@ -317,7 +317,7 @@ def test_a_preview_of_each_structure_comes_once_before_the_next_is_begun(segment
 
 
 def test_with_adaptation_the_preview_comes_before_it(segmenter, monkeypatch):
-    from MedMetaSegLib import segmenter as module
+    from MedMetaSegLib.same_volume import structure_logits as module
 
     heard = []
     monkeypatch.setattr(module, "adapted_to_slices", lambda *_: heard.append("adaptation"))

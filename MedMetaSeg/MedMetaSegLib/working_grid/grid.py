@@ -205,7 +205,7 @@ def _thickness(annotated: AnnotatedStructure, spacing: np.ndarray, drawing: int)
 
 
 def _steps(wanted_mm: float, spacing: np.ndarray) -> np.ndarray:
-    """Voxels of the reference grid per working voxel for an in-plane spacing; thick slices stay as they are."""
+    """Voxels of the reference grid per working voxel for an in-plane spacing; thick slices stay."""
     pixel = math.sqrt(spacing[1] * spacing[2])
     step = np.full(3, wanted_mm / pixel)
     step[0] = min(1.0, wanted_mm / pixel) if spacing[0] >= wanted_mm else wanted_mm / spacing[0]
