@@ -183,7 +183,7 @@ def test_scribbles_without_a_background_are_refused(segmenter: Segmenter) -> Non
         segmenter.segment(volume_and_support()[0], support)
 
 
-def test_a_second_press_decodes_only_what_changed_and_equals_a_fresh_one(segmenter: Segmenter) -> None:
+def test_a_second_call_decodes_only_what_changed_and_equals_a_fresh_one(segmenter: Segmenter) -> None:
     volume, support = volume_and_support()
     first = Segmenter(segmenter.predictor, segmenter.provenance, "")
     first.segment(volume, support)
