@@ -170,7 +170,7 @@ def test_a_file_from_a_newer_version_says_to_update(path: Path):
 @pytest.mark.parametrize(
     "change",
     [
-        {"kind": "PET"},
+        {"modality": "PET"},
         {"structures": ()},
         {"weights_sha256": "short"},
         {"prototypes": ()},
