@@ -34,8 +34,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """
     if isinstance(error, MemoryError):
         return True
-    said = str(error)
+    message = str(error)
     return isinstance(error, RuntimeError) and (
         type(error).__name__ == "OutOfMemoryError"
-        or any(phrase in said for phrase in ("out of memory", "allocate memory", "not enough memory"))
+        or any(phrase in message for phrase in ("out of memory", "allocate memory", "not enough memory"))
     )

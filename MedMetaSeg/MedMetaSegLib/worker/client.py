@@ -113,7 +113,7 @@ class WorkerClient:
 
         volume_key: the same for two jobs whose volumes are the same to the last voxel, so that they are sent
         once; None to send them anew. structures: names of those to segment, all if None. memory: "as needed"
-        or "little". quality: see Segmenter.segment. preview: send a Preview of each structure.
+        or "low". quality: see Segmenter.segment. preview: send a Preview of each structure.
         Raises RuntimeError while a job is running, OSError when the disk is full or the interpreter is not
         there.
         """
@@ -347,7 +347,7 @@ def _death(process: _Process, exit_status: int) -> Failed:
     if exit_status in (-9, 137):
         return Failed(
             "The work was ended by the system, usually because memory ran out: close other programs, crop "
-            "the volume or choose little memory in the settings, then press the button again.",
+            "the volume or choose low memory in the settings, then press the button again.",
             cause,
         )
     what = "stopped unexpectedly" if process.pid is not None else "could not start"

@@ -54,7 +54,7 @@ _OUT_OF_MEMORY = (
     "Memory ran out: close other programs or crop the volume around the structure, and try again."
 )
 
-WINDOWS = {"as needed": 160, "little": 48}
+WINDOWS = {"as needed": 160, "low": 48}
 """Edge, in voxels, of the windows the network works in: less memory, more time."""
 
 

@@ -75,7 +75,7 @@ def test_little_memory_means_smaller_windows_for_the_next_job_alone(patient, tmp
     standIn = StandInSegmenter()
     standIn.predictor, standIn.why_device = Predictor(), "because"
     worker = Worker(lambda message: None, lambda device: standIn)
-    for memory in ("little", "as needed"):
+    for memory in ("low", "as needed"):
         worker.handle({"do": "check_device", "device": "cpu", "memory": memory}, lambda: False)
         assert standIn.predictor.window == WINDOWS[memory]
 

@@ -113,18 +113,18 @@ class BatchTab:
         )
         return BatchJob(request, self._onItem, self._onDone)
 
-    def _onItem(self, said: BatchProgress) -> None:
+    def _onItem(self, event: BatchProgress) -> None:
         names = [one.item for one in self._rows]
-        row = names.index(said.item) if said.item in names else len(names)
-        self._rows[row : row + 1] = [said]
+        row = names.index(event.item) if event.item in names else len(names)
+        self._rows[row : row + 1] = [event]
         self.ui.batchTable.setRowCount(len(self._rows))
-        for column, text in enumerate((said.item, _state(said))):
+        for column, text in enumerate((event.item, _state(event))):
             item = qt.QTableWidgetItem(text)
-            item.setToolTip(said.reason or text)
+            item.setToolTip(event.reason or text)
             self.ui.batchTable.setItem(row, column, item)
         self._host.showProgress(
-            said.finished / max(1, said.total),
-            _("{finished} of {total} images").format(finished=said.finished, total=said.total),
+            event.finished / max(1, event.total),
+            _("{finished} of {total} images").format(finished=event.finished, total=event.total),
         )
 
     def _onDone(self, result: BatchResult) -> None:
@@ -230,7 +230,7 @@ class BatchTab:
         self.ui.batchHintLabel.setVisible(bool(hint))
 
 
-def _state(said: BatchProgress) -> str:
+def _state(event: BatchProgress) -> str:
     """The state of an image in words."""
     words = {
         "waiting": _("waiting"),
@@ -241,6 +241,6 @@ def _state(said: BatchProgress) -> str:
         "there already": _("was there"),
         "done": _("done"),
     }
-    text = words.get(said.state, said.state).format(reason=said.reason)
-    found = [f"{name} {volume:.1f}\N{NO-BREAK SPACE}ml" for name, volume in said.found]
+    text = words.get(event.state, event.state).format(reason=event.reason)
+    found = [f"{name} {volume:.1f}\N{NO-BREAK SPACE}ml" for name, volume in event.found]
     return ": ".join([text, ", ".join(found)]) if found else text

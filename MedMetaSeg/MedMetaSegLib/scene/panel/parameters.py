@@ -64,7 +64,7 @@ class Memory(enum.Enum):
     """How much memory the network may use; the values are the keys of worker.process.WINDOWS."""
 
     AS_NEEDED = "as needed"
-    LOW = "little"
+    LOW = "low"
     LITTLE = LOW
     """Another name of LOW, for scenes that were saved with it: names are what a scene keeps."""
 

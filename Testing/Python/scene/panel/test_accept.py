@@ -144,7 +144,7 @@ def test_settings_reach_the_worker(bench, monkeypatch):
     bench.press()
     until(lambda: not running(bench.panel))
     sent = client.sent[0]
-    assert (sent["device"], sent["memory"], sent["quality"]) == ("cpu", "little", "fast")
+    assert (sent["device"], sent["memory"], sent["quality"]) == ("cpu", "low", "fast")
     assert closed == [True]
 
 
@@ -196,7 +196,7 @@ def test_low_memory_is_read_from_scenes_that_call_it_little(bench):
     node.SetParameter("memory", "LITTLE")
     bench.panel.chooseParameterSet(node)
     assert bench.ui.memoryCombo.currentText == "low"
-    assert bench.panel.parameters.memory.value == "little"
+    assert bench.panel.parameters.memory.value == "low"
 
 
 @pytest.mark.parametrize("says", [True, False])
