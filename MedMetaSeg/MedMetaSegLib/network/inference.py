@@ -154,6 +154,18 @@ class Predictor:
             weight[half] += 1
         return total / weight
 
+    def on_device_or_cpu(self, work: Callable[[torch.device], Result]) -> Result:
+        """The result of work on the network's device, or on the CPU where memory runs out there (noted)."""
+        try:
+            return work(self.device)
+        except RuntimeError as error:
+            if self.device.type == "cpu" or not is_out_of_memory(error):
+                raise
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self.note(f"Memory ran out on {self.device.type} before the network ran: this part ran on the CPU.")
+        return work(torch.device("cpu"))
+
     def _persistently(self, work: Callable[[], Result]) -> Result:
         """The result of work, tried again with less when memory runs out."""
         while True:

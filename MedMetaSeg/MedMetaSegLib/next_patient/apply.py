@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import torch
 from scipy import ndimage
+from torch import Tensor
 
 from ..imageio.geometry import AxisMap, Geometry
 from ..imageio.volume import Volume
@@ -161,9 +162,13 @@ class _Search:
         And the mean prototype logit of the task's prototypes where they are positive, None where none are.
         """
         sampled = sampled_image(self.volume, grid, self.normalization)
-        evidence = ImageEvidence(image_channels(sampled, self.predictor.device), grid.aspect)
-        image = evidence.channels
-        prompt = prior_prompt(evidence, prior, self._other_structures(grid, number))
+        others = self._other_structures(grid, number)
+
+        def image_and_prompt(device: torch.device) -> tuple[Tensor, Tensor]:
+            evidence = ImageEvidence(image_channels(sampled, device), grid.aspect)
+            return evidence.channels, prior_prompt(evidence, prior, others)
+
+        image, prompt = self.predictor.on_device_or_cpu(image_and_prompt)
         learned = _prototypes(self.task.prototypes[number])
         # Another modality looks otherwise: prototypes say nothing there.
         task = learned if self.same_modality else None

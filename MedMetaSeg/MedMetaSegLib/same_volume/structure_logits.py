@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ..imageio.volume import Volume
 from ..network.adaptation import Adaptation, adapted_to_slices
@@ -138,13 +140,10 @@ class StructureRun:
     ) -> tuple[np.ndarray, Adaptation | None]:
         """Logits (k, j, i) float32 on one working grid, with an adapted head where that was asked for."""
         known = self.memory.on_grid(grid)
-        if known is None:
-            channels = image_channels(sampled_image(self.volume, grid, self.intensity), self.predictor.device)
-            evidence = ImageEvidence(channels, grid.aspect)
-        else:
-            evidence = known.evidence
+        evidence, prompt = self.predictor.on_device_or_cpu(
+            lambda device: self._evidence_and_prompt(grid, annotated, known, device)
+        )
         image = evidence.channels
-        prompt = prompt_on(grid, evidence, annotated, self._others(annotated))
         encoded = None if known is None else known.encoded
         logits, encoded = self.predictor.segment(image, prompt, encoded, self.cancelled)
         adaptation = None
@@ -159,6 +158,17 @@ class StructureRun:
         self.memory.keep(grid, GridMemory(evidence, encoded))
         logits -= beyond_penalty(grid, annotated.slices)
         return logits, adaptation
+
+    def _evidence_and_prompt(
+        self, grid: WorkingGrid, annotated: AnnotatedStructure, known: GridMemory | None, device: torch.device
+    ) -> tuple[ImageEvidence, Tensor]:
+        """What the image says on a working grid, as kept if it lies on the device, and the prompt there."""
+        if known is not None and known.evidence.device.type == device.type:
+            evidence = known.evidence
+        else:
+            sampled = sampled_image(self.volume, grid, self.intensity)
+            evidence = ImageEvidence(image_channels(sampled, device), grid.aspect)
+        return evidence, prompt_on(grid, evidence, annotated, self._others(annotated))
 
     def _others(self, annotated: AnnotatedStructure) -> tuple[AnnotatedStructure, ...]:
         """What scribbles say a structure is not: the background, and the others unless they may overlap."""

@@ -167,6 +167,37 @@ def test_another_error_is_not_taken_for_a_lack_of_memory() -> None:
     assert not is_out_of_memory(RuntimeError("shapes do not match"))
 
 
+def test_what_comes_before_the_network_runs_on_the_cpu_where_the_device_is_full() -> None:
+    one, tried = predictor(), []
+    one.device = torch.device("cuda")
+    notes = one.new_notes()
+
+    def work(device: torch.device) -> int:
+        tried.append(device.type)
+        if device.type == "cuda":
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return 7
+
+    assert one.on_device_or_cpu(work) == 7
+    assert tried == ["cuda", "cpu"]
+    assert len(notes) == 1
+    assert "ran on the CPU" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("device", "error"), [("cpu", torch.OutOfMemoryError()), ("cuda", RuntimeError("shapes do not match"))]
+)
+def test_it_is_not_tried_again_on_the_cpu_nor_after_another_error(device: str, error: Exception) -> None:
+    one = predictor()
+    one.device = torch.device(device)
+
+    def work(_: torch.device) -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        one.on_device_or_cpu(work)
+
+
 # ---- devices and precision
 
 
