@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import BatchStopped, InputError
+from ..progress import never
 from .executor import Executor, Outcome
 from .inputs import BatchItem, find_items
 from .journal import Journal, MadeBy
@@ -63,7 +64,7 @@ def run_batch(
     check_results(request, [item.output for item in items])
     content = request.task.read_bytes()
     made_by = MadeBy(hashlib.sha256(content).hexdigest()[:12], ending, request.allow_nonfinite)
-    run = _Run(request, task, made_by, items, skipped, progress or _silent, cancelled or _never, begun)
+    run = _Run(request, task, made_by, items, skipped, progress or _silent, cancelled or never, begun)
     return run.finish(content)
 
 
@@ -205,7 +206,3 @@ class _Run:
 
 def _silent(progress: BatchProgress) -> None:
     """Progress that nobody watches."""
-
-
-def _never() -> bool:
-    return False

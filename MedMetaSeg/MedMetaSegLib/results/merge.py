@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from ..support.structure import AnnotatedStructure, annotated_in_parts, bounding_box, region
+from ..support.parts import annotated_in_parts
+from ..support.structure import AnnotatedStructure, bounding_box, region
 from ..support.support import Support
 
 NESTED = 0.8

@@ -6,7 +6,6 @@ import colorsys
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from ..imageio.geometry import Index3
 
@@ -100,15 +99,3 @@ def default_color(label: int) -> Color:
     """A colour for a label that has none; neighbouring labels are far apart in hue."""
     red, green, blue = colorsys.hsv_to_rgb(label * 0.618034 % 1.0, 0.65, 0.9)
     return round(red, 4), round(green, 4), round(blue, 4)
-
-
-def annotated_in_parts(mask: np.ndarray) -> bool:
-    """Whether an annotation, bool (k, j, i), is of many parts: more than two on the average slice with any.
-
-    The slices are those of the axis along which the fewest hold something: the drawing axis.
-    """
-    filled = [filled_slices(mask, axis) for axis in range(3)]
-    axis = int(np.argmin([len(one) for one in filled]))
-    planes = np.moveaxis(mask, axis, 0)[filled[axis]]
-    parts = sum(ndimage.label(plane, np.ones((3, 3)))[1] for plane in planes)
-    return len(planes) > 0 and parts / len(planes) > 2

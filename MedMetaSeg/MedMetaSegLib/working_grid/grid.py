@@ -18,7 +18,8 @@ import SimpleITK as sitk
 from ..imageio.geometry import Geometry, Index3, corners, index3
 from ..imageio.volume import Volume, to_sitk
 from ..network import STRIDE
-from ..support.structure import AnnotatedStructure, annotated_in_parts, filled_slices
+from ..support.parts import annotated_in_parts
+from ..support.structure import AnnotatedStructure, filled_slices
 from .intensity import IntensityNormalization
 from .margins import margins
 

@@ -194,7 +194,7 @@ def test_with_a_stand_in_segmenter_another_task_is_not_resumed(folder: Path, seg
     assert run(folder, "apply", "two.medmetaseg", *call) == 0
     shutil.copy(folder / "two.medmetaseg", folder / "copy.medmetaseg")
     other = make_task()
-    object.__setattr__(other, "kind", "MR")
+    object.__setattr__(other, "modality", "MR")
     other.write(folder / "other.medmetaseg")
     assert run(folder, "apply", "copy.medmetaseg", *call) == 0
     assert segmenter.applied == ["a", "b"]
