@@ -1,4 +1,4 @@
-"""Geodesic distance: how much change of grey level lies between a voxel and what is known.
+"""Geodesic distance: how much change of intensity lies between a voxel and what is known.
 
 As in seeded segmentation by shortest paths (Bai and Sapiro, "Geodesic matting", IJCV 2009; Zhu et al., fast
 GrowCut, 2014), computed by sweeps along each axis in both directions (raster scan, Toivanen 1996). A sweep
@@ -21,7 +21,7 @@ _ROUNDS = 4
 """Along the axes; ten, then aslant, differ by more than 0.03 in one voxel of ten thousand."""
 _FAR = 1e3
 _BEYOND = 1e6
-"""The grey level beyond the image: no path leads there."""
+"""The intensity beyond the image: no path leads there."""
 
 Sweep = Callable[[Tensor, Tensor], Tensor]
 
@@ -90,12 +90,12 @@ def aslant_by_windows(
     """
     length = _aslant_lengths(axis, lengths).to(image.device)[:, :, None, None, None]
     planes = functional.pad(distance.movedim(axis + 1, 0), (1, 1, 1, 1), value=_FAR)
-    grey = image.movedim(axis, 0)
-    padded = functional.pad(grey, (1, 1, 1, 1), value=_BEYOND)
-    number, rows, columns = grey.shape
+    intensity = image.movedim(axis, 0)
+    padded = functional.pad(intensity, (1, 1, 1, 1), value=_BEYOND)
+    number, rows, columns = intensity.shape
     for step in (1, -1):
         first, last = (1, number) if step > 0 else (number - 2, -1)
-        target, source = (grey[1:], padded[:-1]) if step > 0 else (grey[:-1], padded[1:])
+        target, source = (intensity[1:], padded[:-1]) if step > 0 else (intensity[:-1], padded[1:])
         cost = (_windows(source, rows, columns) - target[None, None]).abs_() + length
         for k in range(first, last, step):
             ways = _windows(planes[k - step], rows, columns) + cost[:, :, min(k, k - step)][:, :, None]
@@ -128,9 +128,9 @@ def aslant_on_cpu(distance: Tensor, image: Tensor, axis: int, lengths: tuple[flo
     length = _aslant_lengths(axis, lengths).numpy()
     number = image.shape[axis]
     planes = functional.pad(distance.movedim(axis + 1, 0), (1, 1, 1, 1), value=_FAR)
-    grey = functional.pad(image.movedim(axis, 0), (1, 1, 1, 1), value=_BEYOND)
-    width = grey.shape[2]
-    flat, levels = planes.reshape(number, 2, -1).numpy(), grey.reshape(number, -1).numpy()
+    intensity = functional.pad(image.movedim(axis, 0), (1, 1, 1, 1), value=_BEYOND)
+    width = intensity.shape[2]
+    flat, levels = planes.reshape(number, 2, -1).numpy(), intensity.reshape(number, -1).numpy()
     low, high = width + 1, levels.shape[1] - width - 1
     cost, way = np.empty(high - low, np.float32), np.empty((2, high - low), np.float32)
     steps = [

@@ -20,7 +20,7 @@ _QUANTILES = 128
 def image_channels(image: Tensor | np.ndarray, device: torch.device | str | None = None) -> Tensor:
     """(IMAGE_CHANNELS, k, j, i) float32 of a finite image: standardised, and histogram-equalised.
 
-    The first keeps contrast as it is; the second spreads the grey levels that most voxels have (soft tissue
+    The first keeps contrast as it is; the second spreads the intensities that most voxels have (soft tissue
     in CT beside air and bone), whatever the modality. Both are invariant to scale and offset of the
     intensities. device: where they are made and stay; that of the image when None.
     """

@@ -1,4 +1,4 @@
-"""Log ratio of two joint grey-level histograms: what is known of a structure, and of everything else."""
+"""Log ratio of two joint intensity histograms: what is known of a structure, and of everything else."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FEW = (100, 1000)
 def histogram_bins(image: Tensor) -> Tensor:
     """(k, j, i) int16: the bin of each voxel of a histogram-equalised image (k, j, i).
 
-    The bins are of a voxel's grey level and that of its neighbourhood in the slice, which says more than
+    The bins are of a voxel's intensity and that of its neighbourhood in the slice, which says more than
     either under noise.
     """
     around = box_mean(image[:, None], (3, 3))[:, 0]

@@ -91,20 +91,20 @@ def _clipped(slices: Sequence[KnownSlice]) -> Tensor:
 
 @torch.no_grad()
 def slice_prompt(
-    evidence: ImageEvidence, slices: Sequence[KnownSlice], elsewhere: np.ndarray | None = None
+    evidence: ImageEvidence, slices: Sequence[KnownSlice], other_structures: np.ndarray | None = None
 ) -> Tensor:
     """(PROMPT_CHANNELS, k, j, i) float32 of one structure annotated on `slices`, ascending by position, on
     the device of the image's evidence.
 
-    elsewhere: bool (k, j, i), voxels off the slices known to be something else (other structures).
+    other_structures: bool (k, j, i), voxels off the slices known to be something else (other structures).
     """
     depth = evidence.channels.shape[1]
     shapes = _clipped(slices).to(evidence.device)
     positions = [one.position for one in slices]
     prompt = _empty(evidence)
     foreground, background = _known(evidence, shapes, positions)
-    if elsewhere is not None:
-        background |= torch.from_numpy(elsewhere).to(evidence.device) & ~foreground
+    if other_structures is not None:
+        background |= torch.from_numpy(other_structures).to(evidence.device) & ~foreground
     distance = np.abs(np.arange(depth)[:, None] - np.array(positions)).min(1)
     nearness = torch.from_numpy((np.minimum(distance, 20) / 10).astype(np.float32))
     prompt[SHAPE] = _interpolated(shapes, positions, depth, evidence.aspect) / 10
@@ -129,13 +129,13 @@ def _known(evidence: ImageEvidence, shapes: Tensor, positions: Sequence[float]) 
     foreground, background = torch.zeros(2, *shape, dtype=torch.bool, device=evidence.device)
     if nearest:
         planes = list(nearest)
-        drawn = shapes[list(nearest.values())] > 0
-        foreground[planes], background[planes] = drawn, ~drawn
+        inside = shapes[list(nearest.values())] > 0
+        foreground[planes], background[planes] = inside, ~inside
     return foreground, background
 
 
 def _followed(evidence: ImageEvidence, shapes: Tensor, positions: Sequence[float]) -> PropagatedContours:
-    """The slices' outlines carried through the image; those beyond the grid count at its ends."""
+    """The slices' outlines propagated through the image; those beyond the grid count at its ends."""
     last = evidence.channels.shape[1] - 1
     at = {int(np.clip(np.floor(one + 0.5), 0, last)): number for number, one in enumerate(positions)}
     planes = sorted(at)
@@ -162,20 +162,23 @@ def scribble_prompt(evidence: ImageEvidence, foreground: np.ndarray, background:
 
 
 @torch.no_grad()
-def place_prompt(evidence: ImageEvidence, distance: np.ndarray, band: float, elsewhere: np.ndarray) -> Tensor:
-    """As `slice_prompt`, for a structure that nobody drew here: where it is expected, and how surely.
+def place_prompt(
+    evidence: ImageEvidence, distance: np.ndarray, tolerance: float, other_structures: np.ndarray
+) -> Tensor:
+    """As `slice_prompt`, for a structure that nobody annotated here: where it is expected, and how surely.
 
-    distance: (k, j, i) signed distance of the expected structure, positive inside, in in-plane voxels; band:
-    how many of these its boundary may be off; elsewhere: bool, surely another structure. What lies deeper
-    than the band stands for drawn voxels; the distance channel, the same everywhere, says how wide it is.
+    distance: (k, j, i) signed distance of the expected structure, positive inside, in in-plane voxels;
+    tolerance: how many of these its boundary may be off; other_structures: bool, surely another structure.
+    What lies deeper than the tolerance stands for annotated voxels; the distance channel, the same
+    everywhere, says how wide it is.
     """
-    inside = (distance >= min(band, DEEPEST * float(distance.max()))) & ~elsewhere
-    outside = ((distance <= -band) | elsewhere) & ~inside
+    inside = (distance >= min(tolerance, DEEPEST * float(distance.max()))) & ~other_structures
+    outside = ((distance <= -tolerance) | other_structures) & ~inside
     known = torch.from_numpy(np.stack([inside, outside])).to(evidence.device)
     expected = torch.from_numpy(distance).to(evidence.device, torch.float32)
     prompt = _empty(evidence)
     prompt[SHAPE] = expected.clamp(-SHAPE_LIMIT, SHAPE_LIMIT) / 10
-    prompt[DISTANCE] = min(band, 20.0) / 10
+    prompt[DISTANCE] = min(tolerance, 20.0) / 10
     prompt[PROPAGATED], prompt[MATCHING_RESIDUAL] = prompt[SHAPE], 0.0
     return _finished(prompt, evidence, known[0], known[1])
 

@@ -1,9 +1,9 @@
-"""Drawn outlines carried from slice to slice: each follows what moves between one slice and the next.
+"""Annotated contours propagated from slice to slice: each follows what moves between one slice and the next.
 
 The motion between neighbouring slices is found by the method of Lucas and Kanade (IJCAI 1981), coarse to
-fine, in windows, on both contrasts of the image; outlines are carried along it from the drawn slices up and
-down. Where two of them meet, the nearer one counts more, and the one that arrives where things look as they
-did where it was drawn. Everything runs on the device that the image is on.
+fine, in windows, on both contrasts of the image; contours are propagated along it from the annotated slices
+up and down. Where two of them meet, the nearer one counts more, and the one that arrives where things look as
+they did where it was annotated. Everything runs on the device that the image is on.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _STIFFNESS = 0.05
 _SMALLEST = 6
 """Voxels across, of a level that is still looked at."""
 _DEEP = 6.0
-"""In-plane voxels: between two drawn slices, signed distances are cut there before they are averaged."""
+"""In-plane voxels: between two annotated slices, signed distances are cut there before they are averaged."""
 _TRUST = 5.0
 """Of two ways to a slice, the one whose squared difference is larger by 1 counts e^5 times less."""
 _UNLIKE = 4.0
 _SHRINK = 0.5
-"""In-plane voxels for every in-plane voxel that an outline is carried beyond the outer slices."""
+"""In-plane voxels for every in-plane voxel that a contour is propagated beyond the outer slices."""
 _CACHED = 100_000
 """In-plane voxels that a CPU works on at a time: what all steps in between leave in its cache."""
 
@@ -58,8 +58,8 @@ def slice_motion(image: Tensor) -> Motion:
 
 class PropagatedContours(NamedTuple):
     """shape (k, j, i) float32: signed distances in in-plane voxels; matching_residual (k, j, i): how much a
-    slice differs from what was carried there, mean squared over contrasts and a window, at most 4; 0 where
-    drawn.
+    slice differs from what was propagated there, mean squared over contrasts and a window, at most 4; 0 where
+    annotated.
     """
 
     shape: Tensor
@@ -70,26 +70,27 @@ class PropagatedContours(NamedTuple):
 def propagated_contours(
     image: Tensor, motion: Motion, planes: Sequence[int], shapes: Tensor, aspect: float
 ) -> PropagatedContours:
-    """Shapes (S, j, i), signed distances at S ascending planes of image (C, k, j, i), carried to every plane.
+    """Signed distances at some planes of an image, propagated to every plane.
 
-    Between two drawn planes the nearer one counts more, and where one of them looks more like the slice, that
-    one. Beyond the outer planes a shape shrinks by half a voxel for every voxel that it is carried.
-    aspect: slice spacing in in-plane voxels. All tensors lie on one device.
+    shapes: (S, j, i), at S ascending planes of image (C, k, j, i). Between two annotated planes the nearer
+    one counts more, and where one of them looks more like the slice, that one. Beyond the outer planes a
+    shape shrinks by half a voxel for every voxel that it is propagated. aspect: slice spacing in in-plane
+    voxels. All tensors lie on one device.
     """
     slices = image.transpose(0, 1).contiguous()
-    drawn = list(planes)
+    annotated = list(planes)
     given = shapes[:, None]
     shape, matching_residual = torch.zeros_like(slices[:, :1]), torch.zeros_like(slices[:, :1])
     weight = torch.zeros_like(shape)
-    ways = _ways(drawn, len(slices))
+    ways = _ways(annotated, len(slices))
     if ways:
         at = torch.tensor([(way.source, way.target) for way in _in_step(ways)], device=image.device)
-        numbers = [_weights(way, drawn, aspect) for way in _in_step(ways)]
+        numbers = [_weights(way, annotated, aspect) for way in _in_step(ways)]
         nearness, deepest, shrunk, strict = torch.tensor(numbers, device=image.device).T[
             :, :, None, None, None
         ]
         offset = _offsets(motion, ways)
-        outlined = torch.cat([slices[drawn], given], 1)
+        outlined = torch.cat([slices[annotated], given], 1)
         for part in _parts(offset):
             source, target = at[part].T
             seen = _warped(outlined[source], offset[part])
@@ -101,13 +102,13 @@ def propagated_contours(
             shape.index_add_(0, target, trust * value)
             matching_residual.index_add_(0, target, trust * unlike)
             weight.index_add_(0, target, trust)
-    shape[drawn], matching_residual[drawn], weight[drawn] = given, 0.0, 1.0
+    shape[annotated], matching_residual[annotated], weight[annotated] = given, 0.0, 1.0
     return PropagatedContours((shape / weight)[:, 0], (matching_residual / weight)[:, 0])
 
 
 class _Way(NamedTuple):
-    """From a drawn plane, its number and where it lies, through all planes up (step 1) or down (-1) to the
-    next drawn one. planes: how many that are; gap: to that drawn plane, 0 if there is none.
+    """From an annotated plane, its number and where it lies, through all planes up (step 1) or down (-1) to
+    the next annotated one. planes: how many that are; gap: to that annotated plane, 0 if there is none.
     """
 
     source: int
@@ -153,7 +154,7 @@ def _weights(way: _Arrival, planes: Sequence[int], aspect: float) -> tuple[float
 
 
 def _offsets(motion: Motion, ways: Sequence[_Way]) -> Tensor:
-    """(W, 2, j, i): what the target of an arrival shows at x, the drawn plane shows at x + offset."""
+    """(W, 2, j, i): what the target of an arrival shows at x, the annotated plane shows at x + offset."""
     steps = torch.cat([motion.up, motion.down])
     at = [
         way.plane + steps_before if way.step > 0 else len(motion.up) + way.plane - 1 - steps_before

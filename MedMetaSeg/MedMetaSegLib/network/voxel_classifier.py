@@ -1,10 +1,10 @@
 """A small voxel classifier fitted in closed form to what is known of one structure: evidence for the network.
 
-Random-feature least squares (Rahimi and Recht, "Weighted sums of random kitchen sinks", NeurIPS 2008) on grey
-levels at several scales, edges, texture and position. The scores are turned into log odds by a logistic fit
-(Platt, 1999) on slices held out in turn, so that a classifier that does not carry from slice to slice says
-little. The random features are always the same ones: the same painting gives the same evidence. Everything
-runs on the device that the features are on.
+Random-feature least squares (Rahimi and Recht, "Weighted sums of random kitchen sinks", NeurIPS 2008) on
+intensities at several scales, edges, texture and position. The scores are turned into log odds by a logistic
+fit (Platt, 1999) on slices held out in turn, so that a classifier that does not carry from slice to slice
+says little. The random features are always the same ones: the same annotation gives the same evidence.
+Everything runs on the device that the features are on.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class AbsenceEvidence:
         ):
             return "what lies at its place does not look like the supports"
         if _or_one(self.intensity_overlap) < _LEAST_INTENSITY_OVERLAP:
-            return "what lies at its place has other grey levels"
+            return "what lies at its place has other intensities"
         return ""
 
     def as_dict(self) -> dict[str, float]:
