@@ -1,10 +1,17 @@
-"""What other processes are doing, as `ps` tells it: for tests of the worker."""
+"""What the worker and other processes are doing, for tests: by its events, and as `ps` tells it."""
 
 from __future__ import annotations
 
 import os
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
+
+from MedMetaSegLib.worker.client import WorkerClient
+from MedMetaSegLib.worker.messages import Event
+
+PATIENCE_S = 300
 
 
 def is_alive(pid: int) -> bool:
@@ -23,6 +30,19 @@ def cpu_seconds(pid: int) -> int:
     for part in _ps(pid, "time").split(":"):
         seconds = seconds * 60 + int(float(part))
     return seconds
+
+
+def until_ended(client: WorkerClient, also: Callable[[Event], None] = lambda event: None) -> list[Event]:
+    """All events of the worker up to the end of the job."""
+    events: list[Event] = []
+    limit = time.monotonic() + PATIENCE_S
+    while client.is_busy:
+        assert time.monotonic() < limit, events
+        for event in client.poll():
+            events.append(event)
+            also(event)
+        time.sleep(0.02)
+    return events
 
 
 def _ps(pid: int, column: str) -> str:

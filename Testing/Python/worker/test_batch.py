@@ -16,9 +16,7 @@ from MedMetaSegLib.batch.request import BatchProgress, BatchRequest
 from MedMetaSegLib.batch.states import DONE, FAILED, KEPT, READING, SEGMENTING, WAITING
 from MedMetaSegLib.worker.client import WorkerClient
 from MedMetaSegLib.worker.messages import Failed, Finished, Stopped
-from processes import is_alive
-
-PATIENCE_S = 300
+from processes import PATIENCE_S, is_alive, until_ended
 
 
 @pytest.fixture
@@ -31,17 +29,6 @@ def client():
 def request_of(elsewhere: Elsewhere, **options: object) -> BatchRequest:
     folder = elsewhere.folder
     return BatchRequest(folder / "two.medmetaseg", (folder / "in",), folder / "out", **options)
-
-
-def until_ended(client, also=lambda event: None):
-    events, limit = [], time.monotonic() + PATIENCE_S
-    while client.is_busy:
-        assert time.monotonic() < limit, events
-        for event in client.poll():
-            events.append(event)
-            also(event)
-        time.sleep(0.02)
-    return events
 
 
 def test_a_batch_ends_with_its_result_and_the_next_one_keeps_what_is_done(client, elsewhere: Elsewhere):

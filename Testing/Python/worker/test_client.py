@@ -22,11 +22,10 @@ from MedMetaSegLib.worker import exchange
 from MedMetaSegLib.worker.client import WorkerClient
 from MedMetaSegLib.worker.messages import DeviceFound, Failed, Finished, Progress, Stopped
 from MedMetaSegLib.worker.process import Requests, Worker
-from processes import cpu_seconds, is_alive
+from processes import PATIENCE_S, cpu_seconds, is_alive, until_ended
 from saved_volume import save_volume
 
 MODULE = Path(__file__).parents[3] / "MedMetaSeg"
-PATIENCE_S = 300
 
 
 @pytest.fixture(scope="module")
@@ -70,18 +69,6 @@ def idle(warm):
     warm.cancel()
     until_ended(warm)
     return warm
-
-
-def until_ended(client, also=lambda event: None):
-    """All events of the worker up to the end of the job."""
-    events, limit = [], time.monotonic() + PATIENCE_S
-    while client.is_busy:
-        assert time.monotonic() < limit, events
-        for event in client.poll():
-            events.append(event)
-            also(event)
-        time.sleep(0.02)
-    return events
 
 
 def wait_for(prompt):
