@@ -129,6 +129,21 @@ def _chosenIds(segmentationNode: Any, segmentIds: Sequence[str] | None) -> list[
     return list(segmentIds)
 
 
+def readStructure(segmentation: Any, segmentId: str) -> Structure:
+    """A segment's name, colour and terminology; label: its label value. segment_id: of a result, the segment
+    that it answers to.
+    """
+    segment = segmentation.GetSegment(segmentId)
+    answersTo = vtk.reference("")
+    return Structure(
+        name=segment.GetName() or segmentId,
+        label=segment.GetLabelValue(),
+        color=tuple(segment.GetColor()),
+        terminology=_terminology(segment),
+        segment_id=str(answersTo) if segment.GetTag(RESULT_TAG, answersTo) else segmentId,
+    )
+
+
 def _terminology(segment: Any) -> str:
     entry = vtk.reference("")
     return str(entry.get()) if segment.GetTag(_TERMINOLOGY, entry) else ""
@@ -141,13 +156,8 @@ def _isTaggedBackground(segment: Any) -> bool:
 
 
 def _readSegment(segmentationNode: Any, segmentId: str, label: int, volumeNode: Any) -> SegmentMask:
-    segment = segmentationNode.GetSegmentation().GetSegment(segmentId)
-    structure = Structure(
-        name=segment.GetName() or segmentId,
-        label=label,
-        color=tuple(segment.GetColor()),
-        terminology=_terminology(segment),
-        segment_id=segmentId,
+    structure = replace(
+        readStructure(segmentationNode.GetSegmentation(), segmentId), label=label, segment_id=segmentId
     )
     space = commonSpace(volumeNode)
     image = _labelmap(segmentationNode, segmentId, volumeNode)

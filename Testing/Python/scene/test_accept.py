@@ -85,9 +85,11 @@ def test_the_editable_area_of_the_segment_editor_is_respected(scene):
     acceptance, volumeNode, paintedNode, resultNode, pairs = prepared(scene)
     inside = slicer.vtkMRMLSegmentationNode.EditAllowedInsideSingleSegment
     editorNode(scene, MaskMode=inside, MaskSegmentID="Segment_2")
-    before = dice(paintedNode, "liver", volumeNode, fx.LIVER)
-    acceptance.accept(resultNode, paintedNode, volumeNode, pairs[:1])
-    assert dice(paintedNode, "liver", volumeNode, fx.LIVER) == before
+    before = content(paintedNode)
+    with pytest.raises(InputError, match="Nothing was changed: the editable area of the Segment Editor"):
+        acceptance.accept(resultNode, paintedNode, volumeNode, pairs[:1])
+    assert content(paintedNode) == before
+    assert not acceptance.canUndo
 
 
 def test_the_intensity_range_of_the_segment_editor_is_respected(scene):
@@ -95,9 +97,140 @@ def test_the_intensity_range_of_the_segment_editor_is_respected(scene):
     node = editorNode(scene, SourceVolumeIntensityMask=True)
     node.SetSourceVolumeIntensityMaskRange(fx.KIDNEY - 1, fx.KIDNEY + 1)
     before = dice(paintedNode, "liver", volumeNode, fx.LIVER)
-    acceptance.accept(resultNode, paintedNode, volumeNode, pairs)
+    assert acceptance.accept(resultNode, paintedNode, volumeNode, pairs) == ["liver"]
+    assert "intensity range (199 to 201)" in acceptance.maskingInWords
     assert dice(paintedNode, "liver", volumeNode, fx.LIVER) == before
     assert dice(paintedNode, "kidney", volumeNode, fx.KIDNEY) == 1
+
+
+def finer(paintedNode, factor=2):
+    """The segmentation's grid made finer, as "Specify geometry" of the Segment Editor does it."""
+    import slicer
+
+    converter = slicer.vtkSegmentationConverter
+    name = converter.GetReferenceImageGeometryParameterName()
+    segmentation = paintedNode.GetSegmentation()
+    image = slicer.vtkOrientedImageData()
+    assert converter.DeserializeImageGeometry(segmentation.GetConversionParameter(name), image, False)
+    slicer.vtkCalculateOversamplingFactor.ApplyOversamplingOnImageGeometry(image, factor)
+    segmentation.SetConversionParameter(name, converter.SerializeImageGeometry(image))
+    for segmentId in segmentation.GetSegmentIDs():
+        labelmap = segmentation.GetSegment(segmentId).GetRepresentation(fx.BINARY_LABELMAP)
+        assert slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
+            labelmap, image, labelmap
+        )
+
+
+def strayed(paintedNode, volumeNode):
+    """Some of the liver is painted where there is none: no result holds it."""
+    import slicer.util
+
+    segmentId = paintedNode.GetSegmentation().GetSegmentIdBySegmentName("liver")
+    mask = slicer.util.arrayFromSegmentBinaryLabelmap(paintedNode, segmentId, volumeNode).copy()
+    mask[2, 33:35, 2:30] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask, paintedNode, segmentId, volumeNode)
+
+
+@pytest.mark.parametrize("intensityRange", [False, True])
+def test_results_are_brought_to_the_grid_of_the_painted_segments(scene, intensityRange):
+    from MedMetaSegLib.scene.accept import Acceptance, resultsFor
+
+    volumeNode, paintedNode = fx.PLACEMENTS[0].build(scene)
+    strayed(paintedNode, volumeNode)
+    finer(paintedNode)
+    resultNode = segmented(volumeNode, paintedNode)
+    if intensityRange:
+        node = editorNode(scene, SourceVolumeIntensityMask=True)
+        node.SetSourceVolumeIntensityMaskRange(0, fx.KIDNEY + 1)
+    pairs = resultsFor(resultNode, list(paintedNode.GetSegmentation().GetSegmentIDs()))
+    acceptance = Acceptance()
+    before = content(paintedNode)
+    assert acceptance.accept(resultNode, paintedNode, volumeNode, pairs) == []
+    assert dice(paintedNode, "liver", volumeNode, fx.LIVER) > 0.99
+    assert dice(paintedNode, "kidney", volumeNode, fx.KIDNEY) > 0.99
+    acceptance.undo()
+    assert content(paintedNode) == before
+
+
+def test_an_intensity_range_is_refused_where_slicer_cannot_apply_it(scene):
+    import slicer
+
+    acceptance, volumeNode, paintedNode, resultNode, pairs = prepared(scene)
+    editorNode(scene, SourceVolumeIntensityMask=True).SetSourceVolumeIntensityMaskRange(0, 500)
+    segmentation = paintedNode.GetSegmentation()
+    converter = slicer.vtkSegmentationConverter
+    name = converter.GetReferenceImageGeometryParameterName()
+    image = slicer.vtkOrientedImageData()
+    assert converter.DeserializeImageGeometry(segmentation.GetConversionParameter(name), image, False)
+    slicer.vtkCalculateOversamplingFactor.ApplyOversamplingOnImageGeometry(image, 2)
+    segmentation.SetConversionParameter(name, converter.SerializeImageGeometry(image))
+    before = content(paintedNode)
+    with pytest.raises(InputError, match="'liver' is painted on another grid"):
+        acceptance.accept(resultNode, paintedNode, volumeNode, pairs)
+    assert content(paintedNode) == before
+
+
+def test_accepting_the_same_again_says_that_nothing_changes(scene):
+    acceptance, volumeNode, paintedNode, resultNode, pairs = prepared(scene)
+    acceptance.accept(resultNode, paintedNode, volumeNode, pairs)
+    with pytest.raises(InputError, match="the same as the results already"):
+        acceptance.accept(resultNode, paintedNode, volumeNode, pairs)
+    assert acceptance.canUndo
+
+
+def painted(paintedNode, volumeNode, name, value):
+    """The segment as the user would repaint it."""
+    import slicer.util
+
+    segmentId = paintedNode.GetSegmentation().GetSegmentIdBySegmentName(name)
+    mask = (fx.phantom() == value).astype("uint8")
+    mask[:12] = 0
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask, paintedNode, segmentId, volumeNode)
+
+
+def test_a_stroke_after_accept_is_never_taken_back_by_its_undo(scene):
+    acceptance, volumeNode, paintedNode, resultNode, pairs = prepared(scene)
+    acceptance.accept(resultNode, paintedNode, volumeNode, pairs)
+    painted(paintedNode, volumeNode, "kidney", fx.KIDNEY)
+    stroke = content(paintedNode)
+    assert not acceptance.canUndo
+    with pytest.raises(InputError, match="no Accept to take back"):
+        acceptance.undo()
+    assert content(paintedNode) == stroke
+
+
+def test_accept_can_be_undone_after_the_scene_was_saved(scene, tmp_path: Path):
+    acceptance, volumeNode, paintedNode, resultNode, pairs = prepared(scene)
+    before = dice(paintedNode, "liver", volumeNode, fx.LIVER)
+    acceptance.accept(resultNode, paintedNode, volumeNode, pairs)
+    assert scene.WriteToMRB(str(tmp_path / "s.mrb"))
+    assert acceptance.canUndo
+    acceptance.undo()
+    assert dice(paintedNode, "liver", volumeNode, fx.LIVER) == before
+
+
+def test_a_history_that_would_take_back_something_else_is_left_as_it_was(scene):
+    from MedMetaSegLib.scene.accept import Acceptance, EditorInUse
+
+    class StandInEditor:
+        """Its last saved state is not that of the Accept."""
+
+        def saveStateForUndo(self):
+            pass
+
+        def undo(self):
+            painted(paintedNode, volumeNode, "kidney", fx.KIDNEY)
+
+        def redo(self):
+            done.append("redone")
+
+    done: list[str] = []
+    _, volumeNode, paintedNode, resultNode, pairs = prepared(scene)
+    acceptance = Acceptance(lambda node: EditorInUse(history=StandInEditor()))
+    acceptance.accept(resultNode, paintedNode, volumeNode, pairs)
+    with pytest.raises(InputError, match="cannot be taken back here"):
+        acceptance.undo()
+    assert done == ["redone"]
 
 
 @pytest.mark.parametrize(("mode", "kept"), [("OverwriteNone", True), ("OverwriteAllSegments", False)])
@@ -118,23 +251,42 @@ def test_the_overwrite_setting_of_the_segment_editor_is_respected(scene, mode, k
     assert liver != kidney
 
 
-def test_a_stand_in_of_the_open_editor_gets_the_step_and_the_undo(scene):
-    from MedMetaSegLib.scene.accept import Acceptance
+def test_the_editor_in_use_gets_the_step_its_undo_and_gives_the_masking(scene):
+    import slicer
+
+    from MedMetaSegLib.scene.accept import Acceptance, EditorInUse
 
     calls = []
+    _, volumeNode, paintedNode, resultNode, pairs = prepared(scene)
+    logic = slicer.vtkSlicerSegmentEditorLogic()
+    settings = scene.AddNode(slicer.vtkMRMLSegmentEditorNode())
+    settings.SetSourceVolumeIntensityMask(True)
+    settings.SetSourceVolumeIntensityMaskRange(fx.KIDNEY - 1, fx.KIDNEY + 1)
+    logic.SetMRMLScene(scene)
+    logic.SetSegmentEditorNode(settings)
+    logic.SetSegmentationNode(paintedNode)
 
     class StandInEditor:
         def saveStateForUndo(self):
             calls.append("saved")
+            logic.SaveStateForUndo()
 
         def undo(self):
             calls.append("undone")
+            logic.Undo()
 
-    _, volumeNode, paintedNode, resultNode, pairs = prepared(scene)
-    acceptance = Acceptance(lambda node: StandInEditor() if node is paintedNode else None)
-    acceptance.accept(resultNode, paintedNode, volumeNode, pairs)
+        def redo(self):
+            calls.append("redone")
+
+    # The module's settings do not hold: another editor is in use.
+    editorNode(scene, MaskMode=slicer.vtkMRMLSegmentationNode.EditAllowedInsideSingleSegment)
+    acceptance = Acceptance(lambda node: EditorInUse(settings, StandInEditor()))
+    before = content(paintedNode)
+    assert acceptance.accept(resultNode, paintedNode, volumeNode, pairs) == ["liver"]
+    assert dice(paintedNode, "kidney", volumeNode, fx.KIDNEY) == 1
     acceptance.undo()
     assert calls == ["saved", "undone"]
+    assert content(paintedNode) == before
 
 
 def test_what_cannot_be_accepted_is_one_sentence_and_changes_nothing(scene):
