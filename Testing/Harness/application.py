@@ -18,7 +18,7 @@ from PySide6 import QtCore, QtWidgets
 
 from MedMetaSegLib.demo.slicer_core import boot
 
-from . import ctk_widgets, pythonqt, qmrml_widgets
+from . import ctk_widgets, pythonqt, qmrml_widgets, segment_editor
 
 _STAND_INS = Path(__file__).parent / "standins"
 _SOURCES = ("i18n", "parameterNodeWrapper", "ScriptedLoadableModule")
@@ -215,5 +215,7 @@ def start() -> Application:
     folder = Path(os.environ.get("SLICER_PYTHON_SOURCES") or _STAND_INS)
     for name in _SOURCES:
         _importFrom(folder, name)
+    slicer.qMRMLSegmentEditorWidget = segment_editor.qMRMLSegmentEditorWidget
+    application.mainWindow().selector.modules["SegmentEditor"] = segment_editor.SegmentEditorModule()
     slicer.moduleNames = types.SimpleNamespace()
     return application

@@ -7,8 +7,10 @@ from typing import Any
 import slicer
 import slicer.util
 
+from ..accept import EditorInUse, moduleSettings
+
 _BRUSH_SLICES = 30.0
-_EDITOR_TAG = "SegmentEditor"
+_OWN_TAG = "MedMetaSeg"
 
 
 def openSegmentEditor(segmentationNode: Any, volumeNode: Any) -> None:
@@ -37,12 +39,15 @@ def _point(editor: Any, segmentationNode: Any, volumeNode: Any) -> None:
 class EmbeddedEditor:
     """A qMRMLSegmentEditorWidget in a place of the panel, made when it is first shown.
 
-    It shares the parameter node of the module Segment Editor, and so its masking and overwrite settings.
+    Its parameter node is its own. Two editors with one node are both active, and the first to hear of a
+    stroke in a slice view keeps it from the other: strokes and Undo would go to the one that is not seen.
+    It hears of strokes and keys only while it is shown.
     """
 
     def __init__(self, place: Any) -> None:
         self._place = place
         self._editor: Any = None
+        self._shown = False
         place.setVisible(False)
 
     @staticmethod
@@ -57,44 +62,52 @@ class EmbeddedEditor:
 
             self._editor = slicer.qMRMLSegmentEditorWidget()
             self._editor.setMaximumNumberOfUndoStates(10)
+            self._editor.setSegmentationNodeSelectorVisible(False)
+            self._editor.setSourceVolumeNodeSelectorVisible(False)
             layout = qt.QVBoxLayout(self._place)
             layout.setContentsMargins(0, 0, 0, 0)
             layout.addWidget(self._editor)
-        # The parameter node first: the scene's defaults go into it.
-        self._editor.setMRMLSegmentEditorNode(_editorNode())
+        # The parameter node first: what the widget selects by itself goes into it.
+        self._editor.setMRMLSegmentEditorNode(_ownNode())
         self._editor.setMRMLScene(slicer.mrmlScene)
-        self._editor.setSegmentationNodeSelectorVisible(False)
-        self._editor.setSourceVolumeNodeSelectorVisible(False)
         self._place.setVisible(True)
-        self._editor.setupViewObservations()
+        self._shown = True
+        # Activating an effect makes it listen to the slice views.
         _point(self._editor, segmentationNode, volumeNode)
+        self._editor.installKeyboardShortcuts()
 
     def hide(self) -> None:
-        """Hide it and stop listening to the slice views."""
-        if self._editor is not None:
+        """Hide it and stop listening to slice views and keys."""
+        if self._editor is not None and self._shown:
             self._editor.setActiveEffect(None)
+            self._editor.uninstallKeyboardShortcuts()
             self._editor.removeViewObservations()
+        self._shown = False
         self._place.setVisible(False)
 
     def forget(self) -> None:
         """Let go of the scene, when it closes or the panel goes away."""
         self.hide()
-        if self._editor is not None:
+        if self._editor is not None and self._editor.mrmlSegmentEditorNode() is not None:
+            self._editor.setSegmentationNode(None)
             self._editor.setMRMLSegmentEditorNode(None)
 
-    def editorOf(self, segmentationNode: Any) -> Any:
-        """The editor that edits this node, the embedded one or that of the module; None without one."""
+    def inUse(self, segmentationNode: Any) -> EditorInUse:
+        """Whose masking and Undo hold for this node: this editor's while it is shown, else the module's."""
+        if self._shown:
+            return EditorInUse(self._editor.mrmlSegmentEditorNode(), self._editor)
         module = getattr(slicer.modules, "SegmentEditorWidget", None)
-        for editor in (self._editor, getattr(module, "editor", None)):
-            if editor is not None and editor.segmentationNode() is segmentationNode:
-                return editor
-        return None
+        editor = getattr(module, "editor", None)
+        edits = editor is not None and editor.segmentationNode() is segmentationNode
+        return EditorInUse(moduleSettings(slicer.mrmlScene), editor if edits else None)
 
 
-def _editorNode() -> Any:
-    node = slicer.mrmlScene.GetSingletonNode(_EDITOR_TAG, "vtkMRMLSegmentEditorNode")
+def _ownNode() -> Any:
+    """The parameter node of the embedded editor; a singleton, so that it comes back with a saved scene."""
+    node = slicer.mrmlScene.GetSingletonNode(_OWN_TAG, "vtkMRMLSegmentEditorNode")
     if node is None:
         node = slicer.vtkMRMLSegmentEditorNode()
-        node.SetSingletonTag(_EDITOR_TAG)
+        node.SetSingletonTag(_OWN_TAG)
+        node.SetName("MedMetaSeg Segment Editor")
         node = slicer.mrmlScene.AddNode(node)
     return node

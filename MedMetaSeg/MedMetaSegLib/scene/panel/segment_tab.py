@@ -49,6 +49,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
         self.ui.segmentButton.connect("clicked()", self.onSegment)
         self.ui.acceptButton.connect("clicked()", self.onAccept)
         self.ui.undoButton.connect("clicked()", self.onUndo)
+        self.ui.backButton.connect("clicked()", self.onBack)
 
     # ------------------------------------------------------------ called by the panel
 
@@ -76,6 +77,8 @@ class SegmentTab(slicer.util.VTKObservationMixin):
         self._editor.forget()
         if self._acceptance is not None:
             self._acceptance.forget()
+        if self._results is not None:
+            self._results.forget()
         self._painting = Painting()
         self._table.show((), ())
 
@@ -227,22 +230,55 @@ class SegmentTab(slicer.util.VTKObservationMixin):
         from ..accept import Acceptance, resultsFor
 
         if self._acceptance is None:
-            self._acceptance = Acceptance(self._editor.editorOf)
+            self._acceptance = Acceptance(self._editor.inUse)
         parameters = self._host.parameters
         pairs = resultsFor(parameters.output, self._soughtIds())
         try:
-            self._acceptance.accept(parameters.output, parameters.segmentation, parameters.volume, pairs)
+            unchanged = self._acceptance.accept(
+                parameters.output, parameters.segmentation, parameters.volume, pairs
+            )
         except InputError as error:
             self._host.say(error=str(error))
         else:
-            self._host.say(result=_("Accepted: {count} segments are yours now.").format(count=len(pairs)))
+            self._host.say(result=self._accepted(len(pairs), unchanged))
         self.describe()
+
+    def _accepted(self, count: int, unchanged: list[str]) -> str:
+        """How it went, in words."""
+        assert self._acceptance is not None
+        text = _("Accepted: {count} segments are yours now.").format(count=count - len(unchanged))
+        if unchanged:
+            left = _("Not changed: {names}: {masking}.")
+            masking = self._acceptance.maskingInWords
+            text = "\n".join([text, left.format(names=", ".join(unchanged), masking=masking)])
+        return text
 
     def onUndo(self) -> None:
         """Take the last Accept back."""
-        if self._acceptance is not None:
+        assert self._acceptance is not None
+        try:
             self._acceptance.undo()
-        self._host.say(result=_("Undone: your segments are as you painted them."))
+        except InputError as error:
+            self._host.say(error=str(error))
+        else:
+            self._host.say(result=_("Undone: your segments are as they were before Accept."))
+        self.describe()
+
+    def onBack(self) -> None:
+        """Go back to the answer before the last press."""
+        assert self._results is not None
+        parameters = self._host.parameters
+        output = parameters.output
+        # Nobody may take another node for the output while this one leaves the scene.
+        parameters.output = None
+        left = self._results.undo(output)
+        parameters.output = left.node
+        text = _("Back: the answer before the last press.")
+        if left.node is None:
+            text = _("Back: there is no result, as before the first press.")
+        if left.kept:
+            text += " " + _("You edited {names}, which stays.").format(names=", ".join(left.kept))
+        self._host.say(result=text)
         self.describe()
 
     # ------------------------------------------------------------ showing
@@ -262,6 +298,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
             ui.segmentButton,
             ui.acceptButton,
             ui.undoButton,
+            ui.backButton,
         ):
             widget.setEnabled(not busy)
         if busy:
@@ -278,11 +315,18 @@ class SegmentTab(slicer.util.VTKObservationMixin):
         self.ui.segmentButton.setText(_("Update") if has_result else _("Segment"))
         self.ui.acceptButton.setEnabled(has_result)
         self.ui.undoButton.setEnabled(self._acceptance is not None and self._acceptance.canUndo)
+        self.ui.backButton.setEnabled(self._canGoBack())
         missing = self._host.installation.missing() if not advice else []
         if missing:
             advice = _("The first press asks to install {packages}.").format(packages=", ".join(missing))
         self.ui.hintLabel.setText(advice)
         self.ui.hintLabel.setVisible(bool(advice))
+
+    def _canGoBack(self) -> bool:
+        parameters = self._host.parameters
+        return (
+            parameters is not None and self._results is not None and self._results.canUndo(parameters.output)
+        )
 
     def _hasResult(self) -> bool:
         """True when the output holds a result of a segment that is painted here."""

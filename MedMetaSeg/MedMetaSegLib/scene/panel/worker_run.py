@@ -16,6 +16,10 @@ from ...worker.messages import DeviceFound, Failed, Finished, Progress, Stopped
 
 _POLL_MS = 50
 """Milliseconds between two looks at the events of the worker: twenty times a second."""
+_UNFORESEEN = _(
+    "The result could not be put into the scene: press the button again, and report it if it recurs (the "
+    "Python console tells more)."
+)
 
 
 class Job(Protocol):
@@ -174,6 +178,14 @@ class WorkerRun:
             except (InputError, RuntimeError) as error:
                 # The scene is as it was before this answer; what the user needs is the reason.
                 event = Failed(str(error))
+            except Exception:
+                # A fault of this program: the Python console shows it, and the panel can be used on.
+                self._tell(listener, Failed(_UNFORESEEN))
+                raise
+        self._tell(listener, event)
+
+    def _tell(self, listener: RunListener, event: Finished | Stopped | Failed) -> None:
+        """Say how it ended, and give the worker's memory back where that is wanted."""
         if not self.keepsWorker:
             self._client.close()
             self._held = []

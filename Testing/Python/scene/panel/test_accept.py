@@ -213,50 +213,112 @@ def test_install_or_repair_asks_a_stand_in_and_says_how_it_went(bench, monkeypat
     assert bench.ui.packagesFoundLabel.text.startswith("torch 2")
 
 
-def test_a_stand_in_of_the_segment_editor_is_embedded_and_undoes(bench, monkeypatch):
-    import qt
+def names(node):
+    segmentation = node.GetSegmentation()
+    return [segmentation.GetNthSegment(n).GetName() for n in range(segmentation.GetNumberOfSegments())]
+
+
+def press_again(bench):
+    bench.press()
+    until(lambda: not running(bench.panel))
+
+
+def test_saving_between_presses_does_not_pile_up_results(bench, monkeypatch, tmp_path):
+    """Two results that overlap lie in two layers: saving collapses them into new images."""
+    stand_in_worker(bench, monkeypatch)
+    bench.paint("spleen").choose()
+    press_again(bench)
+    bench.scene.WriteToMRB(str(tmp_path / "s.mrb"))
+    press_again(bench)
+    bench.scene.WriteToMRB(str(tmp_path / "s.mrb"))
+    press_again(bench)
+    assert names(bench.panel.parameters.output) == ["liver", "spleen"]
+
+
+def test_correcting_one_result_leaves_the_others_to_be_replaced(bench, monkeypatch):
+    import slicer.util
+
+    bench.paint("spleen")
+    segmented(bench, monkeypatch)
+    output = bench.panel.parameters.output
+    corrected = bench.mask("liver", range(6, 9)).astype(np.uint8)
+    segmentId = output.GetSegmentation().GetSegmentIdBySegmentName("liver")
+    slicer.util.updateSegmentBinaryLabelmapFromArray(corrected, output, segmentId, bench.volumeNode)
+    press_again(bench)
+    assert sorted(names(output)) == ["liver", "liver 2", "spleen"]
+
+
+def test_back_returns_to_the_answer_before_as_often_as_there_were_presses(bench, monkeypatch):
+    ui = bench.ui
+    client = stand_in_worker(bench, monkeypatch)
+    bench.choose()
+    assert not ui.backButton.enabled
+    press_again(bench)
+    output = bench.panel.parameters.output
+    first = bench.dice(output, "liver")
+    client.truth = np.where(np.arange(len(client.truth))[:, None, None] % 2, client.truth, 0)
+    press_again(bench)
+    second = bench.dice(output, "liver")
+    assert second < first
+    painted = fx.snapshot(bench.paintedNode)
+    ui.backButton.click()
+    assert bench.dice(output, "liver") == first
+    assert names(output) == ["liver"]
+    assert shown(bench.panel)["result"] == "Back: the answer before the last press."
+    ui.backButton.click()
+    assert shown(bench.panel)["result"] == "Back: there is no result, as before the first press."
+    assert output.GetScene() is None
+    assert bench.panel.parameters.output is None
+    assert ui.outputSelector.currentNode() is None
+    assert not ui.backButton.enabled
+    assert ui.segmentButton.text == "Segment"
+    assert fx.snapshot(bench.paintedNode) == painted
+
+
+def test_back_keeps_a_result_that_was_edited_and_says_so(bench, monkeypatch):
+    import slicer.util
+
+    segmented(bench, monkeypatch)
+    output = bench.panel.parameters.output
+    segmentId = output.GetSegmentation().GetSegmentIdBySegmentName("liver")
+    edited = bench.mask("liver", range(6, 9)).astype(np.uint8)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(edited, output, segmentId, bench.volumeNode)
+    bench.ui.backButton.click()
+    assert names(output) == ["liver"]
+    assert "You edited liver, which stays." in shown(bench.panel)["result"]
+    assert bench.panel.parameters.output is output
+
+
+def test_accept_says_which_segments_masking_kept_from_changing(bench, monkeypatch):
     import slicer
 
-    class StandInEditorWidget(qt.QWidget):
-        """Stands in for qMRMLSegmentEditorWidget."""
-
-        setMRMLScene = setActiveEffect = setMaximumNumberOfUndoStates = lambda self, value: None
-        setSegmentationNodeSelectorVisible = setSourceVolumeNodeSelectorVisible = lambda self, value: None
-        setupViewObservations = removeViewObservations = lambda self: None
-        setSourceVolumeNode = setActiveEffectByName = lambda self, value: None
-        activeEffect = lambda self: None  # noqa: E731
-        calls: list = []  # noqa: RUF012
-
-        def setMRMLSegmentEditorNode(self, node):
-            self.editorNode = node
-
-        def setSegmentationNode(self, node):
-            self.edited = node
-
-        def segmentationNode(self):
-            return self.edited
-
-        def saveStateForUndo(self):
-            self.calls.append("saved")
-
-        def undo(self):
-            self.calls.append("undone")
-
-    assert bench.ui.paintHereCheck.isHidden()  # the harness has no such widget
-    monkeypatch.setattr(slicer, "qMRMLSegmentEditorWidget", StandInEditorWidget, raising=False)
-    bench.choose()
-    bench.ui.paintHereCheck.setChecked(True)
-    editor = bench.ui.editorPlace.findChild(StandInEditorWidget)
-    assert not bench.ui.editorPlace.isHidden()
-    assert editor.edited is bench.paintedNode
-    assert editor.editorNode.GetSingletonTag() == "SegmentEditor"
+    bench.paint("spleen")
     segmented(bench, monkeypatch)
+    node = slicer.vtkMRMLSegmentEditorNode()
+    node.SetSingletonTag("SegmentEditor")
+    node.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedInsideSingleSegment)
+    node.SetMaskSegmentID(bench.ids["liver"])
+    node.SetOverwriteMode(node.OverwriteNone)
+    bench.scene.AddNode(node)
+    before = fx.snapshot(bench.paintedNode)
     bench.ui.acceptButton.click()
-    bench.ui.undoButton.click()
-    assert editor.calls == ["saved", "undone"]
-    bench.scene.Clear(0)
-    assert editor.editorNode is None
-    assert bench.ui.editorPlace.isHidden()
-    monkeypatch.setattr(bench.panel.segmentTab._editor, "_editor", None)
-    editor.deleteLater()
-    bench.ui.editorPlace.layout().deleteLater()
+    assert "Nothing was changed: the editable area of the Segment Editor" in shown(bench.panel)["error"]
+    assert [one[5][2] for one in fx.snapshot(bench.paintedNode).values()] == [
+        one[5][2] for one in before.values()
+    ]
+
+
+def test_an_error_nobody_foresaw_leaves_the_panel_usable(bench, monkeypatch, capsys):
+    stand_in_worker(bench, monkeypatch)
+    bench.choose()
+
+    def fault(*arguments, **options):
+        raise KeyError("a fault of the program")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("MedMetaSegLib.scene.results.writeSegments", fault)
+        press_again(bench)
+    assert "could not be put into the scene" in shown(bench.panel)["error"]
+    assert "a fault of the program" in capsys.readouterr().err
+    press_again(bench)
+    assert names(bench.panel.parameters.output) == ["liver"]
