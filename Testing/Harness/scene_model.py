@@ -22,8 +22,8 @@ class SceneModel(QtGui.QStandardItemModel):
     """Stands in for qMRMLSceneModel: a row per node, between a row for no node and rows for actions.
 
     As in Slicer a row is inserted before other observers hear of a node that was added, and is removed after
-    they have heard of one that is about to be removed, while it is still in the scene. Rows are made anew when
-    the scene was closed and when something was imported; in between they stay as they are.
+    they have heard of one that is about to be removed, while it is still in the scene. Rows are made anew
+    when the scene was closed and when something was imported; in between they stay as they are.
     """
 
     def __init__(self, parent: QtCore.QObject) -> None:

@@ -38,6 +38,20 @@ def panel(application, module, tmp_path, monkeypatch):
     application.mainWindow().moduleSelector().selectModule("Welcome")
 
 
+@pytest.fixture
+def fresh_module(application):
+    """The module loaded once more, over an empty scene, its panel not made yet; it goes after the test."""
+    modules = application.mainWindow().moduleSelector().modules
+    before = dict(modules)
+    application.mrmlScene().Clear(0)
+    one = application.loadModule(MODULE)
+    yield one
+    application.mrmlScene().Clear(0)
+    one.unload()
+    modules.clear()
+    modules.update(before)
+
+
 @pytest.fixture(scope="module")
 def patient():
     """A phantom patient small enough for the worker to be quick."""
