@@ -11,6 +11,16 @@ from MedMetaSegLib.demo.phantom import make_patient
 from panel_bench import MODULE, Bench
 
 
+@pytest.fixture(autouse=True)
+def qt_messages(error_log):
+    """Qt's warnings are errors of the test, too."""
+    from PySide6 import QtCore
+
+    before = QtCore.qInstallMessageHandler(error_log.onQtMessage)
+    yield
+    QtCore.qInstallMessageHandler(before)
+
+
 @pytest.fixture(scope="module")
 def application():
     """Slicer's application and main window, as the harness has them."""
