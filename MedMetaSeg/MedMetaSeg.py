@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -57,6 +58,9 @@ class MedMetaSegWidget(ScriptedLoadableModuleWidget):
         resources = Path(self.resourcePath("requirements.txt")).parent
         self.logic = MedMetaSegLogic()
         self.panel = makePanel(self.parent, resources, self.logic)
+        if self.parent.isEntered:
+            # Made anew by `onReload`: the user is here, and Slicer does not say so again.
+            self.enter()
 
     def enter(self) -> None:
         self.panel.enter()
@@ -66,6 +70,13 @@ class MedMetaSegWidget(ScriptedLoadableModuleWidget):
 
     def cleanup(self) -> None:
         self.panel.cleanup()
+
+    def onReload(self) -> None:
+        """Developer mode: read the package anew, too, and not this file alone."""
+        self.cleanup()
+        for name in [one for one in sys.modules if one.partition(".")[0] == "MedMetaSegLib"]:
+            del sys.modules[name]
+        super().onReload()
 
 
 class MedMetaSegLogic(ScriptedLoadableModuleLogic):

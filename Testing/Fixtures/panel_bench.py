@@ -11,7 +11,6 @@ import scene_phantom as fx
 import scene_positions as at
 from MedMetaSegLib.demo.phantom import LABEL, painted_slices
 from MedMetaSegLib.support.structure import StructureMask
-from MedMetaSegLib.worker.messages import Finished
 
 ROOT = Path(__file__).parents[2]
 MODULE = ROOT / "MedMetaSeg" / "MedMetaSeg.py"
@@ -78,6 +77,9 @@ class StandInClient:
         self.truth, self.events, self.sent = truth, [], []
 
     def segment(self, volume, support, device, key, **options):
+        # Here, as the package may have been read anew.
+        from MedMetaSegLib.worker.messages import Finished
+
         self.sent.append({"support": support, "device": device, **options})
         found = [
             StructureMask(one.structure, (0, 0, 0), self.truth == LABEL[one.structure.name])

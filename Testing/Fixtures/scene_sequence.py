@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -33,8 +34,12 @@ def add_sequence(
     return browser, browser.GetProxyNode(sequence)
 
 
+@cache
 def scrubbing(scene: Any) -> Any:
-    """What Slicer's Sequences module has: the logic that makes volumes follow their browsers; keep it."""
+    """What Slicer's Sequences module has: the logic that makes volumes follow their browsers.
+
+    One for all tests, as in Slicer: each registers its nodes in the scene, which warns of a second time.
+    """
     import slicer
 
     logic = slicer.vtkSlicerSequencesLogic()

@@ -135,6 +135,26 @@ class _MainWindow(QtWidgets.QWidget):
         return self.selector
 
 
+class _ModuleWidget(qmrml_widgets.qMRMLWidget):
+    """Stands in for qSlicerScriptedLoadableModuleWidget: what a module's Python widget fills."""
+
+    def __init__(self, moduleName: str) -> None:
+        super().__init__()
+        self.setLayout(QtWidgets.QVBoxLayout(self))
+        self._moduleName = moduleName
+        self.isEntered = False
+        self.python: Any = None
+
+    def reload(self) -> None:
+        """Make the Python widget, of the class that is there now; as in Slicer, `enter` is not called."""
+        import slicer
+
+        name = f"{self._moduleName}Widget"
+        self.python = getattr(sys.modules[self._moduleName], name)(self)
+        setattr(slicer.modules, name, self.python)
+        self.python.setup()
+
+
 class ScriptedModule:
     """Stands in for qSlicerScriptedLoadableModule: holds a module's metadata, makes and enters its widget."""
 
@@ -151,7 +171,6 @@ class ScriptedModule:
         specification.loader.exec_module(self.python)
         setattr(slicer.modules, self.name.lower(), self)
         self.instance = getattr(self.python, self.name)(self)
-        self.widget: Any = None
         self._representation: Any = None
 
     def widgetRepresentation(self) -> Any:
@@ -159,13 +178,15 @@ class ScriptedModule:
         import slicer
 
         if self._representation is None:
-            self._representation = qmrml_widgets.qMRMLWidget()
-            self._representation.setLayout(QtWidgets.QVBoxLayout(self._representation))
+            self._representation = _ModuleWidget(self.name)
             self._representation.setMRMLScene(slicer.mrmlScene)
-            self._representation.isEntered = False
-            self.widget = getattr(self.python, f"{self.name}Widget")(self._representation)
-            self.widget.setup()
+            self._representation.reload()
         return self._representation
+
+    @property
+    def widget(self) -> Any:
+        """The module's Python widget; None before it was made."""
+        return self._representation.python if self._representation is not None else None
 
     def enter(self) -> None:
         self.widgetRepresentation().isEntered = True
@@ -175,12 +196,16 @@ class ScriptedModule:
         self._representation.isEntered = False
         self.widget.exit()
 
+    def reload(self) -> None:
+        """What the button Reload does in developer mode."""
+        self.widget.onReload()
+
     def unload(self) -> None:
         """What Slicer does with the module when it quits."""
         if self.widget is not None:
             self.widget.cleanup()
             self._representation.deleteLater()
-            self.widget = self._representation = None
+            self._representation = None
 
 
 def _importFrom(folder: Path, name: str) -> None:

@@ -45,6 +45,10 @@ class ScriptedLoadableModuleWidget:
     def exit(self) -> None:
         """Made by subclasses."""
 
+    def onReload(self) -> None:
+        """What the button Reload does in developer mode."""
+        slicer.util.reloadScriptedModule(self.moduleName)
+
 
 class ScriptedLoadableModuleLogic:
     """With the one parameter node of a module, a singleton in the scene."""

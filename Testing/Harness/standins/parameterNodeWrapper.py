@@ -1,7 +1,9 @@
 """Stands in for slicer.parameterNodeWrapper: nodes, enums, texts, lists of text, and switches, with widgets.
 
 As in Slicer a field is kept in the wrapped node under its own name, and `connectParametersToGui` binds
-widgets to fields, both ways.
+widgets to fields, both ways. A panel must bear three more of its manners: a value that was read is kept until
+the node is modified, an empty combo box is read as the last member of an enum, and, up to Slicer 5.10,
+`disconnectGui` leaves an observer of the node behind.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import enum
 import json
 import typing
+import weakref
 from typing import Any
 
 import slicer
@@ -93,11 +96,14 @@ class _EnumComboBox:
     def __init__(self, widget: Any, field: _EnumField) -> None:
         self.widget, self.signal = widget, widget.currentIndexChanged
         self.members = list(field.kind)
+        chosen = self.read()
         widget.clear()
         for one in self.members:
             widget.addItem(one.label() if hasattr(one, "label") else one.name)
+        self.write(chosen)
 
     def read(self) -> enum.Enum:
+        """The last member when the combo box is empty: its index is -1."""
         return self.members[self.widget.currentIndex]
 
     def write(self, value: enum.Enum) -> None:
@@ -153,6 +159,36 @@ def _field(name: str, kind: Any, default: Any) -> Any:
     raise TypeError(f"The harness has no parameter of type {kind}.")
 
 
+class _Value:
+    """The value of a field, kept until the node is modified."""
+
+    def __init__(self, field: Any, node: Any) -> None:
+        self._field, self._node = field, node
+        self._kept = field.read(node)
+        this = weakref.ref(self)
+        self._tag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: this()._read())  # type: ignore[union-attr]
+        self._writing = False
+
+    def __del__(self) -> None:
+        self._node.RemoveObserver(self._tag)
+
+    def _read(self) -> None:
+        if not self._writing:
+            self._kept = self._field.read(self._node)
+
+    def get(self) -> Any:
+        return self._kept
+
+    def set(self, value: Any) -> None:
+        self._writing = True
+        try:
+            with slicer.util.NodeModify(self._node):
+                self._field.write(self._node, value)
+                self._kept = self._field.read(self._node)
+        finally:
+            self._writing = False
+
+
 class _Wrapper:
     """What a wrapped class gains."""
 
@@ -160,40 +196,47 @@ class _Wrapper:
 
     def __init__(self, parameterNode: Any) -> None:
         self.parameterNode = parameterNode
-        self._bindings: dict[int, list[tuple[Any, Any]]] = {}
+        self._bindings: dict[int, list[tuple[str, Any, Any]]] = {}
         self._showing = False
+        self._values = {name: _Value(field, parameterNode) for name, field in self._fields.items()}
 
     def connectParametersToGui(self, mapping: dict[str, Any]) -> int:
+        connectors = {
+            name: _CONNECTORS[type(self._fields[name])](widget, self._fields[name])
+            for name, widget in mapping.items()
+        }
         bindings = []
-        for name, widget in mapping.items():
-            connector = _CONNECTORS[type(self._fields[name])](widget, self._fields[name])
+        for name, connector in connectors.items():
             connector.write(getattr(self, name))
             slot = self._slot(name, connector)
             connector.signal.connect(slot)
             bindings.append((name, connector, slot))
-        tag = self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda caller, event: self._show(bindings))
+        tag = len(self._bindings)
         self._bindings[tag] = bindings
+        self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda caller, event: self._show())
         return tag
 
     def disconnectGui(self, tag: int) -> None:
         for _name, connector, slot in self._bindings.pop(tag):
             connector.signal.disconnect(slot)
-        self.RemoveObserver(tag)
 
     def _slot(self, name: str, connector: Any) -> Any:
         def changed(*_: Any) -> None:
-            if not self._showing:
-                setattr(self, name, connector.read())
+            with slicer.util.NodeModify(self):
+                if not self._showing:
+                    setattr(self, name, connector.read())
 
         return changed
 
-    def _show(self, bindings: list[Any]) -> None:
+    def _show(self) -> None:
         if self._showing:
             return
         self._showing = True
         try:
-            for name, connector, _slot in bindings:
-                connector.write(getattr(self, name))
+            with slicer.util.NodeModify(self):
+                for bindings in self._bindings.values():
+                    for name, connector, _slot in bindings:
+                        connector.write(getattr(self, name))
         finally:
             self._showing = False
 
@@ -216,9 +259,9 @@ def parameterNodeWrapper(cls: type) -> type:
         name: _field(name, kind, vars(cls).get(name)) for name, kind in typing.get_type_hints(cls).items()
     }
     members: dict[str, Any] = {"__doc__": cls.__doc__, "_fields": fields}
-    for name, field in fields.items():
+    for name in fields:
         members[name] = property(
-            lambda self, field=field: field.read(self.parameterNode),
-            lambda self, value, field=field: field.write(self.parameterNode, value),
+            lambda self, name=name: self._values[name].get(),
+            lambda self, value, name=name: self._values[name].set(value),
         )
     return type(cls.__name__, (_Wrapper,), members)

@@ -34,6 +34,7 @@ class BatchTab:
         # Where the images and results of the rows are, whatever is chosen by now.
         self._images: Path | None = None
         self._out = Path()
+        self._source = BatchSource.FOLDER
         self._patients = PatientTable(self.ui.batchPatientTable, self.showIdle)
         table = self.ui.batchTable
         table.setColumnCount(2)
@@ -47,7 +48,6 @@ class BatchTab:
             (self.ui.openResultButton, self.onOpen),
         ):
             button.connect("clicked()", slot)
-        self.ui.batchSourceCombo.connect("currentIndexChanged(int)", self._onSourceChanged)
         for edit in (self.ui.batchInputEdit, self.ui.batchOutputEdit):
             edit.connect("textChanged(QString)", self._onTextChanged)
 
@@ -63,7 +63,13 @@ class BatchTab:
         self.ui.batchTaskCombo.addItems([one.name for one in entries])
         if before in self._paths:
             self.ui.batchTaskCombo.setCurrentIndex(self._paths.index(before))
-        self._onSourceChanged(self.ui.batchSourceCombo.currentIndex)
+        self._showSource()
+
+    def onParametersModified(self) -> None:
+        """Something was chosen: the patients are read when they are to be looked at."""
+        chosen = self._host.parameters.batchSource
+        if chosen is not self._source and self.ui.tabs.currentWidget() == self.ui.batchTab:
+            self._showSource()
 
     def forget(self) -> None:
         """The scene closes: the batch has its own files, what it did stays shown."""
@@ -97,7 +103,7 @@ class BatchTab:
             raise InputError(_("Choose a task."))
         series: tuple[tuple[str, ...], ...] = ()
         self._images, self._out = None, Path(parameters.batchOutput)
-        if self._source() is BatchSource.DATABASE:
+        if parameters.batchSource is BatchSource.DATABASE:
             series = seriesFiles(self._patients.ticked())
         else:
             self._images = Path(parameters.batchInput)
@@ -162,10 +168,6 @@ class BatchTab:
         index = self.ui.batchTaskCombo.currentIndex
         return self._paths[index] if 0 <= index < len(self._paths) else None
 
-    def _source(self) -> BatchSource:
-        """What the combo box shows, which signals before the parameter follows."""
-        return list(BatchSource)[max(0, self.ui.batchSourceCombo.currentIndex)]
-
     def _chosen(self) -> BatchProgress | None:
         """The selected image, if it has a result."""
         row = self.ui.batchTable.currentRow()
@@ -173,8 +175,10 @@ class BatchTab:
             return None
         return self._rows[row]
 
-    def _onSourceChanged(self, index: int) -> None:
-        ui, isDatabase = self.ui, self._source() is BatchSource.DATABASE
+    def _showSource(self) -> None:
+        """By the parameter: the combo box runs through its items while it is being filled."""
+        self._source = self._host.parameters.batchSource
+        ui, isDatabase = self.ui, self._source is BatchSource.DATABASE
         if isDatabase:
             self._patients.show()
         ui.batchPatientTable.setVisible(isDatabase)
@@ -215,7 +219,7 @@ class BatchTab:
         if self._host.isBusy:
             return
         folder, out = self.ui.batchInputEdit.text.strip(), self.ui.batchOutputEdit.text.strip()
-        isDatabase = self._source() is BatchSource.DATABASE
+        isDatabase = self._source is BatchSource.DATABASE
         hint = ""
         if self._task() is None:
             hint = _("Learn or import a task in the Tasks tab first.")

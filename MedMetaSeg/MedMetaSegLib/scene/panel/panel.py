@@ -15,7 +15,7 @@ from ...errors import InputError
 from .batch_tab import BatchTab
 from .footer import Footer
 from .installation import Installation
-from .parameters import PanelParameters, connectWidgets
+from .parameters import PanelParameters
 from .segment_tab import SegmentTab
 from .settings_tab import SettingsTab
 from .tasks_tab import TasksTab
@@ -50,7 +50,6 @@ class Panel(slicer.util.VTKObservationMixin):
         self.run: WorkerRun | None = None
         self.parameters: Any = None
         self._chosenSet: Any = None
-        self._guiTag: int | None = None
         self._stopped: Callable[[], str] = lambda: ""
 
         widget = slicer.util.loadUI(str(resources / "UI" / "MedMetaSeg.ui"))
@@ -71,7 +70,9 @@ class Panel(slicer.util.VTKObservationMixin):
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self._onSceneEndClose)
+        self.addObserver(scene, scene.StartImportEvent, self._onSceneStartImport)
         self.addObserver(scene, scene.EndImportEvent, self._onSceneEndClose)
+        self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self._onNodeAboutToBeRemoved)
         self.addObserver(scene, scene.NodeRemovedEvent, self._onNodeRemoved)
         self.addObserver(scene, scene.NodeAddedEvent, self._onNodeAdded)
         self.showIdle()
@@ -106,9 +107,9 @@ class Panel(slicer.util.VTKObservationMixin):
         node = self._chosenSet
         if node is None or node.GetScene() is not slicer.mrmlScene:
             node = self._chosenSet = self._logic.getParameterNode()
-        self.parameters = PanelParameters(node)  # type: ignore[call-arg]
+        self.parameters = PanelParameters(node)
         self.segmentTab.connectParameters()
-        self._guiTag = connectWidgets(self.parameters, self.ui)
+        self.parameters.connectWidgets(self.ui)
         self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
         self.settingsTab.showSets(node)
         self._onTabChanged(self.ui.tabs.currentIndex)
@@ -118,7 +119,7 @@ class Panel(slicer.util.VTKObservationMixin):
         if self.parameters is None:
             return
         self.segmentTab.disconnectParameters()
-        self.parameters.disconnectGui(self._guiTag)
+        self.parameters.disconnectWidgets()
         self.removeObserver(
             self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersModified
         )
@@ -126,6 +127,7 @@ class Panel(slicer.util.VTKObservationMixin):
 
     def _onParametersModified(self, caller: Any, event: str) -> None:
         self.segmentTab.onParametersModified()
+        self.batchTab.onParametersModified()
 
     def _onTabChanged(self, index: int) -> None:
         """A tab is filled when it is looked at."""
@@ -145,11 +147,27 @@ class Panel(slicer.util.VTKObservationMixin):
         if self.parent.isEntered:
             self._connectParameters()
 
-    def _onNodeRemoved(self, caller: Any, event: str) -> None:
+    def _onSceneStartImport(self, caller: Any, event: str) -> None:
+        """The node selectors are emptied and filled anew: that changes no choice."""
+        self._disconnectParameters()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeAboutToBeRemoved(self, caller: Any, event: str, node: Any) -> None:
+        """Before a node selector hears of it: it would choose another node in the place of this one."""
+        if self.parameters is not None:
+            self.parameters.unchoose(node)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeRemoved(self, caller: Any, event: str, node: Any) -> None:
         if self.run is not None:
             self.run.onNodeRemoved()
-        self.segmentTab.onNodeRemoved()
         self.tasksTab.onSceneChanged()
+        if self.parameters is None or not node.IsA("vtkMRMLScriptedModuleNode"):
+            return
+        if node is self.parameters.parameterNode:
+            self._connectParameters()
+        else:
+            self.settingsTab.showSets(self.parameters.parameterNode)
 
     def _onNodeAdded(self, caller: Any, event: str) -> None:
         self.tasksTab.onSceneChanged()

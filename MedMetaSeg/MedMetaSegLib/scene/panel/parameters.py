@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from typing import Any
 
 import slicer
@@ -133,8 +134,7 @@ class Role(enum.Enum):
         return {"structure": _("structure"), "background": _("background"), "ignore": _("ignore")}[self.value]
 
 
-@parameterNodeWrapper
-class PanelParameters:
+class _Choices:
     """output: None for a new segmentation. untickedSegmentIds: painted segments that are not segmented but
     keep what was painted of them; the other two lists are of those whose role is not structure.
     """
@@ -161,14 +161,45 @@ class PanelParameters:
     keepFeatures: bool = True
 
 
-def connectWidgets(parameters: Any, ui: Any) -> int:
-    """Bind each widget of `ui` to the parameter it names; returns the tag that `disconnectGui` needs.
+class PanelParameters(parameterNodeWrapper(_Choices)):  # type: ignore[misc]
+    """What the user chose, in a parameter node, and the widgets that show it."""
 
-    Slicer's `connectGui` finds the same widgets but gives no tag (Slicer issue 7547), so they stay bound.
-    """
-    widgets = {}
-    for widget in vars(ui).values():
-        name = widget.property("SlicerParameterName")
-        if name:
-            widgets[name] = widget
-    return parameters.connectParametersToGui(widgets)
+    def __init__(self, node: Any) -> None:
+        super().__init__(node)
+        self._widgetsTag: int | None = None
+        self._observerTags: list[int] = []
+
+    def connectWidgets(self, ui: Any) -> None:
+        """Bind each widget of `ui` to the parameter it names, until `disconnectWidgets`.
+
+        Slicer's `connectGui` finds the same widgets but gives no tag (Slicer issue 7547), so they stay bound.
+        """
+        widgets = {}
+        for widget in vars(ui).values():
+            name = widget.property("SlicerParameterName")
+            if name:
+                widgets[name] = widget
+        self._widgetsTag = self.connectParametersToGui(widgets)
+
+    def disconnectWidgets(self) -> None:
+        """Let go of the widgets and of every observer that was added to the node for them.
+
+        Slicer's `disconnectGui` leaves its own observer on the node up to 5.10.
+        """
+        if self._widgetsTag is not None:
+            self.disconnectGui(self._widgetsTag)
+        for tag in self._observerTags:
+            self.RemoveObserver(tag)
+        self._widgetsTag, self._observerTags = None, []
+
+    def AddObserver(self, event: Any, callback: Callable[..., None], priority: float = 0.0) -> int:
+        """As of the node; `disconnectWidgets` removes it."""
+        tag: int = super().AddObserver(event, callback, priority)
+        self._observerTags.append(tag)
+        return tag
+
+    def unchoose(self, node: Any) -> None:
+        """Where this node is chosen, none is from now on."""
+        for name in ("volume", "segmentation", "output"):
+            if getattr(self, name) is node:
+                setattr(self, name, None)

@@ -34,6 +34,8 @@ class SegmentTab(slicer.util.VTKObservationMixin):
         super().__init__()
         self._host, self.ui = host, host.ui
         self._shown: tuple[Any, Any] = (None, None)
+        self._described: tuple[Any, ...] = ()
+        self._listed: tuple[Any, ...] = ()
         self._painting = Painting()
         self._results: ResultSegments | None = None
         self._acceptance: Acceptance | None = None
@@ -47,6 +49,9 @@ class SegmentTab(slicer.util.VTKObservationMixin):
         self.ui.paintButton.connect("clicked()", self.onPaint)
         self.ui.paintHereCheck.connect("toggled(bool)", self.onPaintHere)
         self.ui.segmentButton.connect("clicked()", self.onSegment)
+        # Not the button's own, which goes with every change of its text.
+        self._shortcut = qt.QShortcut(qt.QKeySequence("Ctrl+Return"), self.ui.segmentButton)
+        self._shortcut.connect("activated()", self.ui.segmentButton.click)
         self.ui.acceptButton.connect("clicked()", self.onAccept)
         self.ui.undoButton.connect("clicked()", self.onUndo)
         self.ui.backButton.connect("clicked()", self.onBack)
@@ -69,7 +74,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
         """Parameters go: let go of all nodes, so that those that left the scene are not kept alive."""
         self.describeTimer.stop()
         self._observeSegmentation(None)
-        self._shown = (None, None)
+        self._shown, self._described, self._listed = (None, None), (), ()
         self.ui.paintHereCheck.setChecked(False)
 
     def forget(self) -> None:
@@ -83,7 +88,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
         self._table.show((), ())
 
     def onParametersModified(self) -> None:
-        """Something was chosen, or chosen nodes left the scene."""
+        """Something was chosen, here or in another tab."""
         parameters = self._host.parameters
         volume, segmentation = self._shown
         self._shown = (parameters.volume, parameters.segmentation)
@@ -99,16 +104,13 @@ class SegmentTab(slicer.util.VTKObservationMixin):
             # A result of the last volume is no place for one of this.
             parameters.output = None
             self._host.say()
-        self.describe()
+        if self._described != self._toDescribe():
+            self.describe()
+        elif self._listed != self._toList():
+            self._showPainting()
 
     def show(self) -> None:
         """The user looks at the tab: it is always filled."""
-
-    def onNodeRemoved(self) -> None:
-        """Nodes left the scene."""
-        parameters = self._host.parameters
-        if parameters is not None and self._shown != (parameters.volume, parameters.segmentation):
-            self.onParametersModified()
 
     # ------------------------------------------------------------ what is painted
 
@@ -134,14 +136,29 @@ class SegmentTab(slicer.util.VTKObservationMixin):
         parameters = self._host.parameters
         if parameters is None:
             return
+        self._described = self._toDescribe()
         if parameters.volume is None or parameters.segmentation is None:
             self._painting = Painting()
         else:
             self._painting = describePainting(
                 parameters.segmentation, parameters.volume, parameters.annotation.value, self._roles()
             )
-        self._table.show(self._painting.segments, parameters.untickedSegmentIds)
+        self._showPainting()
+
+    def _showPainting(self) -> None:
+        self._listed = self._toList()
+        self._table.show(self._painting.segments, self._host.parameters.untickedSegmentIds)
         self._host.showIdle()
+
+    def _toDescribe(self) -> tuple[Any, ...]:
+        """The choices that a description depends on: it takes too long to be made at every keystroke."""
+        parameters = self._host.parameters
+        return parameters.volume, parameters.segmentation, parameters.annotation, self._roles()
+
+    def _toList(self) -> tuple[Any, ...]:
+        """The choices that the table and the buttons depend on besides."""
+        parameters = self._host.parameters
+        return parameters.output, list(parameters.untickedSegmentIds)
 
     def _roles(self) -> dict[str, Role]:
         parameters = self._host.parameters

@@ -59,7 +59,6 @@ class SettingsTab:
         node = self._host.parameters.parameterNode
         self._host.chooseParameterSet(self._logic.getParameterNode())
         slicer.mrmlScene.RemoveNode(node)
-        self.showSets(self._host.parameters.parameterNode)
 
     # ------------------------------------------------------------ device and packages
 

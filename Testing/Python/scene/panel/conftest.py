@@ -11,6 +11,16 @@ from MedMetaSegLib.demo.phantom import make_patient
 from panel_bench import MODULE, Bench
 
 
+@pytest.fixture(autouse=True)
+def qt_messages(error_log):
+    """Qt's warnings are errors of the test, too."""
+    from PySide6 import QtCore
+
+    before = QtCore.qInstallMessageHandler(error_log.onQtMessage)
+    yield
+    QtCore.qInstallMessageHandler(before)
+
+
 @pytest.fixture(scope="module")
 def application():
     """Slicer's application and main window, as the harness has them."""
@@ -36,6 +46,20 @@ def panel(application, module, tmp_path, monkeypatch):
     yield module.widget.panel
     application.mrmlScene().Clear(0)
     application.mainWindow().moduleSelector().selectModule("Welcome")
+
+
+@pytest.fixture
+def fresh_module(application):
+    """The module loaded once more, over an empty scene, its panel not made yet; it goes after the test."""
+    modules = application.mainWindow().moduleSelector().modules
+    before = dict(modules)
+    application.mrmlScene().Clear(0)
+    one = application.loadModule(MODULE)
+    yield one
+    application.mrmlScene().Clear(0)
+    one.unload()
+    modules.clear()
+    modules.update(before)
 
 
 @pytest.fixture(scope="module")

@@ -54,9 +54,7 @@ class SlowStandIn(StandInClient):
 
 @pytest.fixture
 def sequences(bench):
-    logic = scrubbing(bench.scene)
-    yield logic
-    logic.SetMRMLScene(None)
+    return scrubbing(bench.scene)
 
 
 @pytest.fixture
