@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import slicer
 import slicer.util
 
-from ..accept import EditorInUse, moduleSettings
+if TYPE_CHECKING:
+    from ..accept import EditorInUse
 
 _BRUSH_SLICES = 30.0
 _OWN_TAG = "MedMetaSeg"
@@ -94,6 +95,8 @@ class EmbeddedEditor:
 
     def inUse(self, segmentationNode: Any) -> EditorInUse:
         """Whose masking and Undo hold for this node: this editor's while it is shown, else the module's."""
+        from ..accept import EditorInUse, moduleSettings
+
         if self._shown:
             return EditorInUse(self._editor.mrmlSegmentEditorNode(), self._editor)
         module = getattr(slicer.modules, "SegmentEditorWidget", None)

@@ -218,6 +218,16 @@ def names(node):
     return [segmentation.GetNthSegment(n).GetName() for n in range(segmentation.GetNumberOfSegments())]
 
 
+def itemsOfSegments():
+    """Names of the items of segments in the subject hierarchy."""
+    import slicer
+
+    from Harness.subject_hierarchy import segmentItems
+
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    return [hierarchy.GetItemName(one) for one in segmentItems(hierarchy, hierarchy.GetSceneItemID())]
+
+
 def press_again(bench):
     bench.press()
     until(lambda: not running(bench.panel))
@@ -268,6 +278,7 @@ def test_back_returns_to_the_answer_before_as_often_as_there_were_presses(bench,
     ui.backButton.click()
     assert shown(bench.panel)["result"] == "Back: there is no result, as before the first press."
     assert output.GetScene() is None
+    assert itemsOfSegments() == ["liver"]  # the painted one
     assert bench.panel.parameters.output is None
     assert ui.outputSelector.currentNode() is None
     assert not ui.backButton.enabled
@@ -308,7 +319,7 @@ def test_accept_says_which_segments_masking_kept_from_changing(bench, monkeypatc
     ]
 
 
-def test_an_error_nobody_foresaw_leaves_the_panel_usable(bench, monkeypatch, capsys):
+def test_an_error_nobody_foresaw_leaves_the_panel_usable(bench, monkeypatch, error_log):
     stand_in_worker(bench, monkeypatch)
     bench.choose()
 
@@ -319,6 +330,6 @@ def test_an_error_nobody_foresaw_leaves_the_panel_usable(bench, monkeypatch, cap
         patch.setattr("MedMetaSegLib.scene.results.writeSegments", fault)
         press_again(bench)
     assert "could not be put into the scene" in shown(bench.panel)["error"]
-    assert "a fault of the program" in capsys.readouterr().err
+    error_log.expect("a fault of the program")
     press_again(bench)
     assert names(bench.panel.parameters.output) == ["liver"]

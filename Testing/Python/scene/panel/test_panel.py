@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import types
 
 import numpy as np
 import pytest
@@ -151,44 +150,24 @@ def test_what_was_chosen_comes_back_with_the_scene(bench, tmp_path, suffix):
     assert rows(bench.panel) == [("liver", "scribbles", True), ("spleen", "scribbles", False)]
 
 
-class StandInEditor:
-    """Stands in for qMRMLSegmentEditorWidget."""
-
-    def setSegmentationNode(self, node):
-        self.segmentationNode = node
-
-    def setSourceVolumeNode(self, node):
-        self.sourceVolumeNode = node
-
-    def setActiveEffectByName(self, name):
-        self.effectName, self.parameters = name, {}
-
-    def activeEffect(self):
-        return self
-
-    def setCommonParameter(self, name, value):
-        self.parameters[name] = value
-
-
-def test_paint_opens_a_stand_in_of_the_segment_editor_on_the_volume(application, panel, patient, monkeypatch):
-    import slicer
-
-    editor = StandInEditor()
-    monkeypatch.setattr(
-        slicer.modules, "SegmentEditorWidget", types.SimpleNamespace(editor=editor), raising=False
-    )
+def test_paint_opens_the_segment_editor_on_the_volume(application, panel, patient):
     bench = Bench(panel, patient)
     bench.scene.RemoveNode(bench.paintedNode)
     panel.ui.volumeSelector.setCurrentNode(bench.volumeNode)
     panel.ui.paintButton.click()
-    assert application.mainWindow().moduleSelector().selected == "SegmentEditor"
-    assert editor.sourceVolumeNode is bench.volumeNode
-    assert editor.segmentationNode.GetName() == "Phantom painted"
+    selector = application.mainWindow().moduleSelector()
+    assert selector.selected == "SegmentEditor"
+    editor = selector.modules["SegmentEditor"].editor
+    assert editor.sourceVolumeNode() is bench.volumeNode
+    assert editor.segmentationNode().GetName() == "Phantom painted"
+    assert editor.activeEffect().name == "Paint"
+    node = editor.mrmlSegmentEditorNode()
+    assert node.GetAttribute("BrushDiameterIsRelative") == "0"
     # A thirtieth of the 360 mm that the phantom is wide.
-    assert editor.effectName == "Paint"
-    assert editor.parameters == {"BrushDiameterIsRelative": 0, "BrushAbsoluteDiameter": pytest.approx(12)}
-    application.mainWindow().moduleSelector().selectModule("MedMetaSeg")
-    assert panel.ui.segmentationSelector.currentNode() is editor.segmentationNode
+    assert float(node.GetAttribute("BrushAbsoluteDiameter")) == pytest.approx(12)
+    selector.selectModule("MedMetaSeg")
+    assert panel.ui.segmentationSelector.currentNode() is editor.segmentationNode()
+    selector.modules["SegmentEditor"].forget()
 
 
 def test_what_cannot_be_segmented_is_one_sentence_in_the_error_line(bench):
@@ -229,13 +208,12 @@ def test_an_answer_that_cannot_be_written_is_reported_and_the_panel_is_free_agai
         def poll(self):
             return [Finished((), {})]
 
-    class StandInResults:
-        def write(self, *_, **__):
-            raise RuntimeError("Segment 'liver' could not be added to 'Painted'.")
+    def fails(*_, **__):
+        raise RuntimeError("Segment 'liver' could not be added to 'Painted'.")
 
     run = WorkerRun(StandInClient(), bench.panel.settingsTab.onDeviceFound)
     monkeypatch.setattr(bench.panel, "run", run)
-    monkeypatch.setattr(bench.panel.segmentTab, "_results", StandInResults())
+    monkeypatch.setattr("MedMetaSegLib.scene.results.writeSegments", fails)
     bench.choose().press()
     until(lambda: not running(bench.panel))
     assert shown(bench.panel) == {"error": "Segment 'liver' could not be added to 'Painted'."}
