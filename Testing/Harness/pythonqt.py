@@ -132,17 +132,18 @@ def _behaveLikePythonQt() -> None:
 _behaveLikePythonQt()
 
 
-def _letNoneLive() -> None:
-    """Make None immortal, as it is from Python 3.12 on.
+def _letConstantsLive() -> None:
+    """Make None, True and False immortal, as they are from Python 3.12 on.
 
-    PySide6 6.12 is built for that: with every call that returns None it gives away a reference it does not
-    have, and on an older Python the process dies after some hundred thousand calls.
+    PySide6 6.12 is built for that: with calls that return one of them it gives away a reference it does not
+    have, and on an older Python the process dies after some hundred thousand calls, or when it ends.
     """
     if sys.version_info < (3, 12):
-        ctypes.c_ssize_t.from_address(id(None)).value += 1 << 40
+        for one in (None, True, False):
+            ctypes.c_ssize_t.from_address(id(one)).value += 1 << 40
 
 
-_letNoneLive()
+_letConstantsLive()
 
 
 class QFileDialog(QtWidgets.QFileDialog):
