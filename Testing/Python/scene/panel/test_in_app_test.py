@@ -103,6 +103,28 @@ def test_the_console_leaves_a_scene_with_data_as_it_is(panel, runner, capsys):
     assert after == before
 
 
+def test_the_steps_with_two_editors_go_right_where_a_stroke_can_be_made(panel, runner, monkeypatch, capsys):
+    """The stroke is the harness's: Slicer's slice views and clickAndDrag are not here."""
+    import numpy as np
+
+    from Harness.segment_editor import views
+    from MedMetaSegLib.scene.panel.self_test import steps, trial
+    from MedMetaSegLib.scene.space import imageFromMask
+
+    dot = np.zeros(trial.SHAPE, bool)
+    dot[steps._UNPAINTED] = True
+    monkeypatch.setattr(steps, "_redView", lambda trial: imageFromMask(dot, (0, 0, 0), volume_affine(trial)))
+    monkeypatch.setattr(steps, "_stroke", views.stroke)
+    runner.check("two editors")
+    assert [line[:2] for line in LINE.findall(capsys.readouterr().out)] == [("9", "ok")]
+
+
+def volume_affine(trial):
+    from scene_positions import ijkToRas
+
+    return ijkToRas(trial.volumeNode)
+
+
 @pytest.fixture
 def scenario_of(runner, monkeypatch):
     """Makes these steps the only ones."""

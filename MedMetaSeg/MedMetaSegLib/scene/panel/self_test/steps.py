@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from slicer.i18n import tr as _
 from ..parameters import BatchFormat
 from .trial import (
     MODULE,
+    SHAPE,
     SLICES,
     NotCheckedError,
     Trial,
@@ -50,7 +50,7 @@ class Scenario:
 
 
 def paintAndSegment(trial: Trial) -> Iterator[str]:
-    """What the table shows, Segment by way of the worker, and Update after another slice."""
+    """What the table shows, Segment by way of the worker, Update after another slice, and Back."""
     table = trial.ui.segmentTable
     shown = [table.item(0, column).text() for column in (0, 1)] if table.rowCount else []
     require(shown[:1] == ["liver"] and str(len(SLICES)) in shown[1], f"the table shows {shown}")
@@ -60,10 +60,17 @@ def paintAndSegment(trial: Trial) -> Iterator[str]:
     require(trial.panel.run.workerPid != os.getpid(), "the worker is no process of its own")
     trial.finish()
     yield _goodResult(trial, "Segment")
+    first = trial.voxels(trial.panel.parameters.output, "liver")
     trial.paint("liver", (*SLICES, 5))
     trial.segment()
     require(names(trial.panel.parameters.output) == ["liver"], "the first result was not replaced")
     yield _goodResult(trial, "Update")
+    second = trial.voxels(trial.panel.parameters.output, "liver")
+    require(not np.array_equal(second, first), "another slice made no difference")
+    trial.ui.backButton.click()
+    back = trial.voxels(trial.panel.parameters.output, "liver")
+    require(np.array_equal(back, first), f"Back differs from the answer before: {_difference(back, first)}")
+    yield _("Back returned to the answer before, equal in every voxel")
 
 
 def acceptAndUndo(trial: Trial) -> Iterator[str]:
@@ -164,25 +171,20 @@ def learnAndApply(trial: Trial) -> Iterator[str]:
 
 
 def batch(trial: Trial) -> Iterator[str]:
-    """Two image files in both formats, opened in the scene."""
+    """Two image files, then one of them in the other format, opened in the scene."""
     truths = {"one": structure("liver"), "two": structure("liver", _SHIFT)}
     nextNode = trial.addPatient("Next patient", _SHIFT, seed=1)
     images = trial.folder / "images"
     images.mkdir()
     for node, name in ((trial.volumeNode, "one.nrrd"), (nextNode, "two.nii.gz")):
         require(slicer.util.saveNode(node, str(images / name), {}), f"{name} was not written")
-    trial.learn(trial.segment(), "liver")
-    ui = trial.ui
-    ui.tabs.setCurrentWidget(ui.batchTab)
-    ui.batchInputEdit.setText(str(images))
-    for number, one in enumerate(BatchFormat):
-        ui.batchFormatCombo.setCurrentIndex(number)
-        out = trial.folder / f"results {number}"
-        ui.batchOutputEdit.setText(str(out))
-        trial.press(ui.batchButton)
-        trial.finish()
-        _checkResults(trial, out, one.value, truths)
-    yield _("two images were segmented in both formats and opened from their files")
+    trial.paint("liver", range(SHAPE[0]))
+    trial.learn(trial.paintedNode, "liver")
+    trial.ui.tabs.setCurrentWidget(trial.ui.batchTab)
+    trial.ui.batchInputEdit.setText(str(images))
+    _runBatch(trial, BatchFormat.NRRD, "", truths)
+    _runBatch(trial, BatchFormat.NIFTI, "one.*", {"one": truths["one"]})
+    yield _("images were segmented in both formats and opened from their files")
 
 
 def closeScene(trial: Trial) -> Iterator[str]:
@@ -211,7 +213,7 @@ def console(trial: Trial) -> Iterator[str]:
 
 
 SCENARIOS = (
-    Scenario("paint and segment", (3, 4, 5), paintAndSegment),
+    Scenario("paint and segment", (3, 4, 5, 8), paintAndSegment),
     Scenario("accept and undo", (6, 7), acceptAndUndo),
     Scenario("two editors", (9,), twoEditors),
     Scenario("save and delete", (11, 12), saveAndDelete),
@@ -245,19 +247,24 @@ def _added(before: list[Any]) -> Any:
     return added[0]
 
 
-def _checkResults(trial: Trial, out: Path, ending: str, truths: dict[str, np.ndarray]) -> None:
-    """Open each result of a batch by a click and compare it with the truth."""
-    table = trial.ui.batchTable
+def _runBatch(trial: Trial, format: BatchFormat, pattern: str, truths: dict[str, np.ndarray]) -> None:
+    """Run a batch on the files of a pattern, open each result by a click and compare it with the truth."""
+    ui, out = trial.ui, trial.folder / format.name
+    ui.batchFormatCombo.setCurrentIndex(list(BatchFormat).index(format))
+    ui.batchPatternEdit.setText(pattern)
+    ui.batchOutputEdit.setText(str(out))
+    trial.press(ui.batchButton)
+    trial.finish()
+    shown = [ui.batchTable.item(row, 0).text() for row in range(ui.batchTable.rowCount)]
+    require(sorted(shown) == sorted(truths), f"the table shows {shown}")
     for name, truth in truths.items():
-        require((out / f"{name}{ending}").is_file(), f"there is no {name}{ending}")
-        shown = [table.item(row, 0).text() for row in range(table.rowCount)]
-        require(name in shown, f"the table shows {shown}, not '{name}'")
+        require((out / f"{name}{format.value}").is_file(), f"there is no {name}{format.value}")
         before = segmentations()
-        table.selectRow(shown.index(name))
-        trial.ui.openResultButton.click()
-        require(not trial.ui.errorLabel.text, f"the panel says: {trial.ui.errorLabel.text}")
+        ui.batchTable.selectRow(shown.index(name))
+        ui.openResultButton.click()
+        require(not ui.errorLabel.text, f"the panel says: {ui.errorLabel.text}")
         score = dice(trial.voxels(_added(before)), truth)
-        require(score > _NEXT_GOOD, f"Dice of {name}{ending} is {score:.3f}")
+        require(score > _NEXT_GOOD, f"Dice of {name}{format.value} is {score:.3f}")
 
 
 def _redView(trial: Trial) -> Any:
