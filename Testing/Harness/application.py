@@ -48,7 +48,7 @@ class Application(QtWidgets.QApplication):
         return self._logic
 
     def coreIOManager(self) -> Any:
-        return _FileReader(self._scene)
+        return _CoreIOManager(self._scene)
 
     def moduleManager(self) -> Any:
         return self._moduleManager
@@ -78,8 +78,8 @@ class Application(QtWidgets.QApplication):
         return module
 
 
-class _FileReader:
-    """What slicer.util.loadVolume and loadSegmentation use: Slicer's own storage nodes."""
+class _CoreIOManager:
+    """What slicer.util loads and saves nodes with: Slicer's own storage nodes."""
 
     _CLASSES = {  # noqa: RUF012
         "VolumeFile": ("vtkMRMLScalarVolumeNode", "vtkMRMLVolumeArchetypeStorageNode"),
@@ -103,11 +103,31 @@ class _FileReader:
         loaded.AddItem(node)
         return True
 
+    def fileWriterFileType(self, node: Any) -> str:
+        return next(fileType for fileType, (name, _) in self._CLASSES.items() if node.IsA(name))
+
+    def saveNodes(self, fileType: str, properties: dict[str, Any], messages: Any) -> bool:
+        path = properties["fileName"]
+        if fileType == "SceneFile":
+            if not path.endswith(".mrb"):
+                raise NotImplementedError("The harness saves a scene as .mrb only.")
+            return self._scene.WriteToMRB(path)
+        node = self._scene.GetNodeByID(properties["nodeID"])
+        node.AddDefaultStorageNode(path)
+        storage = node.GetStorageNode()
+        storage.SetFileName(path)
+        return bool(storage.WriteData(node))
+
 
 class _ModuleManager(QtCore.QObject):
     """Slicer's own ScriptedLoadableModuleWidget listens to its signal; modules are unloaded by `unload`."""
 
     moduleAboutToBeUnloaded = QtCore.Signal(str)
+
+    def module(self, name: str) -> Any:
+        import slicer
+
+        return getattr(slicer.modules, name.lower(), None)
 
 
 @dataclass
@@ -137,8 +157,8 @@ class _MainWindow(QtWidgets.QWidget):
         return self.selector
 
 
-class _ModuleWidget(qmrml_widgets.qMRMLWidget):
-    """Stands in for qSlicerScriptedLoadableModuleWidget: what a module's Python widget fills."""
+class qSlicerScriptedLoadableModuleWidget(qmrml_widgets.qMRMLWidget):
+    """What a module's Python widget fills; `self()` is that."""
 
     def __init__(self, moduleName: str) -> None:
         super().__init__()
@@ -155,6 +175,9 @@ class _ModuleWidget(qmrml_widgets.qMRMLWidget):
         self.python = getattr(sys.modules[self._moduleName], name)(self)
         setattr(slicer.modules, name, self.python)
         self.python.setup()
+
+    def self(self) -> Any:
+        return self.python
 
 
 class ScriptedModule:
@@ -180,7 +203,7 @@ class ScriptedModule:
         import slicer
 
         if self._representation is None:
-            self._representation = _ModuleWidget(self.name)
+            self._representation = qSlicerScriptedLoadableModuleWidget(self.name)
             self._representation.setMRMLScene(slicer.mrmlScene)
             self._representation.reload()
         return self._representation
@@ -239,6 +262,7 @@ def start() -> Application:
     sys.modules["qt"], sys.modules["ctk"] = pythonqt, ctk_widgets
     for name, widget in qmrml_widgets.WIDGETS.items():
         setattr(slicer, name, widget)
+    slicer.qSlicerScriptedLoadableModuleWidget = qSlicerScriptedLoadableModuleWidget
     folder = Path(os.environ.get("SLICER_PYTHON_SOURCES") or _STAND_INS)
     for name in _SOURCES:
         _importFrom(folder, name)

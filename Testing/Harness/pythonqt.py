@@ -135,12 +135,12 @@ _behaveLikePythonQt()
 def _letConstantsLive() -> None:
     """Make None, True and False immortal, as they are from Python 3.12 on.
 
-    PySide6 6.12 is built for that: with every call that returns one of them it gives away a reference it does
-    not have, and on an older Python the process dies after some hundred thousand calls.
+    PySide6 6.12 is built for that: with calls that return one of them it gives away a reference it does not
+    have, and on an older Python the process dies after some hundred thousand calls, or when it ends.
     """
     if sys.version_info < (3, 12):
-        for constant in (None, True, False):
-            ctypes.c_ssize_t.from_address(id(constant)).value += 1 << 40
+        for one in (None, True, False):
+            ctypes.c_ssize_t.from_address(id(one)).value += 1 << 40
 
 
 _letConstantsLive()

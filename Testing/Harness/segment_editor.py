@@ -91,6 +91,12 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
             self._logic.SetSegmentationNode(node)
             self.setActiveEffect(None)
 
+    def currentSegmentID(self) -> str:
+        return "" if self._node is None else self._node.GetSelectedSegmentID() or ""
+
+    def setCurrentSegmentID(self, segmentId: str) -> None:
+        self._node.SetSelectedSegmentID(segmentId)
+
     def sourceVolumeNode(self) -> Any:
         return self._logic.GetSourceVolumeNode()
 

@@ -79,5 +79,18 @@ class ScriptedLoadableModuleLogic:
 
 
 class ScriptedLoadableModuleTest(unittest.TestCase):
+    """`runTest` calls every method with "test" in its name, and none of unittest's bookkeeping: a SkipTest or
+    any other exception goes to the caller, and what comes after is not run.
+    """
+
+    def runTest(self) -> None:
+        names = [name for name in dir(self) if "test" in name and callable(getattr(self, name))]
+        self.setUpClass()
+        for name in names:
+            self.setUp()
+            getattr(self, name)()
+            self.tearDown()
+        self.tearDownClass()
+
     def delayDisplay(self, message: str, *_: Any) -> None:
         print(message)

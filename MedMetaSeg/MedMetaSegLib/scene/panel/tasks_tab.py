@@ -87,6 +87,11 @@ class TasksTab:
             )
         return self._folder
 
+    @folder.setter
+    def folder(self, folder: TaskFolder | None) -> None:
+        """Use another folder, which is not kept in the settings; None: the user's again."""
+        self._folder = folder
+
     def entries(self) -> list[TaskEntry]:
         """The tasks in the folder, as last shown."""
         return self._entries
