@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 MODULE = ROOT / "MedMetaSeg"
@@ -110,10 +111,29 @@ def test_files_parse_with_the_grammar_of_python_3_10(name):
     ast.parse((MODULE / name).read_text(encoding="utf-8"), filename=name, feature_version=(3, 10))
 
 
-def test_pytorch_comes_from_its_extension():
+def requirements_of_the_module():
     lines = (MODULE / "Resources/requirements.txt").read_text(encoding="utf-8").splitlines()
-    names = {re.split(r"[<>=!~ ]", line)[0] for line in lines if line and not line.startswith("#")}
-    assert names == {"monai", "safetensors"}
+    return [Requirement(line) for line in lines if line and not line.startswith("#")]
+
+
+def test_pytorch_comes_from_its_extension():
+    assert "torch" not in {one.name for one in requirements_of_the_module()}
+
+
+def test_the_panel_can_say_every_bound_in_words():
+    for one in requirements_of_the_module():
+        assert {bound.operator for bound in one.specifier} == {">=", "<"}, one
+
+
+def test_slicer_needs_no_other_versions_than_the_package():
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    listed = re.search(r"^dependencies = (\[.*?^\])", text, re.DOTALL | re.MULTILINE)
+    project = [Requirement(one) for one in ast.literal_eval(listed[1])]
+    lowest = {one.name: next(iter(one.specifier)).version for one in project}
+    for one in requirements_of_the_module():
+        assert f">={lowest[one.name]}" in str(one.specifier).split(","), one
+    text = (MODULE / "MedMetaSegLib/scene/panel/installation.py").read_text(encoding="utf-8")
+    assert f'TORCH = Requirement("torch>={lowest["torch"]}")' in text
 
 
 def imported_at_file_scope(path):

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import BatchStopped, InputError
 from ..progress import never
+from ..support.seg_nrrd import check_packages
 from .executor import Executor, Outcome
 from .inputs import BatchItem, find_items
 from .journal import Journal, MadeBy
@@ -60,6 +61,8 @@ def run_batch(
     ending = "." + (request.format or (SEGMENTATION if task.overlapping else NIFTI))
     if task.overlapping and ending == "." + NIFTI:
         raise InputError("The task's structures overlap, which a label map cannot hold; use seg.nrrd.")
+    if ending == "." + SEGMENTATION:
+        check_packages()
     items, skipped = find_items(request, ending)
     check_results(request, [item.output for item in items])
     content = request.task.read_bytes()

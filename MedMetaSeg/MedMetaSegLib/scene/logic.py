@@ -86,11 +86,10 @@ def loadSegmenter(device: str) -> SegmentsVolumes:
             raise InputError(
                 "PyTorch is not installed: install the PyTorch extension, then PyTorch with its module."
             ) from error
-        if package in ("monai", "safetensors"):
-            raise InputError(
-                f"The Python package '{package}' is not installed: run slicer.util.pip_install('{package}')."
-            ) from error
-        raise
+        raise InputError(
+            f"The Python package '{package}' is not installed: press Install or repair in the settings of "
+            "MedMetaSeg."
+        ) from error
     return Segmenter.load(device=device)
 
 

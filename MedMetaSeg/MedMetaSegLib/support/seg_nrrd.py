@@ -5,10 +5,12 @@ Its LPS becomes the RAS used throughout here.
 
 from __future__ import annotations
 
+import importlib
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -46,8 +48,7 @@ def is_segmentation_file(path: Path) -> bool:
     """True for a NRRD file that describes segments, whatever its name; False if it cannot be parsed."""
     if suffix(path) not in (".seg.nrrd", ".nrrd") or not path.is_file():
         return False
-    import nrrd
-
+    nrrd = _package("nrrd", "pynrrd")
     try:
         header = nrrd.read_header(str(path))
     except (nrrd.NRRDError, *_UNREADABLE):
@@ -61,8 +62,7 @@ def read_segmentation(path: str | Path) -> SegmentationContent:
     A structure's label is the segment's label value if no two segments share one, else 1 to n in file order.
     Raises InputError when the file is missing, truncated or not a segmentation.
     """
-    import slicerio
-
+    slicerio = _package("slicerio")
     path = Path(path)
     check_file(path)
     try:
@@ -97,8 +97,7 @@ def write_segmentation(
     masks: on the grid `geometry`; those that overlap go to layers. Raises InputError when the place cannot be
     written.
     """
-    import slicerio
-
+    slicerio = _package("slicerio")
     path = Path(path)
     if suffix(path) != ".seg.nrrd":
         raise InputError(f"{path} has no suffix for a segmentation; use .seg.nrrd.")
@@ -114,6 +113,22 @@ def write_segmentation(
         "segments": segments,
     }
     replace_whole(path, lambda temporary: slicerio.write_segmentation(str(temporary), document, 3))
+
+
+def check_packages() -> None:
+    """Raise InputError where the packages that write a .seg.nrrd are not installed."""
+    for module, package in (("slicerio", "slicerio"), ("nrrd", "pynrrd")):
+        _package(module, package)
+
+
+def _package(module: str, package: str = "slicerio") -> ModuleType:
+    """The module, imported when it is needed; InputError where its package is not installed."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"Segmentation files need the Python package '{package}': install it, then try again."
+        ) from error
 
 
 def _labels(segments: Sequence[Mapping[str, Any]], layers: int) -> list[int]:
@@ -134,15 +149,14 @@ def _placed_mask(
 
 
 def _structure(segment: Mapping[str, Any], label: int) -> Structure:
-    from slicerio.segmentation import terminology_entry_to_string
-
+    terminology_text = _package("slicerio.segmentation").terminology_entry_to_string
     terminology = segment.get("terminology")
     color = segment.get("color")
     return Structure(
         name=str(segment.get("name", segment["id"])),
         label=label,
         color=(color[0], color[1], color[2]) if color else default_color(label),
-        terminology=terminology_entry_to_string(terminology) if terminology else "",
+        terminology=terminology_text(terminology) if terminology else "",
         segment_id=str(segment["id"]),
     )
 

@@ -137,7 +137,10 @@ def test_a_volume_removed_meanwhile_is_reported(scene):
         logic.segment(volumeNode, paintedNode, progress=lambda *_: scene.RemoveNode(volumeNode))
 
 
-@pytest.mark.parametrize(("package", "advice"), [("torch", "PyTorch extension"), ("monai", "pip_install")])
+@pytest.mark.parametrize(
+    ("package", "advice"),
+    [("torch", "PyTorch extension"), ("monai", "Install or repair"), ("slicerio", "Install or repair")],
+)
 def test_a_missing_package_is_named(monkeypatch, package, advice):
     from MedMetaSegLib.scene.logic import loadSegmenter
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import importlib.util
 import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import slicer.util
+from packaging.requirements import Requirement
 from slicer.i18n import tr as _
 
 from ...errors import InputError
 
-TORCH = "torch"
-_OTHERS = ("monai", "safetensors")
+TORCH = Requirement("torch>=2.4.1")
+"""Not among the requirements: the PyTorch extension installs the build that fits the machine."""
+_EXTENSION = "PyTorchUtils"
 
 
 class InstallationError(InputError):
@@ -25,22 +29,36 @@ class InstallationError(InputError):
 class Packages(Protocol):
     """The world outside: what is installed, the user, and what installs."""
 
-    def isInstalled(self, package: str) -> bool: ...
+    def version(self, package: str) -> str | None:
+        """The version of an installed package; None when it is not there. Imports nothing."""
 
     def confirm(self, text: str) -> bool:
         """Ask the user; True for yes."""
 
-    def installTorch(self) -> None:
-        """Install PyTorch. ModuleNotFoundError: its extension is missing."""
+    def installTorch(self, bounds: str) -> None:
+        """Install PyTorch in a version within bounds. ModuleNotFoundError: its extension is missing."""
 
-    def version(self, package: str) -> str:
-        """The version of an installed package."""
+    def installRequirements(self, path: Path, torch: str) -> None:
+        """Install what a requirements file names; the installed version `torch` of PyTorch stays."""
 
-    def installRequirements(self, path: Path) -> None:
-        """Install what a requirements file names."""
+    def reinstall(self, requirements: Sequence[str]) -> None:
+        """Install these anew, whether they are there or not, and nothing that they depend on."""
 
-    def reinstallRequirements(self, path: Path) -> None:
-        """Install it anew, whether it is there or not."""
+
+@dataclass(frozen=True)
+class _Unmet:
+    """A requirement that is not met; version is None where the package is not installed."""
+
+    requirement: Requirement
+    version: str | None
+
+    @property
+    def words(self) -> str:
+        """The package, and where another version is installed that one and which is needed."""
+        name = self.requirement.name
+        if self.version is None:
+            return name
+        return f"{name} {self.version} ({_neededVersion(self.requirement, self.version)})"
 
 
 class Installation:
@@ -51,116 +69,205 @@ class Installation:
     """
 
     def __init__(self, requirements: Path, packages: Packages) -> None:
-        self._requirements, self._packages = requirements, packages
+        self._path, self._packages = requirements, packages
+        self._others = readRequirements(requirements)
 
     def missing(self) -> list[str]:
-        """Names of the packages that are not installed; imports nothing."""
-        return [one for one in (TORCH, *_OTHERS) if not self._packages.isInstalled(one)]
+        """Names of the packages that are not installed in a version that is needed; imports nothing."""
+        return [one.requirement.name for one in self._unmet()]
 
     def ensure(self) -> None:
-        """Install what is missing after asking once.
+        """Install what is missing after asking once; an installed PyTorch stays as it is.
 
-        Raises InstallationError when the user refuses and when anything fails; the next call asks again.
+        Raises InstallationError when the user refuses, when PyTorch is too old and when anything fails; the
+        next call asks again.
         """
-        missing = self.missing()
-        if not missing:
+        unmet = self._unmet()
+        if not unmet:
             return
-        if not self._packages.confirm(_question(missing)):
+        self._refuseOtherTorch(unmet)
+        if not self._packages.confirm(_question(unmet)):
             raise InstallationError(
                 _("Nothing was installed, so nothing can be segmented: press the button to be asked again.")
             )
-        if TORCH in missing:
-            self._install(TORCH)
-        if set(missing) & set(_OTHERS):
-            self._install(_OTHERS[0])
-        left = self.missing()
-        if left:
-            raise InstallationError(
-                _("{packages} is still not found: restart Slicer, then press the button again.").format(
-                    packages=", ".join(left)
-                )
-            )
+        if unmet[0].requirement is TORCH:
+            self._installTorch()
+        if unmet[-1].requirement is not TORCH:
+            self._installOthers()
+        self._raiseUnlessFound(self.missing())
 
     def repair(self) -> None:
-        """Install everything but PyTorch anew, after asking. Raises InstallationError as `ensure`."""
-        question = _("Install {packages} anew, by pip?").format(packages=_(" and ").join(_OTHERS))
-        if not self._packages.confirm(question):
+        """Install everything but PyTorch anew, as it is now, after asking. Raises as `ensure`."""
+        names = [one.name for one in self._others]
+        if not self._packages.confirm(_("Install {packages} anew, by pip?").format(packages=_listed(names))):
             raise InstallationError(_("Nothing was installed."))
-        self._install(_OTHERS[0], again=True)
+        # The same versions: a newer one of monai may need another PyTorch.
+        versions = {name: self._packages.version(name) for name in names}
+        exact = [name if version is None else f"{name}=={version}" for name, version in versions.items()]
+        try:
+            self._packages.reinstall(exact)
+        except (ImportError, OSError, RuntimeError, subprocess.SubprocessError) as error:
+            raise _failed(_listed(names)) from error
 
     def describe(self) -> str:
         """What is installed and what is not, in words; imports none of it."""
-        missing = self.missing()
-        there = [f"{one} {self._packages.version(one)}" for one in (TORCH, *_OTHERS) if one not in missing]
+        unmet = self._unmet()
+        missing = [one.words for one in unmet]
+        names = {one.requirement.name for one in unmet}
+        there = [
+            f"{one.name} {self._packages.version(one.name)}"
+            for one in (TORCH, *self._others)
+            if one.name not in names
+        ]
         lines = [", ".join(there)] if there else []
         if missing:
             lines.append(_("not installed: {packages}").format(packages=", ".join(missing)))
         return "\n".join(lines)
 
-    def _install(self, package: str, again: bool = False) -> None:
+    def _unmet(self) -> list[_Unmet]:
+        """What is not there in a version that is needed, PyTorch first."""
+        versions = [(one, self._packages.version(one.name)) for one in (TORCH, *self._others)]
+        return [
+            _Unmet(one, version)
+            for one, version in versions
+            if version is None or not one.specifier.contains(version, prereleases=True)
+        ]
+
+    def _refuseOtherTorch(self, unmet: Sequence[_Unmet]) -> None:
+        """PyTorch in a version that will not do may be there for another extension: the user replaces it."""
+        torch = unmet[0]
+        if torch.requirement is TORCH and torch.version is not None:
+            raise InstallationError(
+                _(
+                    "{package}: install that version in the module PyTorch Util of the extension PyTorch, "
+                    "restart Slicer, then press the button again."
+                ).format(package=torch.words)
+            )
+
+    def _installTorch(self) -> None:
         try:
-            if package == TORCH:
-                self._packages.installTorch()
-            elif again:
-                self._packages.reinstallRequirements(self._requirements)
-            else:
-                self._packages.installRequirements(self._requirements)
+            self._packages.installTorch(str(TORCH.specifier))
         except ModuleNotFoundError as error:
+            if error.name != _EXTENSION:
+                raise _notImported(error) from error
             raise InstallationError(
                 _(
                     "The extension PyTorch is missing: install it in the Extensions Manager, restart Slicer, "
                     "then press the button again."
                 )
             ) from error
+        except ImportError as error:
+            raise _notImported(error) from error
         except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+            raise _failed("PyTorch") from error
+        # Without it pip would bring a PyTorch of its own.
+        self._raiseUnlessFound([one for one in self.missing() if one == TORCH.name])
+
+    def _installOthers(self) -> None:
+        torch = self._packages.version(TORCH.name)
+        assert torch is not None
+        try:
+            self._packages.installRequirements(self._path, torch)
+        except (ImportError, OSError, RuntimeError, subprocess.SubprocessError) as error:
+            names = _listed([one.name for one in self._others])
+            beside = _("{packages}, such as go with PyTorch {version}, which stays as it is,")
+            raise _failed(beside.format(packages=names, version=torch)) from error
+
+    def _raiseUnlessFound(self, missing: Sequence[str]) -> None:
+        if missing:
             raise InstallationError(
-                _(
-                    "{package} could not be installed: check the internet connection and the disk space "
-                    "(the Python console tells more), then press the button again."
-                ).format(package="PyTorch" if package == TORCH else package)
-            ) from error
+                _("{packages} is still not found: restart Slicer, then press the button again.").format(
+                    packages=", ".join(missing)
+                )
+            )
 
 
 class SlicerPackages:
     """Packages of the Python that Slicer runs."""
 
-    def isInstalled(self, package: str) -> bool:
+    def version(self, package: str) -> str | None:
         importlib.invalidate_caches()
-        return importlib.util.find_spec(package) is not None
-
-    def version(self, package: str) -> str:
-        return importlib.metadata.version(package)
+        try:
+            return importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            return None
 
     def confirm(self, text: str) -> bool:
         return bool(slicer.util.confirmOkCancelDisplay(text, windowTitle=_("MedMetaSeg: first run")))
 
-    def installTorch(self) -> None:
+    def installTorch(self, bounds: str) -> None:
         import PyTorchUtils
 
         # None, too, when its own download fails; `Installation` then finds torch still missing.
-        PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=False)
+        PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=False, torchVersionRequirement=bounds)
 
-    def installRequirements(self, path: Path) -> None:
-        try:
-            from slicer.packaging import load_requirements, pip_ensure
-        except ModuleNotFoundError:
-            # Slicer 5.10
-            slicer.util.pip_install(["-r", str(path)])
-        else:
-            pip_ensure(load_requirements(path), prompt_install=False, requester="MedMetaSeg")
+    def installRequirements(self, path: Path, torch: str) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            constraints = Path(folder) / "constraints.txt"
+            constraints.write_text(f"{TORCH.name}=={torch}\n", encoding="utf-8")
+            _installWithin(path, constraints)
 
-    def reinstallRequirements(self, path: Path) -> None:
-        # Not what they depend on: torch, the PyTorch extension's, is among that.
-        slicer.util.pip_install(["--force-reinstall", "--no-deps", "-r", str(path)])
+    def reinstall(self, requirements: Sequence[str]) -> None:
+        slicer.util.pip_install(["--force-reinstall", "--no-deps", *requirements])
 
 
-def _question(missing: list[str]) -> str:
+def readRequirements(path: Path) -> tuple[Requirement, ...]:
+    """What a requirements file names, a requirement a line; lines that begin with # are comments."""
+    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    return tuple(Requirement(line) for line in lines if line and not line.startswith("#"))
+
+
+def _installWithin(path: Path, constraints: Path) -> None:
+    """pip, with a file of versions that it may not change."""
+    try:
+        from slicer.packaging import load_requirements, pip_ensure
+    except ModuleNotFoundError as error:
+        if error.name != "slicer.packaging":
+            raise
+        # Slicer 5.10
+        slicer.util.pip_install(["-r", str(path), "-c", str(constraints)])
+    else:
+        pip_ensure(
+            load_requirements(path), constraints=constraints, prompt_install=False, requester="MedMetaSeg"
+        )
+
+
+def _neededVersion(requirement: Requirement, version: str) -> str:
+    """Which of its bounds the version is out of, in words."""
+    words = {">=": _("{version} or later is needed"), "<": _("a version before {version} is needed")}
+    out = next(one for one in requirement.specifier if not one.contains(version, prereleases=True))
+    return words[out.operator].format(version=out.version)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return _(" and ").join(name for name in (", ".join(names[:-1]), names[-1]) if name)
+
+
+def _notImported(error: ImportError) -> InstallationError:
+    return InstallationError(
+        _(
+            "PyTorch could not be installed ({reason}): update the extension PyTorch in the Extensions "
+            "Manager, restart Slicer, then press the button again."
+        ).format(reason=error)
+    )
+
+
+def _failed(what: str) -> InstallationError:
+    return InstallationError(
+        _(
+            "{package} could not be installed: check the internet connection and the disk space "
+            "(the Python console tells more), then press the button again."
+        ).format(package=what)
+    )
+
+
+def _question(unmet: Sequence[_Unmet]) -> str:
     lines = []
-    if TORCH in missing:
+    if unmet[0].requirement is TORCH:
         lines.append(
             _("- PyTorch, by the extension PyTorch: 0.2 GB, or up to 3 GB where it finds a CUDA GPU")
         )
-    others = [one for one in missing if one != TORCH]
+    others = [one.words for one in unmet if one.requirement is not TORCH]
     if others:
         lines.append(_("- {packages}, by pip: less than 10 MB").format(packages=", ".join(others)))
     return "\n".join(

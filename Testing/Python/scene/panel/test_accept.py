@@ -204,7 +204,7 @@ def test_install_or_repair_asks_a_stand_in_and_says_how_it_went(bench, monkeypat
     packages = bench.panel.installation._packages
     done = []
     monkeypatch.setattr(packages, "confirm", lambda text: says)
-    monkeypatch.setattr(packages, "reinstallRequirements", done.append)
+    monkeypatch.setattr(packages, "reinstall", done.append)
     bench.ui.installButton.click()
     assert (len(done) == 1) is says
     expected = {"result": "Installed anew: restart Slicer, so that it is used."}

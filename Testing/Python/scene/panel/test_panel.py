@@ -252,7 +252,10 @@ def test_a_refusal_to_install_is_reported_and_nothing_starts(bench, tmp_path, mo
     import slicer.util
 
     installation = bench.panel.installation
-    monkeypatch.setattr(installation._packages, "isInstalled", lambda package: package != "monai")
+    version = installation._packages.version
+    monkeypatch.setattr(
+        installation._packages, "version", lambda name: None if name == "monai" else version(name)
+    )
     asked = []
     monkeypatch.setattr(
         slicer.util, "confirmOkCancelDisplay", lambda text, windowTitle: asked.append(text), raising=False
