@@ -103,7 +103,9 @@ def test_the_console_leaves_a_scene_with_data_as_it_is(panel, runner, capsys):
     assert after == before
 
 
-def test_the_steps_with_two_editors_go_right_where_a_stroke_can_be_made(panel, runner, monkeypatch, capsys):
+def test_the_steps_with_two_editors_go_right_where_a_stroke_can_be_made(
+    panel, runner, monkeypatch, capsys, error_log
+):
     """The stroke is the harness's: Slicer's slice views and clickAndDrag are not here."""
     import numpy as np
 
@@ -115,6 +117,7 @@ def test_the_steps_with_two_editors_go_right_where_a_stroke_can_be_made(panel, r
     dot[steps._UNPAINTED] = True
     monkeypatch.setattr(steps, "_redView", lambda trial: imageFromMask(dot, (0, 0, 0), volume_affine(trial)))
     monkeypatch.setattr(steps, "_stroke", views.stroke)
+    error_log.expect("no previous state available")  # Undo of the module's editor, which has none
     runner.check("two editors")
     assert [line[:2] for line in LINE.findall(capsys.readouterr().out)] == [("9", "ok")]
 
