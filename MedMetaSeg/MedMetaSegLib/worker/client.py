@@ -43,6 +43,10 @@ CANCEL_PATIENCE_S = 1.2
 """Short, since somebody waits at a window."""
 _EVENTS, _LOG = "events.jsonl", "log.txt"
 """What the worker writes into its folder: its events, and all else that it and its libraries print."""
+_LAUNCHER_SAYS = "exit abnormally"
+"""What Slicer's launcher PythonSlicer writes of a Python that crashed or was killed; its status is then 1."""
+_FAULT = "Fatal Python error: "
+"""How faulthandler begins to tell of a crash."""
 _ENDING_S = 5.0
 _WAIT_S = 0.05
 _PACKAGE_PARENT = Path(__file__).resolve().parents[2]
@@ -240,11 +244,12 @@ class WorkerClient:
         if process.popen.poll() is None:
             # PythonSlicer is a launcher: the worker is its child, with another process id.
             if process.pid not in (None, process.popen.pid):
-                with contextlib.suppress(ProcessLookupError, PermissionError):
+                # It may have ended by now: Windows then has an error of no class of its own.
+                with contextlib.suppress(OSError):
                     os.kill(process.pid, getattr(signal, "SIGKILL", signal.SIGTERM))  # type: ignore[arg-type]
             process.popen.kill()
         if process.popen.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
+            with contextlib.suppress(OSError):
                 process.popen.stdin.close()
         process.popen.wait(_ENDING_S)
         shutil.rmtree(process.folder, ignore_errors=True)
@@ -288,8 +293,8 @@ class WorkerClient:
 
     def _send(self, process: _Process, request: dict[str, Any]) -> None:
         assert process.popen.stdin is not None
-        # A dead worker reads nothing: `poll` sees that.
-        with contextlib.suppress(BrokenPipeError):
+        # A dead worker reads nothing, and `poll` sees that: BrokenPipeError, or EINVAL on Windows.
+        with contextlib.suppress(OSError):
             process.popen.stdin.write(json.dumps(request).encode() + b"\n")
             process.popen.stdin.flush()
 
@@ -341,10 +346,16 @@ def _written(process: _Process, path: Path, volume: Volume) -> Description:
 
 def _death(process: _Process, exit_status: int) -> Failed:
     """Why a worker ended that nobody asked to."""
-    lines = (process.folder / _LOG).read_text(encoding="utf-8", errors="replace").split("\n")
-    last = next((line.strip() for line in reversed(lines) if line.strip()), f"exit status {exit_status}")
-    cause = last[:200]
-    if exit_status in (-9, 137):
+    text = (process.folder / _LOG).read_text(encoding="utf-8", errors="replace")
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    by_launcher = bool(lines) and lines[-1].startswith("error: [") and _LAUNCHER_SAYS in lines[-1]
+    if by_launcher:
+        lines.pop()
+    faults = [line for line in lines if line.startswith(_FAULT)]
+    last = lines[-1] if lines else f"exit status {exit_status}"
+    cause = (faults[-1] if faults else last)[:200]
+    # A crash of its own, such as a segmentation fault, is told by faulthandler; what kills it leaves no word.
+    if exit_status in (-9, 137) or (by_launcher and not faults):
         return Failed(
             "The work was ended by the system, usually because memory ran out: close other programs, crop "
             "the volume or choose low memory in the settings, then press the button again.",

@@ -26,6 +26,7 @@ error nobody foresaw ends it too; the client then reports the end of the log and
 
 from __future__ import annotations
 
+import faulthandler
 import itertools
 import json
 import os
@@ -237,6 +238,8 @@ class Requests:
 
 def main(folder: str) -> None:
     """Handle requests until stdin ends."""
+    # A crash is told in the log, which parts it from being killed.
+    faulthandler.enable()
     # Libraries print what they like; only events may go to the real stdout.
     channel = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

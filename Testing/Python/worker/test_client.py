@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -23,9 +24,11 @@ from MedMetaSegLib.worker.client import WorkerClient
 from MedMetaSegLib.worker.messages import DeviceFound, Failed, Finished, Progress, Stopped
 from MedMetaSegLib.worker.process import Requests, Worker
 from processes import PATIENCE_S, cpu_seconds, is_alive, until_ended
+from python_slicer import python_slicer
 from saved_volume import save_volume
 
 MODULE = Path(__file__).parents[3] / "MedMetaSeg"
+not_windows = pytest.mark.skipif(sys.platform == "win32", reason="signals")
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +51,11 @@ def temporary(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.fixture
-def client(temporary):
-    one = WorkerClient()
+@pytest.fixture(params=["python", pytest.param("launcher", marks=not_windows)])
+def client(request, temporary, tmp_path_factory):
+    """Of a worker started as a child, and through a launcher, as Slicer does it."""
+    launcher = request.param == "launcher"
+    one = WorkerClient(python_slicer(tmp_path_factory.mktemp("bin")) if launcher else sys.executable)
     yield one
     one.close()
 
@@ -257,7 +262,7 @@ def test_closing_ends_the_worker_in_the_middle_of_a_job(client, temporary, patie
     wait_for(lambda: client.poll() is not None and client.pid is not None)
     pid = client.pid
     client.close()
-    assert not is_alive(pid)
+    wait_for(lambda: not is_alive(pid))
     assert not client.is_busy
     assert list(temporary.iterdir()) == []
 
@@ -269,8 +274,58 @@ def test_a_killed_worker_is_reported_and_leaves_nothing(client, temporary, patie
     os.kill(client.pid, signal.SIGKILL)
     events = until_ended(client)
     assert isinstance(events[-1], Failed)
-    assert "memory" in events[-1].message
+    assert "usually because memory ran out" in events[-1].message
+    assert "exit abnormally" not in events[-1].cause
     assert events[-1].cause
+    assert list(temporary.iterdir()) == []
+
+
+@not_windows
+def test_a_worker_that_crashed_by_itself_is_not_told_as_memory(client, temporary, patient):
+    client.segment(patient.volume, support_of(patient, "liver"), "cpu")
+    wait_for(lambda: client.poll() is not None and client.pid is not None)
+    os.kill(client.pid, signal.SIGSEGV)
+    message = until_ended(client)[-1].message
+    assert "stopped unexpectedly (Fatal Python error: Segmentation fault)" in message
+    assert "memory" not in message
+    assert list(temporary.iterdir()) == []
+
+
+class ClosedOnWindows:
+    """Stands in for the stdin of a worker that has ended, as Windows has it."""
+
+    def __init__(self, stdin):
+        self._stdin = stdin
+
+    def write(self, data):
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    flush = lambda self: None  # noqa: E731
+
+    def close(self):
+        self._stdin.close()
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+
+def test_a_dead_worker_is_told_on_windows_too(client, temporary, patient, monkeypatch):
+    client.segment(patient.volume, support_of(patient, "liver"), "cpu")
+    wait_for(lambda: client.poll() is not None and client.pid is not None)
+    process = client._process
+    process.popen.stdin = ClosedOnWindows(process.popen.stdin)
+    client.cancel()
+    really = os.kill
+
+    def kill(pid, number):
+        really(pid, number)
+        if pid == worker:
+            raise OSError(errno.EINVAL, "The parameter is incorrect")
+
+    # Behind the launcher the worker itself is ended so.
+    worker = client.pid if client.pid != process.popen.pid else None
+    monkeypatch.setattr(os, "kill", kill)
+    pid = client.pid
+    assert isinstance(until_ended(client)[-1], Stopped)
+    wait_for(lambda: not is_alive(pid))
     assert list(temporary.iterdir()) == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from Harness import start
 from MedMetaSegLib.demo.phantom import make_patient
 from panel_bench import MODULE, Bench
+from python_slicer import python_slicer
 
 
 @pytest.fixture(autouse=True)
@@ -19,6 +21,16 @@ def qt_messages(error_log):
     before = QtCore.qInstallMessageHandler(error_log.onQtMessage)
     yield
     QtCore.qInstallMessageHandler(before)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def launcher(tmp_path_factory):
+    """PythonSlicer on the PATH, as in Slicer: the panel's worker is a child of it."""
+    folder = tmp_path_factory.mktemp("launcher")
+    python_slicer(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(folder), prepend=os.pathsep)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -93,7 +93,7 @@ def test_a_killed_worker_is_reported_and_the_next_press_gets_a_fresh_one(bench):
     pid = worker_pid(bench.panel)
     os.kill(pid, signal.SIGKILL)
     until(lambda: not running(bench.panel))
-    assert "press the button again" in shown(bench.panel)["error"]
+    assert "usually because memory ran out" in shown(bench.panel)["error"]
     assert nodes(bench.scene) == before
     bench.press()
     assert "error" not in shown(bench.panel)
