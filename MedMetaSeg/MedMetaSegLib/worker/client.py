@@ -47,6 +47,7 @@ _LAUNCHER_SAYS = "exit abnormally"
 """What Slicer's launcher PythonSlicer writes of a Python that crashed or was killed; its status is then 1."""
 _FAULT = "Fatal Python error: "
 """How faulthandler begins to tell of a crash."""
+_LAUNCHER_ENDS_S = 1.0
 _ENDING_S = 5.0
 _WAIT_S = 0.05
 _PACKAGE_PARENT = Path(__file__).resolve().parents[2]
@@ -247,6 +248,9 @@ class WorkerClient:
                 # It may have ended by now: Windows then has an error of no class of its own.
                 with contextlib.suppress(OSError):
                     os.kill(process.pid, getattr(signal, "SIGKILL", signal.SIGTERM))  # type: ignore[arg-type]
+                # The launcher ends when the worker has ended, and the worker's files can be removed.
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.popen.wait(_LAUNCHER_ENDS_S)
             process.popen.kill()
         if process.popen.stdin is not None:
             with contextlib.suppress(OSError):
