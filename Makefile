@@ -7,14 +7,15 @@ MINUTES ?=
 DATA ?= ../shared/data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint benchmark history throughput train learn2learn adaptation screenshots pictures clean
+.PHONY: help setup demo test test-slicer-5.10 lint benchmark history throughput train learn2learn adaptation screenshots pictures clean
 
 help:
 	@printf '%s\n' \
 	  'make demo       segment a phantom patient painted on 3 slices; scene and pictures in out/demo' \
 	  'make demo IMAGE=ct.nii.gz SUPPORT=painted.nii.gz    the same on your own files' \
 	  'make test       run every test (ARGS="-k phantom" for some)' \
-	  'make lint       ruff and mypy' \
+	  'make test-slicer-5.10  tests of what runs in Slicer, with the packages that Slicer 5.10 ships' \
+  'make lint       ruff and mypy' \
 	  'make benchmark  accuracy and time against the baselines, then batches (DATA=../shared/data)' \
 	  'make history    what the shipped weights reach on a phantom, into docs/benchmark_history.csv' \
 	  'make throughput  images per minute of a batch (TASK=organs.medmetaseg IMAGES="patients/*.nii.gz")' \
@@ -34,6 +35,9 @@ demo: setup
 
 test: setup
 	@$(VENV)/python -m pytest $(ARGS)
+
+test-slicer-5.10:
+	@bash tools/test_slicer_5_10.sh $(ARGS)
 
 lint: setup
 	@$(VENV)/ruff check .

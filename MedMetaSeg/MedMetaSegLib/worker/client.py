@@ -45,8 +45,10 @@ _EVENTS, _LOG = "events.jsonl", "log.txt"
 """What the worker writes into its folder: its events, and all else that it and its libraries print."""
 _LAUNCHER_SAYS = "exit abnormally"
 """What Slicer's launcher PythonSlicer writes of a Python that crashed or was killed; its status is then 1."""
-_FAULT = "Fatal Python error: "
+_FAULTS = ("Fatal Python error: ", "Windows fatal exception: ")
 """How faulthandler begins to tell of a crash."""
+_NO_MEMORY = "std::bad_alloc"
+"""What C++ says when it gets no memory, and ends."""
 _LAUNCHER_ENDS_S = 1.0
 _ENDING_S = 5.0
 _WAIT_S = 0.05
@@ -355,11 +357,12 @@ def _death(process: _Process, exit_status: int) -> Failed:
     by_launcher = bool(lines) and lines[-1].startswith("error: [") and _LAUNCHER_SAYS in lines[-1]
     if by_launcher:
         lines.pop()
-    faults = [line for line in lines if line.startswith(_FAULT)]
+    faults = [line for line in lines if line.startswith(_FAULTS)]
     last = lines[-1] if lines else f"exit status {exit_status}"
     cause = (faults[-1] if faults else last)[:200]
     # A crash of its own, such as a segmentation fault, is told by faulthandler; what kills it leaves no word.
-    if exit_status in (-9, 137) or (by_launcher and not faults):
+    killed = exit_status in (-9, 137) or (by_launcher and not faults and process.pid is not None)
+    if killed or _NO_MEMORY in text:
         return Failed(
             "The work was ended by the system, usually because memory ran out: close other programs, crop "
             "the volume or choose low memory in the settings, then press the button again.",

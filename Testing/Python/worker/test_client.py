@@ -291,6 +291,24 @@ def test_a_worker_that_crashed_by_itself_is_not_told_as_memory(client, temporary
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("says", "told"),
+    [
+        ("terminate called after throwing an instance of 'std::bad_alloc'", "usually because memory ran out"),
+        ("Windows fatal exception: access violation", "could not start (Windows fatal exception: access"),
+        ("error: [python-real] exit abnormally - Report the problem.", "could not start (exit status 1)"),
+    ],
+)
+@not_windows
+def test_what_a_log_tells_of_the_end(says, told, temporary, tmp_path_factory, patient):
+    python = tmp_path_factory.mktemp("bin") / "python"
+    python.write_text(f'#!/bin/sh\necho "{says}" >&2\nexit 1\n')
+    python.chmod(0o755)
+    client = WorkerClient(str(python))
+    client.segment(patient.volume, support_of(patient, "liver"))
+    assert told in until_ended(client)[-1].message
+
+
 class ClosedOnWindows:
     """Stands in for the stdin of a worker that has ended, as Windows has it."""
 

@@ -82,9 +82,7 @@ class TasksTab:
 
         if self._folder is None:
             chosen = qt.QSettings().value(_FOLDER_KEY)
-            self._folder = TaskFolder(
-                Path(chosen) if chosen else Path.home() / "Documents" / "MedMetaSeg tasks"
-            )
+            self._folder = TaskFolder(Path(chosen) if chosen else _documents() / "MedMetaSeg tasks")
         return self._folder
 
     @folder.setter
@@ -277,6 +275,11 @@ class TasksTab:
             hint = _("Give the new task a name.")
         self.ui.tasksHintLabel.setText(hint)
         self.ui.tasksHintLabel.setVisible(bool(hint))
+
+
+def _documents() -> Path:
+    """The user's folder of documents, which has another name or place on many a computer."""
+    return Path(qt.QStandardPaths.writableLocation(qt.QStandardPaths.DocumentsLocation) or Path.home())
 
 
 def _anyOfSequence(volumeNodes: Sequence[Any]) -> bool:

@@ -285,3 +285,13 @@ def test_another_folder_is_kept_in_the_settings(bench, folder, tmp_path, monkeyp
     assert bench.ui.taskFolderEdit.text == str(other)
     assert [name for name, _ in tasks(bench.panel)] == ["spine"]
     assert qt.QSettings().value("MedMetaSeg/TaskFolder") == str(other)
+
+
+def test_tasks_lie_in_the_folder_of_documents_wherever_that_is(panel, tmp_path, monkeypatch):
+    import qt
+
+    documents = tmp_path / "Dokumente mit Umlaut \u00e4"
+    monkeypatch.setattr(qt.QStandardPaths, "writableLocation", lambda which: str(documents))
+    monkeypatch.setattr(panel.tasksTab, "_folder", None)
+    assert panel.tasksTab.folder.path == documents / "MedMetaSeg tasks"
+    panel.tasksTab._folder = None
