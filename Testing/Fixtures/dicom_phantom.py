@@ -89,4 +89,9 @@ def write_report_object(path: Path) -> None:
     report.Modality, report.SeriesInstanceUID, report.SeriesNumber = "SR", generate_uid(), 99
     for name, value in IDENTIFIERS.items():
         setattr(report, name, value)
-    report.save_as(path, enforce_file_format=True)
+    report.preamble = bytes(128)
+    if int(pydicom.__version__.partition(".")[0]) < 3:  # as Slicer 5.10 has it
+        report.is_little_endian, report.is_implicit_VR = True, False
+        report.save_as(path, write_like_original=False)
+    else:
+        report.save_as(path, enforce_file_format=True)

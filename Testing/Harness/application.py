@@ -19,7 +19,6 @@ from PySide6 import QtCore, QtWidgets
 from MedMetaSegLib.demo.slicer_core import boot
 
 from . import ctk_widgets, pythonqt, qmrml_widgets, segment_editor
-from .subject_hierarchy import SubjectHierarchyPlugins
 
 _STAND_INS = Path(__file__).parent / "standins"
 _SOURCES = ("i18n", "parameterNodeWrapper", "ScriptedLoadableModule")
@@ -37,7 +36,6 @@ class Application(QtWidgets.QApplication):
         self._window, self._moduleManager = _MainWindow(), _ModuleManager()
         # Settings of the tests' own; nothing of the user's is read or written.
         QtCore.QSettings.setDefaultFormat(QtCore.QSettings.IniFormat)
-        self.subjectHierarchyPlugins: Any = None
         self._settings = tempfile.TemporaryDirectory(prefix="slicer-settings-")
         QtCore.QSettings.setPath(QtCore.QSettings.IniFormat, QtCore.QSettings.UserScope, self._settings.name)
 
@@ -268,6 +266,5 @@ def start() -> Application:
         _importFrom(folder, name)
     slicer.qMRMLSegmentEditorWidget = segment_editor.qMRMLSegmentEditorWidget
     application.mainWindow().selector.modules["SegmentEditor"] = segment_editor.SegmentEditorModule()
-    application.subjectHierarchyPlugins = SubjectHierarchyPlugins(application.mrmlScene())
     slicer.moduleNames = types.SimpleNamespace()
     return application

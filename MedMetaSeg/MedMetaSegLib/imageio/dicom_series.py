@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from ..errors import InputError
 
 _POSITION, _ORIENTATION, _MODALITY, _DESCRIPTION = "0020|0032", "0020|0037", "0008|0060", "0008|103e"
+_EXTENT = ("Rows", "Columns", "BitsAllocated", "NumberOfFrames", "SamplesPerPixel")
 
 
 @dataclass(frozen=True)
@@ -93,12 +94,40 @@ def _check_even(folder: Path, heights_mm: np.ndarray) -> None:
 
 def _read_slice(file: str) -> _Slice:
     header = _header(file)
+    _check_whole(file)
     position, orientation = _numbers(header, _POSITION), _numbers(header, _ORIENTATION)
     if len(position) != 3 or len(orientation) != 6:
         # Enhanced (multi-frame) files keep these per frame; GDCM has worked them out for the whole.
         position = np.array(header.GetOrigin()[:3])
         orientation = np.array(header.GetDirection()).reshape(header.GetDimension(), -1)[:3, :2].T.ravel()
     return _Slice(file, header.GetSize(), _text(header, _MODALITY), position, orientation)
+
+
+def _check_whole(file: str) -> None:
+    """Raise InputError when the file ends before its voxels do: SimpleITK 2.5.2 makes up what is missing.
+
+    Of a compressed image only the decoder can tell, and it does.
+    """
+    import pydicom
+
+    with open(file, "rb") as stream:
+        try:
+            header = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=list(_EXTENT))
+        except (EOFError, ValueError, KeyError) as error:
+            raise _damaged(file) from error
+        left = Path(file).stat().st_size - stream.tell()
+    syntax = header.file_meta.get("TransferSyntaxUID")
+    if syntax is not None and (syntax.is_compressed or syntax.is_deflated):
+        return
+    rows, columns, bits = (header.get(name) for name in _EXTENT[:3])
+    if rows and columns and bits and header.get("SamplesPerPixel", 1) == 1:
+        wanted = int(rows) * int(columns) * int(header.get("NumberOfFrames", 1) or 1) * int(bits) // 8
+        if left < wanted:
+            raise _damaged(file)
+
+
+def _damaged(file: str) -> InputError:
+    return InputError(f"The DICOM file {file} is damaged or of a rare kind; export it again.")
 
 
 def _header(file: str) -> sitk.ImageFileReader:
@@ -108,7 +137,7 @@ def _header(file: str) -> sitk.ImageFileReader:
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
-        raise InputError(f"The DICOM file {file} is damaged or of a rare kind; export it again.") from error
+        raise _damaged(file) from error
     return reader
 
 

@@ -10,6 +10,7 @@ import pytest
 import SimpleITK as sitk
 
 from MedMetaSegLib.errors import InputError
+from MedMetaSegLib.imageio.dicom_series import sorted_series
 from MedMetaSegLib.imageio.volume import Volume, read_image, read_volume
 
 
@@ -133,6 +134,20 @@ def test_a_damaged_dicom_file_is_named_by_its_folder(
     files[5].write_bytes(files[5].read_bytes()[:-300])
     assert str(tmp_path / "ct") in error_of(tmp_path / "ct")
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("cut", [10, 300, 4000])
+def test_a_slice_that_ends_too_early_is_named_and_never_made_up(
+    patient: Volume, tmp_path: Path, cut: int
+) -> None:
+    files = write_series(tmp_path / "ct", patient.array)
+    names = tuple(map(str, files))
+    whole = files[5].read_bytes()
+    files[5].write_bytes(whole[:-cut])
+    with pytest.raises(InputError, match=f"{files[5].name} is damaged"):
+        sorted_series(tmp_path / "ct", names)
+    files[5].write_bytes(whole)
+    assert len(sorted_series(tmp_path / "ct", names).files) == len(files)
 
 
 def test_a_folder_without_dicom_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:

@@ -54,24 +54,3 @@ def test_a_folder_that_lacks_one_is_refused_by_name(sources):
     ended = start_with(sources)
     assert ended.returncode != 0
     assert f"{sources}, in which there is no ScriptedLoadableModule." in ended.stderr
-
-
-def test_segments_have_items_in_the_subject_hierarchy_that_go_with_their_node(panel):
-    import slicer
-
-    from Harness.subject_hierarchy import segmentItems
-
-    scene = slicer.mrmlScene
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-
-    def names():
-        return [hierarchy.GetItemName(one) for one in segmentItems(hierarchy, hierarchy.GetSceneItemID())]
-
-    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Painted")
-    for name in ("liver", "spleen"):
-        node.GetSegmentation().AddEmptySegment(name, name)
-    assert names() == ["liver", "spleen"]
-    node.GetSegmentation().RemoveSegment("liver")
-    assert names() == ["spleen"]
-    scene.RemoveNode(node)
-    assert names() == []
