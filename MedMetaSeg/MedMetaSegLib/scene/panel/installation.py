@@ -119,9 +119,10 @@ class Installation:
             for one in (TORCH, *self._others)
             if one.name not in names
         ]
-        lines = [", ".join(there)] if there else []
+        # Two in a line: four are wider than the panel.
+        lines = [", ".join(there[first : first + 2]) for first in range(0, len(there), 2)]
         if missing:
-            lines.append(_("not installed: {packages}").format(packages=", ".join(missing)))
+            lines += [_("not installed: {packages}").format(packages=one) for one in missing]
         return "\n".join(lines)
 
     def _unmet(self) -> list[_Unmet]:

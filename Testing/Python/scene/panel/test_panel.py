@@ -220,7 +220,7 @@ def test_an_answer_that_cannot_be_written_is_reported_and_the_panel_is_free_agai
     assert bench.ui.segmentButton.enabled
 
 
-def test_nothing_is_cut_off_at_a_width_of_420_pixels(bench):
+def test_nothing_is_cut_off_at_a_width_of_420_pixels(application, bench):
     from Harness.layout import clipped
 
     bench.paint("spleen").choose()
@@ -230,9 +230,10 @@ def test_nothing_is_cut_off_at_a_width_of_420_pixels(bench):
         bench.ui.tabs.setCurrentIndex(index)
         bench.panel.say(result="liver 1041.2 ml, spleen 128.1 ml, left kidney 152.7 ml in 0.6 s" * 3)
         for _ in range(3):
-            until(lambda: True)
+            application.processEvents()
             settle(bench.panel)
             window.resize(420, max(520, window.minimumSizeHint().height()))
+        application.processEvents()
         assert window.width == 420
         assert clipped(window) == []
     bench.ui.tabs.setCurrentIndex(0)
