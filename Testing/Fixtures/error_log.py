@@ -10,6 +10,8 @@ from typing import Any
 
 _OF_THE_OFFSCREEN_PLATFORM = "This plugin does not support propagateSizeHints()"
 """What Qt says of every window that is shown without a screen."""
+_WITHOUT_HIERARCHY_PLUGINS = ("DataNodeCache inconsistency found", "Subject hierarchy items not found")
+"""What the subject hierarchy says where no plugins, which are Slicer's own, keep items for nodes."""
 
 
 class ErrorLog(logging.Handler):
@@ -59,6 +61,7 @@ class ErrorLog(logging.Handler):
         sys.excepthook, sys.unraisablehook = self._hooks
         logging.getLogger().removeHandler(self)
         said = [one.strip() for one in self._text.GetOutput().split("\n\n")]
+        said = [one for one in said if not any(harmless in one for harmless in _WITHOUT_HIERARCHY_PLUGINS)]
         self.lines += [f"VTK: {one}" for one in said if re.search("error|warn", one, re.IGNORECASE)]
 
     def onQtMessage(self, kind: Any, context: Any, text: str) -> None:

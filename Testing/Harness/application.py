@@ -227,6 +227,9 @@ class ScriptedModule:
         """What Slicer does with the module when it quits."""
         if self.widget is not None:
             self.widget.cleanup()
+            # What their destructors do in Slicer.
+            for selector in self._representation.findChildren(qmrml_widgets.qMRMLNodeComboBox):
+                selector.setMRMLScene(None)
             self._representation.deleteLater()
             self._representation = None
 

@@ -40,7 +40,8 @@ class SceneModel(QtGui.QStandardItemModel):
         """Show another scene, or none."""
         for tag in self._tags:
             self._scene.RemoveObserver(tag)
-        self._scene, self._tags = scene, []
+        self._tags.clear()
+        self._scene = scene
         if scene is not None:
             for event, method, priority in (
                 (scene.NodeAddedEvent, self._onNodeAdded, _BEFORE_OTHERS),

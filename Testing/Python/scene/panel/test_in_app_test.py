@@ -119,8 +119,6 @@ def test_the_steps_with_two_editors_go_right_where_a_stroke_can_be_made(
     dot[steps._UNPAINTED] = True
     monkeypatch.setattr(steps, "_redView", lambda trial: imageFromMask(dot, (0, 0, 0), volume_affine(trial)))
     monkeypatch.setattr(steps, "_stroke", views.stroke)
-    # No plugin of the subject hierarchy is here to make items of nodes.
-    error_log.expect("Subject hierarchy items not found")
     error_log.expect("no previous state available")  # Undo of the module's editor, which has none
     runner.check("two editors")
     assert [line[:2] for line in LINE.findall(capsys.readouterr().out)] == [("9", "ok")]
