@@ -210,15 +210,6 @@ def test_the_module_says_what_it_is(module_on_stand_in_bases, monkeypatch):
     assert connected == ["startupCompleted()"]
 
 
-def test_the_in_app_test_passes_with_the_real_segmenter_and_the_shipped_weights(module_on_stand_in_bases):
-    outcome = unittest.TestResult()
-    module_on_stand_in_bases.MedMetaSegTest("test_a_ball_painted_on_three_slices_is_segmented_whole").run(
-        outcome
-    )
-    assert outcome.testsRun == 1
-    assert outcome.wasSuccessful(), [text for _, text in outcome.errors + outcome.failures]
-
-
 @pytest.fixture(scope="module")
 def real_untrained(tmp_path_factory):
     """The real segmenter with random weights: only what does not depend on learning can be asked of it."""
