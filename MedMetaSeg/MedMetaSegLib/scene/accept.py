@@ -15,6 +15,7 @@ from .reader import RESULT_TAG, readStructure
 from .segment_content import SegmentContent, contentOf
 from .space import (
     BINARY_LABELMAP,
+    CHANGED,
     generalTransform,
     imageAffine,
     imageFromMask,
@@ -140,8 +141,6 @@ class Acceptance(slicer.util.VTKObservationMixin):
         after = _states(segmentation)
         unchanged = [one for one in differing if after[one].isSameAs(before[one])]
         if unchanged == differing:
-            # The same voxels, perhaps on a grid of another extent.
-            history.undo()
             raise InputError(f"Nothing was changed: {masking(self._editorNode)}.")
         self._remember(_Accepted(paintedNode, history, before, after))
         return [segmentation.GetSegment(one).GetName() for one in unchanged]
@@ -227,14 +226,8 @@ class Acceptance(slicer.util.VTKObservationMixin):
 
     def _remember(self, step: _Accepted) -> None:
         self._last, self._mayBeChanged = step, False
-        segmentation = step.node.GetSegmentation()
-        for event in (
-            segmentation.SegmentAdded,
-            segmentation.SegmentRemoved,
-            segmentation.SegmentModified,
-            segmentation.SourceRepresentationModified,
-        ):
-            self.addObserver(segmentation, event, self._onChanged)
+        for event in CHANGED:
+            self.addObserver(step.node.GetSegmentation(), event, self._onChanged)
 
     def _drop(self) -> None:
         self.removeObservers(self._onChanged)

@@ -19,6 +19,14 @@ from ..support.structure import bounding_box
 BINARY_LABELMAP = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
 CLOSED_SURFACE = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
 
+CHANGED = (
+    slicer.vtkSegmentation.SegmentAdded,
+    slicer.vtkSegmentation.SegmentRemoved,
+    slicer.vtkSegmentation.SegmentModified,
+    slicer.vtkSegmentation.SourceRepresentationModified,
+)
+"""Events of a vtkSegmentation after which it may hold something else."""
+
 # A segmentation node with this attribute is a preview: it goes by itself, and is nobody's painting.
 PREVIEW_ATTRIBUTE = "MedMetaSeg.Preview"
 

@@ -20,6 +20,8 @@ from ..imageio.files import check_file, replace_whole, suffix, truncated
 from ..imageio.geometry import LPS_RAS, Geometry, Index3, index3
 from .structure import Structure, StructureMask, default_color, tight
 
+_PACKAGES = {"nrrd": "pynrrd"}
+"""Packages by their module, where that has another name."""
 _UNREADABLE = (OSError, ValueError, KeyError, IndexError, zlib.error, StopIteration)
 
 
@@ -48,7 +50,7 @@ def is_segmentation_file(path: Path) -> bool:
     """True for a NRRD file that describes segments, whatever its name; False if it cannot be parsed."""
     if suffix(path) not in (".seg.nrrd", ".nrrd") or not path.is_file():
         return False
-    nrrd = _package("nrrd", "pynrrd")
+    nrrd = _package("nrrd")
     try:
         header = nrrd.read_header(str(path))
     except (nrrd.NRRDError, *_UNREADABLE):
@@ -116,18 +118,20 @@ def write_segmentation(
 
 
 def check_packages() -> None:
-    """Raise InputError where the packages that write a .seg.nrrd are not installed."""
-    for module, package in (("slicerio", "slicerio"), ("nrrd", "pynrrd")):
-        _package(module, package)
+    """Raise InputError where a package that writing a .seg.nrrd needs is not installed."""
+    for module in ("slicerio", "nrrd"):
+        _package(module)
 
 
-def _package(module: str, package: str = "slicerio") -> ModuleType:
-    """The module, imported when it is needed; InputError where its package is not installed."""
+def _package(module: str) -> ModuleType:
+    """The module, imported when it is needed; InputError where it, or what it needs itself, is missing."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
+        missing = (error.name or module).partition(".")[0]
         raise InputError(
-            f"Segmentation files need the Python package '{package}': install it, then try again."
+            f"Segmentation files need the Python package '{_PACKAGES.get(missing, missing)}': install it, "
+            "then try again."
         ) from error
 
 

@@ -43,6 +43,12 @@ def content(node):
     }
 
 
+def voxels(node, volumeNode):
+    """The voxels of each segment, wherever the labelmaps begin and end."""
+    world = at.voxelsInWorld(volumeNode)
+    return {one: at.segmentAt(node, one, world).tobytes() for one in node.GetSegmentation().GetSegmentIDs()}
+
+
 def editorNode(scene, **settings):
     import slicer
 
@@ -85,11 +91,23 @@ def test_the_editable_area_of_the_segment_editor_is_respected(scene):
     acceptance, volumeNode, paintedNode, resultNode, pairs = prepared(scene)
     inside = slicer.vtkMRMLSegmentationNode.EditAllowedInsideSingleSegment
     editorNode(scene, MaskMode=inside, MaskSegmentID="Segment_2")
-    before = content(paintedNode)
+    before = voxels(paintedNode, volumeNode)
     with pytest.raises(InputError, match="Nothing was changed: the editable area of the Segment Editor"):
         acceptance.accept(resultNode, paintedNode, volumeNode, pairs[:1])
-    assert content(paintedNode) == before
+    assert voxels(paintedNode, volumeNode) == before
     assert not acceptance.canUndo
+
+
+def test_where_slicer_changes_nothing_the_users_last_stroke_stays(scene):
+    """Its history then holds that stroke as the last step."""
+    acceptance, volumeNode, paintedNode, resultNode, pairs = prepared(scene)
+    acceptance.accept(resultNode, paintedNode, volumeNode, pairs)
+    painted(paintedNode, volumeNode, "kidney", fx.KIDNEY)
+    before = voxels(paintedNode, volumeNode)
+    acceptance._logic.ModifySegmentByLabelmap = lambda *arguments: None
+    with pytest.raises(InputError, match="Nothing was changed: Slicer refused the results"):
+        acceptance.accept(resultNode, paintedNode, volumeNode, pairs)
+    assert voxels(paintedNode, volumeNode) == before
 
 
 def test_the_intensity_range_of_the_segment_editor_is_respected(scene):

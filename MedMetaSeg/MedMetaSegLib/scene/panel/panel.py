@@ -131,8 +131,11 @@ class Panel(slicer.util.VTKObservationMixin):
 
     def _onTabChanged(self, index: int) -> None:
         """A tab is filled when it is looked at."""
-        if self.parameters is not None:
-            self._tabs[index].show()
+        if self.parameters is None:
+            return
+        if self._tabs[index] is not self.segmentTab:
+            self.segmentTab.leave()
+        self._tabs[index].show()
 
     def _onSceneStartClose(self, caller: Any, event: str) -> None:
         if self.run is not None:

@@ -10,7 +10,8 @@ import slicer.util
 import vtk
 from slicer.i18n import tr as _
 
-from ...errors import InputError
+from ..space import CHANGED, PREVIEW_ATTRIBUTE
+from .answers import Answers
 from .host import Host
 from .painted_segments import Painting, describePainting, supportIds
 from .parameters import Role
@@ -19,8 +20,6 @@ from .segment_editor import EmbeddedEditor, openSegmentEditor
 from .segment_table import SegmentTable
 
 if TYPE_CHECKING:
-    from ..accept import Acceptance
-    from ..results import ResultSegments
     from .worker_run import Job
 
 _DESCRIBE_AFTER_MS = 300
@@ -37,9 +36,8 @@ class SegmentTab(slicer.util.VTKObservationMixin):
         self._described: tuple[Any, ...] = ()
         self._listed: tuple[Any, ...] = ()
         self._painting = Painting()
-        self._results: ResultSegments | None = None
-        self._acceptance: Acceptance | None = None
         self._editor = EmbeddedEditor(self.ui.editorPlace)
+        self._answers = Answers(host, self._editor)
         self.ui.paintHereCheck.setVisible(EmbeddedEditor.isThere())
         self._table = SegmentTable(self.ui.segmentTable, self._onTicked, self._onRole)
         self.describeTimer = qt.QTimer()
@@ -80,10 +78,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
     def forget(self) -> None:
         """The scene closes."""
         self._editor.forget()
-        if self._acceptance is not None:
-            self._acceptance.forget()
-        if self._results is not None:
-            self._results.forget()
+        self._answers.forget()
         self._painting = Painting()
         self._table.show((), ())
 
@@ -97,8 +92,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
             parameters.untickedSegmentIds = []
             parameters.backgroundSegmentIds = []
             parameters.ignoredSegmentIds = []
-            if self._acceptance is not None:
-                self._acceptance.forget()
+            self._answers.forgetAccept()
             self.ui.paintHereCheck.setChecked(False)
         if volume is not None and volume is not parameters.volume:
             # A result of the last volume is no place for one of this.
@@ -110,21 +104,20 @@ class SegmentTab(slicer.util.VTKObservationMixin):
             self._showPainting()
 
     def show(self) -> None:
-        """The user looks at the tab: it is always filled."""
+        """The user looks at the tab, which is always filled."""
+        self.onPaintHere(self.ui.paintHereCheck.checked)
+
+    def leave(self) -> None:
+        """The user looks at another tab: an editor that is not seen must not take strokes."""
+        self._editor.hide()
 
     # ------------------------------------------------------------ what is painted
 
     def _observeSegmentation(self, node: Any) -> None:
         self.removeObservers(self._onSegmentationModified)
         if node is not None:
-            segmentation = node.GetSegmentation()
-            for event in (
-                segmentation.SegmentAdded,
-                segmentation.SegmentRemoved,
-                segmentation.SegmentModified,
-                segmentation.SourceRepresentationModified,
-            ):
-                self.addObserver(segmentation, event, self._onSegmentationModified)
+            for event in CHANGED:
+                self.addObserver(node.GetSegmentation(), event, self._onSegmentationModified)
 
     def _onSegmentationModified(self, caller: vtk.vtkObject, event: str) -> None:
         if not self._host.isBusy:
@@ -218,12 +211,9 @@ class SegmentTab(slicer.util.VTKObservationMixin):
         self._host.begin(self._job, lambda: _("Cancelled: nothing was changed."))
 
     def _job(self) -> Job:
-        from ..results import ResultSegments
         from .segment_job import PaintedSelection, SegmentJob
 
         parameters, roles = self._host.parameters, self._roles()
-        if self._results is None:
-            self._results = ResultSegments()
         scribbles = parameters.annotation.value == "scribbles"
         there = [one.segmentId for one in self._painting.segments if one.usable or scribbles]
         selection = PaintedSelection(
@@ -235,7 +225,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
             backgroundIds=parameters.backgroundSegmentIds,
             annotation=parameters.annotation.value,
         )
-        return SegmentJob(selection, runOptions(parameters), self._results, self._onResult)
+        return SegmentJob(selection, runOptions(parameters), self._answers.results, self._onResult)
 
     def _onResult(self, node: Any, report: dict[str, Any], seconds: float) -> None:
         if self._host.parameters is not None:
@@ -244,58 +234,17 @@ class SegmentTab(slicer.util.VTKObservationMixin):
 
     def onAccept(self) -> None:
         """Copy the ticked results over what was painted, as one step to undo."""
-        from ..accept import Acceptance, resultsFor
-
-        if self._acceptance is None:
-            self._acceptance = Acceptance(self._editor.inUse)
-        parameters = self._host.parameters
-        pairs = resultsFor(parameters.output, self._soughtIds())
-        try:
-            unchanged = self._acceptance.accept(
-                parameters.output, parameters.segmentation, parameters.volume, pairs
-            )
-        except InputError as error:
-            self._host.say(error=str(error))
-        else:
-            self._host.say(result=self._accepted(len(pairs), unchanged))
+        self._answers.accept(self._soughtIds())
         self.describe()
-
-    def _accepted(self, count: int, unchanged: list[str]) -> str:
-        """How it went, in words."""
-        assert self._acceptance is not None
-        text = _("Accepted: {count} segments are yours now.").format(count=count - len(unchanged))
-        if unchanged:
-            left = _("Not changed: {names}: {masking}.")
-            masking = self._acceptance.maskingInWords
-            text = "\n".join([text, left.format(names=", ".join(unchanged), masking=masking)])
-        return text
 
     def onUndo(self) -> None:
         """Take the last Accept back."""
-        assert self._acceptance is not None
-        try:
-            self._acceptance.undo()
-        except InputError as error:
-            self._host.say(error=str(error))
-        else:
-            self._host.say(result=_("Undone: your segments are as they were before Accept."))
+        self._answers.undo()
         self.describe()
 
     def onBack(self) -> None:
         """Go back to the answer before the last press."""
-        assert self._results is not None
-        parameters = self._host.parameters
-        output = parameters.output
-        # Nobody may take another node for the output while this one leaves the scene.
-        parameters.output = None
-        left = self._results.undo(output)
-        parameters.output = left.node
-        text = _("Back: the answer before the last press.")
-        if left.node is None:
-            text = _("Back: there is no result, as before the first press.")
-        if left.kept:
-            text += " " + _("You edited {names}, which stays.").format(names=", ".join(left.kept))
-        self._host.say(result=text)
+        self._answers.goBack()
         self.describe()
 
     # ------------------------------------------------------------ showing
@@ -328,31 +277,16 @@ class SegmentTab(slicer.util.VTKObservationMixin):
         self.ui.segmentButton.setEnabled(not advice)
         self.ui.paintButton.setEnabled(there)
         self.ui.paintHereCheck.setEnabled(there)
-        has_result = there and self._hasResult()
+        has_result = there and self._answers.areThere([one.segmentId for one in self._painting.segments])
         self.ui.segmentButton.setText(_("Update") if has_result else _("Segment"))
         self.ui.acceptButton.setEnabled(has_result)
-        self.ui.undoButton.setEnabled(self._acceptance is not None and self._acceptance.canUndo)
-        self.ui.backButton.setEnabled(self._canGoBack())
+        self.ui.undoButton.setEnabled(self._answers.canUndo)
+        self.ui.backButton.setEnabled(self._answers.canGoBack)
         missing = self._host.installation.missing() if not advice else []
         if missing:
             advice = _("The first press asks to install {packages}.").format(packages=", ".join(missing))
         self.ui.hintLabel.setText(advice)
         self.ui.hintLabel.setVisible(bool(advice))
-
-    def _canGoBack(self) -> bool:
-        parameters = self._host.parameters
-        return (
-            parameters is not None and self._results is not None and self._results.canUndo(parameters.output)
-        )
-
-    def _hasResult(self) -> bool:
-        """True when the output holds a result of a segment that is painted here."""
-        output = self._host.parameters.output
-        if output is None or not self._painting.segments:
-            return False
-        from ..accept import resultsFor
-
-        return bool(resultsFor(output, [one.segmentId for one in self._painting.segments]))
 
     def _advice(self) -> str:
         """What to do before Segment can be pressed; "" when it can."""
@@ -372,8 +306,6 @@ def _firstNode(className: str) -> Any:
     """The first node of exactly this class: a label map is a scalar volume too, and nothing to segment. Nor
     is a preview what was painted.
     """
-    from ..space import PREVIEW_ATTRIBUTE
-
     scene = slicer.mrmlScene
     everyNode = (
         scene.GetNthNodeByClass(n, className) for n in range(scene.GetNumberOfNodesByClass(className))

@@ -81,6 +81,16 @@ def test_it_listens_to_views_and_keys_only_while_it_is_shown(bench, application,
     assert bench.ui.editorPlace.isHidden()
 
 
+def test_it_takes_no_strokes_while_another_tab_is_looked_at(bench, embedded):
+    bench.ui.tabs.setCurrentIndex(1)
+    before = voxels(bench)
+    assert stroke(bench) == (None, before)
+    assert (views.listeners, views.shortcuts) == ([], [])
+    bench.ui.tabs.setCurrentIndex(0)
+    assert not bench.ui.editorPlace.isHidden()
+    assert stroke(bench) == (embedded, before + 12)
+
+
 def test_it_can_be_shown_again_after_the_scene_was_closed(bench, embedded, patient):
     from panel_bench import Bench
 
