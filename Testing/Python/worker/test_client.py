@@ -1,47 +1,29 @@
-"""The worker process and its client: the real process and the shipped weights unless a name says stand-in."""
+"""The client and the worker process: the real process and the shipped weights unless a name says stand-in."""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from MedMetaSegLib.demo.phantom import LABEL, STRUCTURES, make_patient, painted
-from MedMetaSegLib.errors import Cancelled, InputError
+from annotated_phantom import support_of
+from MedMetaSegLib.demo.phantom import LABEL, STRUCTURES
 from MedMetaSegLib.support.support import Support
-from MedMetaSegLib.worker import exchange
 from MedMetaSegLib.worker.client import WorkerClient
 from MedMetaSegLib.worker.messages import DeviceFound, Failed, Finished, Progress, Stopped
-from MedMetaSegLib.worker.process import Requests, Worker
 from processes import PATIENCE_S, cpu_seconds, is_alive, until_ended
 from python_slicer import python_slicer
-from saved_volume import save_volume
 
 MODULE = Path(__file__).parents[3] / "MedMetaSeg"
 not_windows = pytest.mark.skipif(sys.platform == "win32", reason="signals")
-
-
-@pytest.fixture(scope="module")
-def patient():
-    return make_patient(shape=(24, 70, 90), spacing_mm=(8.0, 4.0, 4.0))
-
-
-def support_of(patient, *names, slices=3):
-    labels = tuple(LABEL[name] for name in names)
-    called = {one.label: one.name for one in STRUCTURES}
-    return Support.from_labels(
-        painted(patient.truth, labels, slices=slices), patient.volume.geometry, names=called
-    )
 
 
 @pytest.fixture
@@ -81,112 +63,6 @@ def wait_for(prompt):
     while not prompt():
         assert time.monotonic() < limit
         time.sleep(0.02)
-
-
-# ---------------------------------------------------------------- what goes between
-
-
-def test_a_volume_comes_out_as_it_went_in(tmp_path, patient):
-    sent = save_volume(tmp_path / "v.npy", patient.volume)
-    back = exchange.load_volume(json.loads(json.dumps(sent)))
-    np.testing.assert_array_equal(back.array, patient.volume.array)
-    assert back.array.dtype == patient.volume.array.dtype
-    np.testing.assert_array_equal(back.geometry.affine, patient.volume.geometry.affine)
-    assert (back.name, back.modality) == (patient.volume.name, "CT")
-
-
-@pytest.mark.parametrize("annotation", ["slices", "scribbles"])
-def test_a_support_comes_out_as_it_went_in(tmp_path, patient, annotation):
-    labels = painted(patient.truth, (LABEL["liver"], LABEL["spleen"]))
-    names = {LABEL["liver"]: "liver", LABEL["spleen"]: "background"}
-    sent = Support.from_labels(labels, patient.volume.geometry, names, annotation)
-    back = exchange.load_support(json.loads(json.dumps(exchange.save_support(tmp_path, sent))))
-    assert back.describe() == sent.describe()
-    assert [one.structure for one in back.structures] == [one.structure for one in sent.structures]
-    for one, other in zip(back.structures, sent.structures, strict=True):
-        np.testing.assert_array_equal(one.mask, other.mask)
-    assert (back.background is None) == (annotation == "slices")
-    assert (back.annotation, back.overlapping, back.notes) == (annotation, False, sent.notes)
-
-
-def test_a_pickle_in_the_folder_is_not_opened(tmp_path):
-    np.save(tmp_path / "v.npy", np.array([{"a": 1}], object), allow_pickle=True)
-    with pytest.raises(ValueError, match="allow_pickle"):
-        exchange.load_volume({"file": str(tmp_path / "v.npy"), "affine": [], "name": "", "modality": ""})
-
-
-# ---------------------------------------------------------------- the worker, with a stand-in segmenter
-
-
-class StandInSegmenter:
-    """Raises what it is given; finds the drawn voxels."""
-
-    def __init__(self, failure=None):
-        self.failure = failure
-
-    def segment(self, volume, support, *, progress=None, **rest):
-        if self.failure is not None:
-            raise self.failure
-        progress(0.5, "half")
-        return type("Result", (), {"structures": support.structures, "report": {"structures": []}})
-
-
-def request_for(patient, folder, device="cpu"):
-    return {
-        "do": "segment",
-        "job": 1,
-        "volume": save_volume(folder / "v.npy", patient.volume),
-        "support": exchange.save_support(folder, support_of(patient, "liver")),
-        "structures": None,
-        "device": device,
-        "folder": str(folder),
-    }
-
-
-@pytest.mark.parametrize(
-    ("failure", "kind", "sentence"),
-    [
-        (InputError("Paint more."), "failed", "Paint more."),
-        (Cancelled("no"), "cancelled", ""),
-        (MemoryError(), "failed", "Memory ran out"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "failed", "Memory ran out"),
-    ],
-)
-def test_a_stand_in_segmenter_that_fails_gives_one_sentence(patient, tmp_path, failure, kind, sentence):
-    messages = []
-    worker = Worker(messages.append, lambda device: StandInSegmenter(failure))
-    worker.handle(request_for(patient, tmp_path), lambda: False)
-    assert messages[-1]["event"] == kind
-    assert sentence in messages[-1].get("message", "")
-
-
-def test_an_error_of_a_stand_in_that_nobody_foresaw_is_not_hidden(patient, tmp_path):
-    worker = Worker(lambda message: None, lambda device: StandInSegmenter(RuntimeError("shapes differ")))
-    with pytest.raises(RuntimeError, match="shapes differ"):
-        worker.handle(request_for(patient, tmp_path), lambda: False)
-
-
-def test_a_stand_in_segmenter_is_loaded_again_only_for_another_device(patient, tmp_path):
-    loaded = []
-    worker = Worker(lambda message: None, lambda device: loaded.append(device) or StandInSegmenter())
-    for device in ("auto", "auto", "cpu"):
-        worker.handle(request_for(patient, tmp_path, device), lambda: False)
-    assert loaded == ["auto", "cpu"]
-
-
-def test_a_cancel_is_read_while_a_job_runs():
-    ended = threading.Event()
-    lines = ['{"do": "segment", "job": 1}', '{"do": "cancel", "job": 1}', '{"do": "segment", "job": 2}']
-    requests = Requests(lines, ended.set)
-    assert ended.wait(5)
-    assert requests.next()["job"] == 1
-    assert requests.is_cancelled(1)
-    assert requests.next()["job"] == 2
-    assert not requests.is_cancelled(2)
-    assert requests.next() is None
-
-
-# ---------------------------------------------------------------- the real process
 
 
 def test_the_process_segments_and_the_second_run_is_the_cheap_one(idle, patient):
