@@ -93,6 +93,8 @@ class SegmentTab(slicer.util.VTKObservationMixin):
             parameters.backgroundSegmentIds = []
             parameters.ignoredSegmentIds = []
             self._answers.forgetAccept()
+        if (volume, segmentation) != self._shown:
+            # The editor shows what was chosen before.
             self.ui.paintHereCheck.setChecked(False)
         if volume is not None and volume is not parameters.volume:
             # A result of the last volume is no place for one of this.
@@ -189,6 +191,10 @@ class SegmentTab(slicer.util.VTKObservationMixin):
             self._editor.hide()
             return
         self._readyToPaint()
+        if not self.ui.paintHereCheck.checked:
+            # A new segmentation was chosen, which took the tick away; with the tick this is called again.
+            self.ui.paintHereCheck.setChecked(True)
+            return
         self._editor.show(self._host.parameters.segmentation, self._host.parameters.volume)
 
     def _readyToPaint(self) -> None:

@@ -91,6 +91,28 @@ def test_it_takes_no_strokes_while_another_tab_is_looked_at(bench, embedded):
     assert stroke(bench) == (embedded, before + 12)
 
 
+def test_it_goes_with_the_volume_that_it_shows(bench, embedded):
+    bench.scene.RemoveNode(bench.volumeNode)
+    assert views.listeners == []
+    assert not bench.ui.paintHereCheck.checked
+    for index in (1, 0):
+        bench.ui.tabs.setCurrentIndex(index)
+    assert bench.ui.editorPlace.isHidden()
+
+
+def test_it_is_shown_on_a_new_segmentation_where_there_was_none(bench):
+    bench.scene.RemoveNode(bench.paintedNode)
+    bench.ui.volumeSelector.setCurrentNode(bench.volumeNode)
+    bench.ui.paintHereCheck.setChecked(True)
+    assert bench.ui.paintHereCheck.checked
+    assert not bench.ui.editorPlace.isHidden()
+    editor = bench.panel.segmentTab._editor._editor
+    assert editor.segmentationNode() is bench.panel.parameters.segmentation
+    assert views.listeners == [editor]
+    bench.ui.paintHereCheck.setChecked(False)
+    assert views.listeners == []
+
+
 def test_it_can_be_shown_again_after_the_scene_was_closed(bench, embedded, patient):
     from panel_bench import Bench
 
