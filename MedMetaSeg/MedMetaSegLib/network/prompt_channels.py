@@ -14,6 +14,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from .crossing_slices import corrected
 from .geodesic import geodesic_preference
 from .image_evidence import ImageEvidence
 from .likelihood import likelihood_ratio
@@ -91,12 +92,17 @@ def _clipped(slices: Sequence[KnownSlice]) -> Tensor:
 
 @torch.no_grad()
 def slice_prompt(
-    evidence: ImageEvidence, slices: Sequence[KnownSlice], other_structures: np.ndarray | None = None
+    evidence: ImageEvidence,
+    slices: Sequence[KnownSlice],
+    other_structures: np.ndarray | None = None,
+    crossing: np.ndarray | None = None,
 ) -> Tensor:
     """(PROMPT_CHANNELS, k, j, i) float32 of one structure annotated on `slices`, ascending by position, on
     the device of the image's evidence.
 
     other_structures: bool (k, j, i), voxels off the slices known to be something else (other structures).
+    crossing: float32 (k, j, i), signed distances in in-plane voxels where slices of other planes run and
+    where single voxels are known, else NaN.
     """
     depth = evidence.channels.shape[1]
     shapes = _clipped(slices).to(evidence.device)
@@ -107,12 +113,31 @@ def slice_prompt(
         background |= torch.from_numpy(other_structures).to(evidence.device) & ~foreground
     distance = np.abs(np.arange(depth)[:, None] - np.array(positions)).min(1)
     nearness = torch.from_numpy((np.minimum(distance, 20) / 10).astype(np.float32))
-    prompt[SHAPE] = _interpolated(shapes, positions, depth, evidence.aspect) / 10
     prompt[DISTANCE] = nearness.to(evidence.device)[:, None, None]
     followed = _followed(evidence, shapes, positions)
-    prompt[PROPAGATED] = followed.shape.clamp(-SHAPE_LIMIT, SHAPE_LIMIT) / 10
+    guesses = torch.stack([_interpolated(shapes, positions, depth, evidence.aspect), followed.shape])
     prompt[MATCHING_RESIDUAL] = followed.matching_residual / 2
+    if crossing is not None:
+        known = torch.from_numpy(crossing).to(evidence.device)
+        elsewhere = known.isfinite() & ~(foreground | background)
+        guesses = corrected(guesses, known, _planes(positions, depth), evidence.aspect)
+        foreground |= elsewhere & (known > 0)
+        background |= elsewhere & (known <= 0)
+        prompt[DISTANCE] = torch.minimum(prompt[DISTANCE], _nearness(known, evidence.aspect))
+        prompt[MATCHING_RESIDUAL][elsewhere] = 0.0
+    prompt[SHAPE], prompt[PROPAGATED] = guesses.clamp(-SHAPE_LIMIT, SHAPE_LIMIT) / 10
     return _finished(prompt, evidence, foreground, background)
+
+
+def _planes(positions: Sequence[float], depth: int) -> list[int]:
+    """The planes of the grid next to the slices."""
+    return sorted({int(np.clip(np.floor(one + 0.5), 0, depth - 1)) for one in positions})
+
+
+def _nearness(known: Tensor, aspect: float) -> Tensor:
+    """The distance channel of voxels known anywhere, NaN where they are not: in slices, as along axis 0."""
+    away = ndimage.distance_transform_edt(known.isnan().cpu().numpy(), (1.0, 1 / aspect, 1 / aspect))
+    return torch.from_numpy((np.minimum(away, 20) / 10).astype(np.float32)).to(known.device)
 
 
 def _known(evidence: ImageEvidence, shapes: Tensor, positions: Sequence[float]) -> tuple[Tensor, Tensor]:

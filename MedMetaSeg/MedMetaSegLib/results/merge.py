@@ -90,7 +90,9 @@ class LabelMerger:
                 where = boxes[number] if number < len(boxes) and boxes[number] else _NOWHERE
                 mask = self.owner[where] == number + 1
             if remove_islands:
-                mask = without_islands(mask, _on_block(annotated, where))
+                mask = without_islands(
+                    mask, _on_block(annotated, where), annotated_in_parts(annotated.on_slices)
+                )
             result.append((where, mask))
         return result
 
@@ -125,27 +127,28 @@ def complete_slices(
     annotated: AnnotatedStructure, shape: tuple[int, ...], where: tuple[slice, ...]
 ) -> np.ndarray:
     """Bool, broadcastable to the block `where` of a grid of `shape`: the slices that are complete."""
-    axis = annotated.axis
-    if axis is None:
-        return np.zeros((1, 1, 1), bool)
-    complete = np.zeros(shape[axis], bool)
-    complete[list(annotated.slices)] = True
-    return np.expand_dims(complete[where[axis]], [other for other in range(3) if other != axis])
+    there = np.zeros((1, 1, 1), bool)
+    for plane in annotated.planes:
+        complete = np.zeros(shape[plane.axis], bool)
+        complete[list(plane.slices)] = True
+        others = [other for other in range(3) if other != plane.axis]
+        there = there | np.expand_dims(complete[where[plane.axis]], others)
+    return there
 
 
-def without_islands(mask: np.ndarray, annotation: np.ndarray) -> np.ndarray:
+def without_islands(mask: np.ndarray, annotation: np.ndarray, in_parts: bool = False) -> np.ndarray:
     """The mask without small islands that no annotation speaks for; both bool (k, j, i) of one shape.
 
-    An island (26-connected) stays when it touches an annotated voxel, when it is at least a tenth of the
-    largest part, or when the annotation itself is of many parts (lesions, vessels; `annotated_in_parts`).
-    Then only specks of one voxel go.
+    An island (26-connected) stays when it touches an annotated voxel, and when it is at least a tenth of the
+    largest part. in_parts: the structure itself has many (lesions, vessels; `annotated_in_parts`), so that
+    only specks of one voxel go.
     """
     parts, count = ndimage.label(mask, _TOUCHING)
     if count < 2:
         return mask
     sizes = np.bincount(parts.reshape(-1))
     sizes[0] = 0
-    least = 2 if annotated_in_parts(annotation) else ISLAND_SHARE * sizes.max()
+    least = 2 if in_parts else ISLAND_SHARE * sizes.max()
     keep = sizes >= least
     keep[np.unique(parts[annotation & mask])] = True
     keep[0] = False

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from scipy import ndimage
 from torch import Tensor
 
+from ..network.crossing_slices import CrossingSlice, crossing_distance
 from ..network.image_evidence import ImageEvidence
 from ..network.prompt_channels import KnownSlice, scribble_prompt, signed_distance, slice_prompt
 from ..support.structure import AnnotatedStructure
@@ -34,7 +36,8 @@ def prompt_on(
     not; if none of that lies on the grid, the grid's own border stands in for it.
     """
     if annotated.axis is not None:
-        return slice_prompt(image, annotated_slices(grid, annotated))
+        crossing = crossing_distances(grid, annotated)
+        return slice_prompt(image, annotated_slices(grid, annotated), crossing=crossing)
     inside, outside = _marked(grid, annotated), np.zeros(grid.shape, bool)
     for one in others:
         outside |= _marked(grid, one)
@@ -45,13 +48,38 @@ def prompt_on(
 
 def annotated_slices(grid: WorkingGrid, annotated: AnnotatedStructure) -> list[KnownSlice]:
     """The annotated slices in the plane of the working grid, with signed distances in working voxels."""
-    drawing, rows, columns = grid.order
-    planes = np.transpose(annotated.mask, grid.order)
+    return [KnownSlice(*one) for one in _slices_across(grid, annotated, 0, annotated.slices)]
+
+
+def crossing_distances(grid: WorkingGrid, annotated: AnnotatedStructure) -> np.ndarray | None:
+    """(k, j, i) float32: signed distances in working voxels where slices of other planes run, barely inside
+    where voxels are annotated by themselves, NaN elsewhere. None when there is neither.
+    """
+    loose = annotated.loose
+    if not annotated.crossing and not loose.any():
+        return None
+    crossing = []
+    for plane in annotated.crossing:
+        axis = grid.order.index(plane.axis)
+        crossing += [CrossingSlice(axis, *one) for one in _slices_across(grid, annotated, axis, plane.slices)]
+    known = crossing_distance(grid.shape, crossing)
+    by_themselves = _marked(grid, replace(annotated, mask=loose)) & np.isnan(known)
+    known[by_themselves] = _BARELY_INSIDE
+    return known
+
+
+def _slices_across(
+    grid: WorkingGrid, annotated: AnnotatedStructure, axis: int, slices: Sequence[int]
+) -> list[tuple[float, np.ndarray]]:
+    """Positions along an axis of the working grid, and signed distances on the plane of the other two."""
+    others = [one for one in range(3) if one != axis]
+    across, rows, columns = (grid.order[one] for one in (axis, *others))
+    planes = np.transpose(annotated.mask, (across, rows, columns))
     native = [
         np.arange(annotated.offset[a] - 2, annotated.offset[a] + annotated.mask.shape[a] + 2)
         for a in (rows, columns)
     ]
-    wanted = [grid.to_reference(np.arange(grid.shape[axis]), axis) for axis in (1, 2)]
+    wanted = [grid.to_reference(np.arange(grid.shape[one]), one) for one in others]
     low = [int(np.floor(min(n[0], w[0]))) for n, w in zip(native, wanted, strict=True)]
     high = [int(np.ceil(max(n[-1], w[-1]))) for n, w in zip(native, wanted, strict=True)]
     inner = tuple(
@@ -62,14 +90,14 @@ def annotated_slices(grid: WorkingGrid, annotated: AnnotatedStructure) -> list[K
     spacing = (grid.reference_grid.spacing_mm[rows] / unit, grid.reference_grid.spacing_mm[columns] / unit)
     at = np.meshgrid(*(w - first for w, first in zip(wanted, low, strict=True)), indexing="ij")
     result = []
-    for number in annotated.slices:
+    for number in slices:
         mask = np.zeros([h - first + 1 for h, first in zip(high, low, strict=True)], bool)
-        mask[inner] = planes[number - annotated.offset[drawing]]
+        mask[inner] = planes[number - annotated.offset[across]]
         distance = ndimage.map_coordinates(signed_distance(mask, spacing), at, order=1, mode="nearest")
         if distance.max() <= 0:
             # Thinner than the working voxels: the closest one stands for it.
             distance += _BARELY_INSIDE - distance.max()
-        result.append(KnownSlice(float(grid.to_working(np.array(number), 0)), distance))
+        result.append((float(grid.to_working(np.array(number), axis)), distance))
     return result
 
 
@@ -81,29 +109,31 @@ def held_out_prompts(
     """
     if annotated.axis is None or len(annotated.slices) < 2:
         return []
-    slices = annotated_slices(grid, annotated)
+    slices, crossing = annotated_slices(grid, annotated), crossing_distances(grid, annotated)
     found = []
     for one in slices:
         plane = int(np.floor(one.position + 0.5))
         rest = [other for other in slices if other is not one]
         if 0 <= plane < grid.shape[0]:
-            found.append((plane, slice_prompt(image, rest), one.signed_distance > 0))
+            found.append((plane, slice_prompt(image, rest, crossing=crossing), one.signed_distance > 0))
     return found
 
 
-def beyond_penalty(grid: WorkingGrid, slices: Sequence[int]) -> np.ndarray:
+def beyond_penalty(grid: WorkingGrid, annotated: AnnotatedStructure) -> np.ndarray:
     """(k, 1, 1) float32, what to take from the logits beyond the outermost of two or more annotated slices.
 
-    Slices annotated at some distance from one another are taken to span their structure, so that a neighbour
-    of the same kind (the next vertebra) is not entered; a structure that the network is sure of still goes
-    on.
+    Slices annotated at some distance from one another are taken to span their structure, with what slices of
+    other planes show of it, so that a neighbour of the same kind (the next vertebra) is not entered; a
+    structure that the network is sure of still goes on.
     """
-    if len(slices) < 2:
+    if len(annotated.slices) < 2:
         return np.zeros((1, 1, 1), np.float32)
-    position = grid.to_working(np.array(sorted(slices)), 0)
+    position = grid.to_working(np.array(annotated.slices), 0)
     gap = max(float(np.diff(position).mean()), 1.0)
+    first = annotated.offset[grid.order[0]]
+    ends = grid.to_working(np.array([first, first + annotated.mask.shape[grid.order[0]] - 1]), 0)
     k = np.arange(grid.shape[0])
-    beyond = np.maximum(np.maximum(position[0] - k, k - position[-1]), 0.0)
+    beyond = np.maximum(np.maximum(ends[0] - k, k - ends[1]), 0.0)
     penalty = PENALTY_PER_GAP * np.maximum(beyond / gap - FREE_GAPS, 0.0)
     return penalty.astype(np.float32)[:, None, None]
 

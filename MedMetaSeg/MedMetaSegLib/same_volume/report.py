@@ -39,6 +39,8 @@ def segment_report(
             "working_spacing_mm": [round(s, 3) for s in one.spacing_mm],
             "plane": annotated[one.structure.label]["plane"],
             "slices": annotated[one.structure.label]["slices"],
+            "crossing": annotated[one.structure.label]["crossing"],
+            "scribbled": annotated[one.structure.label]["scribbled"],
         }
         if adaptation is not None:
             entry["adaptation"] = adaptation.as_dict()

@@ -156,7 +156,7 @@ class StructureRun:
                     image, prompt, encoded, self.cancelled, adaptation.parameters
                 )
         self.memory.keep(grid, GridMemory(evidence, encoded))
-        logits -= beyond_penalty(grid, annotated.slices)
+        logits -= beyond_penalty(grid, annotated)
         return logits, adaptation
 
     def _evidence_and_prompt(
@@ -184,7 +184,7 @@ class StructureRun:
         digest = hashlib.blake2b(digest_size=16)
         digest.update(self.support.geometry.affine.round(6).tobytes())
         for one in (annotated, *self._others(annotated)):
-            digest.update(repr((one.offset, one.mask.shape, one.axis, one.slices)).encode())
+            digest.update(repr((one.offset, one.mask.shape, one.planes)).encode())
             digest.update(np.packbits(one.mask).tobytes())
         return digest.digest()
 
@@ -197,7 +197,8 @@ def touched_faces(
     A few or doubtful voxels are no reason: the network has to be sure of more than a twentieth of the area
     that the structure has on the average annotated slice.
     """
-    area = annotated.voxels / max(1, len(annotated.slices) or annotated.mask.shape[0])
+    drawn = np.count_nonzero(annotated.on_slices)
+    area = drawn / max(1, len(annotated.slices) or annotated.mask.shape[0])
     enough = max(3.0, _GROWTH_AREA * area / (grid.step[1] * grid.step[2]))
     touched = np.zeros((2, 3), bool)
     for axis, reference_axis in enumerate(grid.order):

@@ -13,8 +13,9 @@ import numpy as np
 import slicer
 
 from ..imageio.geometry import Geometry, corners, index3
+from ..support.annotated_planes import with_complete_slices
 from ..support.drawing_plane import drawing_axes
-from ..support.regrid import GridResampling, with_slices_along
+from ..support.regrid import GridResampling
 from ..support.structure import AnnotatedStructure, StructureMask
 from .space import Index3, gridImage, imageFromMask, maskFromImage
 
@@ -125,7 +126,7 @@ def _painted(one: SegmentMask, grid: Geometry, annotation: str) -> AnnotatedStru
     annotated = AnnotatedStructure(one.structure, one.offset, one.mask)
     if annotation != "slices":
         return annotated
-    return with_slices_along(annotated, drawing_axes([one.mask], grid)[0])
+    return with_complete_slices(annotated, drawing_axes([one.mask], grid)[0])
 
 
 def _nearest(one: SegmentMask, volume: Geometry) -> SegmentMask:

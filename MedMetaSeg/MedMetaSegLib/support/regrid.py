@@ -6,12 +6,13 @@ its axes cannot change which voxel is nearest.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..imageio.geometry import AxisMap, Geometry, Index3, corners, index3
-from .structure import AnnotatedStructure, filled_slices, tight
+from .structure import AnnotatedStructure, StructureMask, filled_slices, region, tight
 
 _TIE_VOXELS = 1e-3
 """Voxels: a place no further than this from half-way between two counts as half-way, for headers round."""
@@ -46,6 +47,21 @@ class GridResampling:
         self, annotated: AnnotatedStructure, annotation: str
     ) -> tuple[AnnotatedStructure | None, str]:
         """The structure on the target grid, None when nothing lands there, and what was lost, if any."""
+        if not annotated.crossing and not annotated.loose.any():
+            return self._resample(annotated, annotation)
+        moved, lost = [], []
+        for part, drawn in _parts(annotated, annotation):
+            one, note = self._resample(part, drawn)
+            if one is not None:
+                moved.append(one)
+            if note:
+                lost.append(note)
+        return (_together(annotated, moved) if moved else None), "; ".join(lost)
+
+    def _resample(
+        self, annotated: AnnotatedStructure, annotation: str
+    ) -> tuple[AnnotatedStructure | None, str]:
+        """As `resample`, of a structure whose complete slices are of one plane and hold all its voxels."""
         mask = self.source_map.apply(annotated.mask)
         offset = self.source_map.apply_offset(annotated.offset, index3(annotated.mask.shape))
         axis = None if annotated.axis is None else self.source_map.order.index(annotated.axis)
@@ -161,6 +177,30 @@ def without_slices_on(
         valid = ((at >= 0) & (at < size)).all(1)
         mask[k].flat[valid] = annotated.mask[tuple(at[valid].T)]
     return AnnotatedStructure(annotated.structure, index3(low), mask)
+
+
+def _parts(annotated: AnnotatedStructure, annotation: str) -> Iterator[tuple[AnnotatedStructure, str]]:
+    """The slices of each plane, and voxels on none of them as scribbles, with how each was annotated."""
+    for plane in annotated.planes:
+        mask = np.zeros_like(annotated.mask)
+        numbers = [number - annotated.offset[plane.axis] for number in plane.slices]
+        np.moveaxis(mask, plane.axis, 0)[numbers] = np.moveaxis(annotated.mask, plane.axis, 0)[numbers]
+        part = StructureMask(annotated.structure, *tight(mask, annotated.offset))
+        yield AnnotatedStructure.on_planes(part, [plane]), annotation
+    if annotated.loose.any():
+        rest = tight(annotated.loose, annotated.offset)
+        yield AnnotatedStructure(annotated.structure, *rest), "scribbles"
+
+
+def _together(annotated: AnnotatedStructure, parts: Sequence[AnnotatedStructure]) -> AnnotatedStructure:
+    """One structure of all voxels and complete slices of its parts, on the grid of these."""
+    low = np.min([one.offset for one in parts], axis=0)
+    high = np.max([np.add(one.offset, one.mask.shape) for one in parts], axis=0)
+    mask = np.zeros(high - low, bool)
+    for one in parts:
+        mask[region(index3(one.offset - low), one.mask.shape)] |= one.mask
+    planes = [plane for one in parts for plane in one.planes]
+    return AnnotatedStructure.on_planes(StructureMask(annotated.structure, index3(low), mask), planes)
 
 
 def _lost(crowded: int, outside: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,16 +50,59 @@ class StructureMask:
         return region(self.offset, self.mask.shape)
 
 
+@dataclass(frozen=True)
+class SlicePlane:
+    """Slices of one plane: axis 0, 1 or 2, across them, and their indices along it, ascending."""
+
+    axis: int
+    slices: tuple[int, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class AnnotatedStructure(StructureMask):
     """What was annotated of a structure, on the support's grid; the mask is cropped to its voxels.
 
     axis: 0, 1 or 2, the drawing axis, None unless whole slices were annotated. slices: absolute indices along
-    it of the slices that are complete, ascending.
+    it of the slices that are complete, ascending. crossing: complete slices of other planes. Voxels of the
+    mask on none of these slices are known by themselves, as scribbles are.
     """
 
     axis: int | None = None
     slices: tuple[int, ...] = ()
+    crossing: tuple[SlicePlane, ...] = ()
+
+    @classmethod
+    def on_planes(cls, mask: StructureMask, planes: Sequence[SlicePlane]) -> AnnotatedStructure:
+        """A mask with its complete slices, those along the drawing axis first; no planes for scribbles."""
+        if not planes:
+            return cls(mask.structure, mask.offset, mask.mask)
+        return cls(
+            mask.structure, mask.offset, mask.mask, planes[0].axis, planes[0].slices, tuple(planes[1:])
+        )
+
+    @property
+    def planes(self) -> tuple[SlicePlane, ...]:
+        """All complete slices, those along the drawing axis first."""
+        return () if self.axis is None else (SlicePlane(self.axis, self.slices), *self.crossing)
+
+    @property
+    def on_slices(self) -> np.ndarray:
+        """The mask (k, j, i) on the complete slices along the drawing axis; all of it without any."""
+        if self.axis is None:
+            return self.mask
+        kept = np.zeros_like(self.mask)
+        numbers = [number - self.offset[self.axis] for number in self.slices]
+        np.moveaxis(kept, self.axis, 0)[numbers] = np.moveaxis(self.mask, self.axis, 0)[numbers]
+        return kept
+
+    @property
+    def loose(self) -> np.ndarray:
+        """The mask (k, j, i) without complete slices; empty when there are none."""
+        rest = self.mask.copy() if self.planes else np.zeros_like(self.mask)
+        for plane in self.planes:
+            numbers = [number - self.offset[plane.axis] for number in plane.slices]
+            np.moveaxis(rest, plane.axis, 0)[numbers] = False
+        return rest
 
 
 def region(offset: Index3, shape: tuple[int, ...]) -> tuple[slice, slice, slice]:

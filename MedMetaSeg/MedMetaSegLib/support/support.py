@@ -20,10 +20,19 @@ from scipy.ndimage import find_objects
 from ..errors import InputError
 from ..imageio.geometry import Geometry, index3
 from ..imageio.volume import read_image
+from .annotated_planes import with_complete_slices
 from .drawing_plane import PLANES, drawing_axes, plane_axis, plane_name
-from .regrid import GridResampling, with_slices_along, without_slices_on
+from .regrid import GridResampling, without_slices_on
 from .seg_nrrd import is_segmentation_file, read_segmentation, write_segmentation
-from .structure import AnnotatedStructure, Structure, StructureMask, default_color, region, tight
+from .structure import (
+    AnnotatedStructure,
+    Structure,
+    StructureMask,
+    default_color,
+    filled_slices,
+    region,
+    tight,
+)
 
 __all__ = [
     "PLANES",
@@ -44,6 +53,8 @@ MIN_VOXELS = 10
 """Voxels that a structure has at least; one of fewer is skipped."""
 MAX_STRUCTURES = 250
 """Structures that a support, and a task, may have: they are counted in a byte."""
+_LISTED = 12
+"""Numbers of slices that a note lists, at most."""
 _SAMPLED_VOXELS = 20_000
 """Voxels of a structure that are looked at, about, to see whether it lies in an image."""
 
@@ -54,7 +65,8 @@ class Support:
 
     overlapping: some voxel belongs to two structures. background: what is no structure, for scribbles only.
     skipped: (name, reason) of structures that were annotated but cannot be used. notes: sentences about
-    annotated slices that were given up when the support moved to another grid.
+    voxels on slices that are not complete, and annotated slices that were given up when the support moved to
+    another grid.
     """
 
     geometry: Geometry
@@ -160,10 +172,14 @@ class Support:
                 axes = drawing_axes([one.mask for one in usable], geometry)
             else:
                 axes = [axis] * len(usable)
-            usable = [with_slices_along(one, along) for one, along in zip(usable, axes, strict=True)]
+            usable = [
+                with_complete_slices(one, along, only=axis is not None)
+                for one, along in zip(usable, axes, strict=True)
+            ]
         if overlapping is None:
             overlapping = _any_overlap(usable)
-        return cls(geometry, tuple(usable), annotation, overlapping, background, tuple(skipped))
+        notes = [note for one in usable for note in _loose_voxels(one, geometry)]
+        return cls(geometry, tuple(usable), annotation, overlapping, background, tuple(skipped), tuple(notes))
 
     def labels(self) -> np.ndarray:
         """The label map (k, j, i) on the support's grid, uint8 or uint16; in overlaps the last one wins."""
@@ -174,7 +190,11 @@ class Support:
         return labels
 
     def describe(self) -> list[dict[str, object]]:
-        """Per structure its name, label, voxels, drawing plane and slices, for reports."""
+        """Per structure its name, label, voxels, drawing plane and slices, for reports.
+
+        "crossing": plane and slices of each other plane with complete slices; "scribbled": voxels that are
+        known by themselves.
+        """
         return [
             {
                 "name": one.structure.name,
@@ -182,6 +202,13 @@ class Support:
                 "voxels": one.voxels,
                 "plane": None if one.axis is None else plane_name(self.geometry, one.axis),
                 "slices": list(one.slices),
+                "crossing": [
+                    {"plane": plane_name(self.geometry, plane.axis), "slices": list(plane.slices)}
+                    for plane in one.crossing
+                ],
+                "scribbled": one.voxels
+                if self.annotation == "scribbles"
+                else int(np.count_nonzero(one.loose)),
             }
             for one in self.structures
         ]
@@ -303,6 +330,22 @@ def _nothing_annotated(skipped: list[tuple[str, str]], background: AnnotatedStru
     if background is not None:
         return _SupportProblem("The support has a background only; paint the structure too.")
     return _SupportProblem("The support is empty; paint the structure on at least one slice.")
+
+
+def _loose_voxels(annotated: AnnotatedStructure, geometry: Geometry) -> list[str]:
+    """A sentence about voxels on slices that are not complete; none where there are no such."""
+    loose, axis = annotated.loose, annotated.axis
+    count = int(np.count_nonzero(loose))
+    if not count or axis is None:
+        return []
+    numbers = filled_slices(loose, axis) + annotated.offset[axis]
+    listed = ", ".join(str(number) for number in numbers[:_LISTED]) + (", ..." * (len(numbers) > _LISTED))
+    slices = f"slice {listed} is" if len(numbers) == 1 else f"slices {listed} are"
+    voxels = "1 voxel" if count == 1 else f"{count} voxels"
+    return [
+        f"{annotated.structure.name}: {plane_name(geometry, axis)} {slices} not taken for complete; the "
+        f"{voxels} painted there count as scribbles."
+    ]
 
 
 def _is_background(structure: Structure, background_ids: Collection[str]) -> bool:

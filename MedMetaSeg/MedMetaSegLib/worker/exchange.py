@@ -11,7 +11,7 @@ import numpy as np
 
 from ..imageio.geometry import Geometry, Index3, index3
 from ..imageio.volume import Volume
-from ..support.structure import AnnotatedStructure, Structure, StructureMask
+from ..support.structure import AnnotatedStructure, SlicePlane, Structure, StructureMask
 from ..support.support import Support
 
 Description = dict[str, Any]
@@ -136,17 +136,14 @@ def sent_mask(description: Description) -> SentMask:
 
 
 def _save_painted(path: Path, painted: AnnotatedStructure) -> Description:
-    return {**save_mask(path, painted), "axis": painted.axis, "slices": list(painted.slices)}
+    planes = [{"axis": one.axis, "slices": list(one.slices)} for one in painted.planes]
+    return {**save_mask(path, painted), "planes": planes}
 
 
 def _load_painted(description: Description) -> AnnotatedStructure:
-    return AnnotatedStructure(
-        _structure(description),
-        index3(description["offset"]),
-        _load(description["file"]),
-        description["axis"],
-        tuple(description["slices"]),
-    )
+    planes = [SlicePlane(one["axis"], tuple(one["slices"])) for one in description["planes"]]
+    mask = StructureMask(_structure(description), index3(description["offset"]), _load(description["file"]))
+    return AnnotatedStructure.on_planes(mask, planes)
 
 
 def save_mask(path: Path, one: StructureMask) -> Description:

@@ -150,7 +150,7 @@ def working_grid(
     low_bound, high_bound = (np.array([b[axis] for axis in order]) for b in (bounds.low, bounds.high))
     factors = np.ones((2, 3)) if margin_factors is None else margin_factors
     thickness = _thickness(annotated, spacing, drawing)
-    in_parts = thickness <= SMALL_PART_MM and annotated_in_parts(annotated.mask)
+    in_parts = thickness <= SMALL_PART_MM and annotated_in_parts(annotated.on_slices)
     along, most = (
         (detail.along_in_parts, detail.voxels_in_parts) if in_parts else (detail.along, detail.voxels)
     )
@@ -191,7 +191,7 @@ def _wanted_spacing(spacing: np.ndarray, whole: float, fine: float) -> float:
 
 def _thickness(annotated: AnnotatedStructure, spacing: np.ndarray, drawing: int) -> float:
     """Diameter of the largest circle in any annotated slice, millimetres."""
-    planes = np.moveaxis(annotated.mask, drawing, 0)
+    planes = np.moveaxis(annotated.on_slices, drawing, 0)
     planes = planes[filled_slices(planes, 0)][:16]
     image = sitk.GetImageFromArray(np.pad(planes, ((0, 0), (1, 1), (1, 1))).astype(np.uint8))
     widest = 0.0

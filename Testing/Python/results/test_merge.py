@@ -7,6 +7,7 @@ import pytest
 
 from MedMetaSegLib.imageio.geometry import Geometry
 from MedMetaSegLib.results.merge import LabelMerger, without_islands
+from MedMetaSegLib.support.parts import annotated_in_parts
 from MedMetaSegLib.support.structure import Structure, StructureMask
 from MedMetaSegLib.support.support import Support
 
@@ -121,7 +122,7 @@ def test_a_structure_drawn_in_many_parts_loses_only_specks() -> None:
     drawn[10] = False
     for part in range(4):
         drawn[10, 2 * part + 4, 4:6] = True
-    cleaned = without_islands(mask, drawn)
+    cleaned = without_islands(mask, drawn, in_parts=annotated_in_parts(drawn))
     assert cleaned[3, 20, 22]
     assert not cleaned[3, 24, 20]
 

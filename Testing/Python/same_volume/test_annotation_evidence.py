@@ -86,7 +86,7 @@ def test_scribbles_with_nothing_else_near_take_the_border_for_background() -> No
 
 def test_going_on_beyond_the_annotated_slices_costs_more_the_farther_and_nothing_between_them() -> None:
     annotated, grid = setting("slices", [18, 24, 30])
-    penalty = beyond_penalty(grid, annotated.slices)[:, 0, 0]
+    penalty = beyond_penalty(grid, annotated)[:, 0, 0]
     first, last = (int(np.rint(grid.to_working(np.array(n), 0))) for n in (18, 30))
     assert not penalty[first : last + 1].any()
     assert (np.diff(penalty[last + 2 :]) > 0).all()
@@ -95,7 +95,7 @@ def test_going_on_beyond_the_annotated_slices_costs_more_the_farther_and_nothing
 
 def test_one_drawn_slice_says_nothing_about_how_far_its_structure_goes() -> None:
     annotated, grid = setting("slices", [24])
-    assert not beyond_penalty(grid, annotated.slices).any()
+    assert not beyond_penalty(grid, annotated).any()
 
 
 def test_a_structure_thinner_than_the_working_voxels_is_still_evidence() -> None:

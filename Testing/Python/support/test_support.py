@@ -90,7 +90,8 @@ def test_a_complete_support_has_no_slices_and_gives_its_labels_back() -> None:
     assert support.labels().dtype == np.uint16
     assert not support.overlapping
     assert support.describe()[1] == {
-        "name": "Label 300", "label": 300, "voxels": int(ball().sum()), "plane": None, "slices": []
+        "name": "Label 300", "label": 300, "voxels": int(ball().sum()), "plane": None, "slices": [],
+        "crossing": [], "scribbled": 0
     }  # fmt: skip
 
 

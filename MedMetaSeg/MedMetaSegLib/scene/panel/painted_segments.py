@@ -119,6 +119,23 @@ def _unread(wasRead: bool, role: Role) -> _Description:
     return _Description(_("not used"), _("A background says something with scribbles only."))
 
 
+def _planes(described: Mapping[str, Any]) -> tuple[str, str]:
+    """How many slices of which planes a structure is painted on, and which these are."""
+    counts, numbers = [], []
+    for plane in (described, *described["crossing"]):
+        words = _("{count} {plane} slice") if len(plane["slices"]) == 1 else _("{count} {plane} slices")
+        counts.append(words.format(count=len(plane["slices"]), plane=plane["plane"]))
+        listed = ", ".join(str(number) for number in plane["slices"])
+        numbers.append(_("{plane} {numbers}").format(plane=plane["plane"], numbers=listed))
+    details = _("Slices of the grid it is painted on, each taken to be complete: {slices}.").format(
+        slices="; ".join(numbers)
+    )
+    if described["scribbled"]:
+        scribbled = _("{count} voxels on other slices, not taken to be complete, count as scribbles.")
+        details += " " + scribbled.format(count=described["scribbled"])
+    return " + ".join(counts), details
+
+
 def _describe(support: Support, ids: Sequence[str]) -> dict[str, _Description]:
     """By segment id: what the support holds of each segment. ids: of the segments that were read."""
     described = {}
@@ -128,15 +145,15 @@ def _describe(support: Support, ids: Sequence[str]) -> dict[str, _Description]:
         assert isinstance(slices, list)
         if support.annotation == "scribbles":
             painted, details = _("scribbles"), _("{count} voxels are painted.").format(count=voxels)
-        elif len(slices) >= _COMPLETE_SLICES and slices[-1] - slices[0] + 1 == len(slices):
+        elif (
+            not one["crossing"]
+            and len(slices) >= _COMPLETE_SLICES
+            and slices[-1] - slices[0] + 1 == len(slices)
+        ):
             painted = _("complete, {count} slices").format(count=len(slices))
             details = _("Slices {first} to {last} without a gap.").format(first=slices[0], last=slices[-1])
         else:
-            words = _("{count} {plane} slice") if len(slices) == 1 else _("{count} {plane} slices")
-            painted = words.format(count=len(slices), plane=one["plane"])
-            details = _(
-                "Slices {numbers} of the grid it is painted on; each is taken to be complete."
-            ).format(numbers=", ".join(str(number) for number in slices))
+            painted, details = _planes(one)
         described[ids[label - 1]] = _Description(painted, details, usable=True)
     if support.background is not None:
         segmentId = support.background.structure.segment_id

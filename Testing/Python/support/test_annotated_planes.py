@@ -1,0 +1,141 @@
+"""In which planes, and on which slices, a mask was painted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from MedMetaSegLib.imageio.geometry import Geometry
+from MedMetaSegLib.support.annotated_planes import annotated_planes
+from MedMetaSegLib.support.support import Support
+
+SHAPE = (36, 44, 44)
+
+
+def ellipsoid(centre=(17, 21, 15), radii=(11.5, 8.8, 6.2)):
+    place = np.indices(SHAPE)
+    return sum(((p - c) / r) ** 2 for p, c, r in zip(place, centre, radii, strict=True)) <= 1
+
+
+ORGAN = ellipsoid()
+
+
+def painted(organ=ORGAN, **slices):
+    """The organ on some slices of some planes."""
+    mask = np.zeros(SHAPE, bool)
+    for axis, plane in enumerate(("axial", "coronal", "sagittal")):
+        for number in slices.get(plane, ()):
+            np.moveaxis(mask, axis, 0)[number] |= np.moveaxis(organ, axis, 0)[number]
+    return mask
+
+
+def found(mask, usual=0, **options):
+    reading = annotated_planes(mask, usual, **options)
+    return {("axial", "coronal", "sagittal")[one.axis]: one.slices for one in reading.planes}
+
+
+@pytest.mark.parametrize(
+    "slices",
+    [
+        {"axial": (10, 18, 26)},
+        {"axial": (18,), "sagittal": (15,)},
+        {"axial": (10, 18, 26), "sagittal": (15,)},
+        {"axial": (10, 18, 26), "coronal": (20,), "sagittal": (15,)},
+        {"axial": (18,), "coronal": (21,), "sagittal": (15,)},
+        {"axial": (18,), "coronal": (16, 21, 26)},
+        {"axial": (10, 18, 26), "coronal": (16, 21, 26), "sagittal": (11, 15, 19)},
+        {"axial": (17, 18, 19), "sagittal": (15,)},
+        {"axial": tuple(range(8, 14))},
+        {"axial": tuple(range(6, 29))},
+    ],
+    ids=str,
+)
+def test_slices_of_any_planes_are_found(slices):
+    mask = painted(**slices)
+    assert found(mask) == slices
+    assert not annotated_planes(mask, 0).loose.any()
+
+
+def test_the_plane_with_most_slices_comes_first():
+    reading = annotated_planes(painted(axial=(10, 18, 26), sagittal=(15,)), usual=2)
+    assert [one.axis for one in reading.planes] == [0, 2]
+
+
+@pytest.mark.parametrize("place", [(2, 2, 2), (13, 21, 15)], ids=["outside", "inside"])
+def test_a_stray_voxel_does_not_make_its_slice_complete(place):
+    mask = painted(axial=(10, 18, 26))
+    mask[place] = True
+    reading = annotated_planes(mask, 0)
+    assert found(mask) == {"axial": (10, 18, 26)}
+    assert np.argwhere(reading.loose).tolist() == [list(place)]
+
+
+@pytest.mark.parametrize("share", [0.4, 0.6])
+def test_a_brush_that_spills_onto_the_next_slice_does_not_make_it_complete(share):
+    mask = painted(axial=(10, 18, 26))
+    smaller = ellipsoid(radii=(11.5, 8.8 * share, 6.2 * share))
+    for number in (11, 19, 27):
+        mask[number] |= smaller[number]
+    assert found(mask) == {"axial": (10, 18, 26)}
+    assert annotated_planes(mask, 0).loose.sum() == sum(smaller[number].sum() for number in (11, 19, 27))
+
+
+def test_a_spill_beside_a_single_slice_is_no_slice_of_another_plane():
+    mask = painted(axial=(18,))
+    mask[19] |= ellipsoid(radii=(11.5, 4, 3))[19]
+    assert found(mask) == {"axial": (18,)}
+
+
+def test_a_correction_in_another_view_is_known_by_itself():
+    mask = painted(axial=(10, 26))
+    mask[16:20, 19:24, 15] = True
+    assert found(mask) == {"axial": (10, 26)}
+
+
+def test_neighbours_of_about_equal_area_are_complete():
+    """Slices of a vessel or of a tapering organ that were painted one after the other."""
+    assert found(painted(axial=(24, 25, 26, 27))) == {"axial": (24, 25, 26, 27)}
+
+
+def test_the_named_plane_alone_is_complete():
+    mask = painted(axial=(10, 18, 26), sagittal=(15,))
+    assert found(mask, only=True) == {"axial": (10, 18, 26)}
+    assert annotated_planes(mask, 0, only=True).loose.any()
+
+
+def test_a_support_tells_its_planes_and_voxels_on_no_complete_slice():
+    geometry = Geometry(SHAPE, np.eye(4))
+    mask = painted(axial=(10, 18, 26), sagittal=(15,))
+    support = Support.from_labels(mask.astype(np.uint8), geometry)
+    (told,) = support.describe()
+    assert (told["plane"], told["slices"]) == ("axial", [10, 18, 26])
+    assert told["crossing"] == [{"plane": "sagittal", "slices": [15]}]
+    assert told["scribbled"] == 0
+    assert support.notes == ()
+
+    mask = painted(axial=(10, 18, 26))
+    mask[2, 2, 2] = True
+    support = Support.from_labels(mask.astype(np.uint8), geometry)
+    assert support.describe()[0]["scribbled"] == 1
+    assert support.notes == (
+        "Label 1: axial slice 2 is not taken for complete; the 1 voxel painted there count as scribbles.",
+    )
+
+
+@pytest.mark.parametrize("factor", [1, 2], ids=["moved", "finer"])
+def test_planes_follow_to_another_grid(factor):
+    """The image is stored with other axes, and may be finer than the support."""
+    affine = np.eye(4)
+    affine[:3, 3] = (3, -5, 7)
+    geometry = Geometry(SHAPE, affine)
+    support = Support.from_labels(painted(axial=(10, 18), sagittal=(15,)).astype(np.uint8), geometry)
+    affine = np.diag([-1 / factor, 1 / factor, 1 / factor, 1])
+    affine[:3, 3] = (3 + SHAPE[2] - 1, -5, 7)
+    target = Geometry(tuple(factor * size for size in SHAPE), affine)
+    (moved,) = support.on(target).structures
+    planes = {one.axis: one.slices for one in moved.planes}
+    assert planes == {0: (10 * factor, 18 * factor), 2: ((SHAPE[2] - 1 - 15) * factor,)}
+    for plane in moved.planes:
+        here = np.moveaxis(moved.mask, plane.axis, 0)[plane.slices[0] - moved.offset[plane.axis]]
+        there = np.moveaxis(ORGAN, plane.axis, 0)[10 if plane.axis == 0 else 15]
+        assert here.sum() == pytest.approx(factor**2 * there.sum(), rel=0.1)
