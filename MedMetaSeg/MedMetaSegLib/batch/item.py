@@ -14,6 +14,7 @@ import SimpleITK as sitk
 
 from ..errors import BatchStopped, Cancelled, InputError, is_out_of_memory
 from ..imageio.files import suffix
+from ..imageio.nifti import NiftiForms, nifti_holds
 from ..imageio.volume import Volume, check_volume, read_image, read_series, write_labels
 from .executor import Outcome
 from .inputs import BatchItem
@@ -91,9 +92,10 @@ def read_item(item: BatchItem, ending: str) -> ReadItem:
         read_series(item.path, [str(file) for file in item.files]) if item.series else read_image(item.path)
     )
     volume = check_volume(volume, item.allow_nonfinite)
-    if volume.geometry.is_sheared and suffix(Path(ending)) == ".nii.gz":
+    if suffix(Path(ending)) == ".nii.gz" and not nifti_holds(volume.geometry, volume.forms):
         raise InputError(
-            f"{item.image} has axes that are not perpendicular, which NIfTI loses; use seg.nrrd."
+            f"{item.image} has axes that are not perpendicular, which Slicer does not read in NIfTI; use "
+            "--format seg.nrrd."
         )
     return ReadItem(item, volume, input_sha256, time.perf_counter() - begun)
 
@@ -114,7 +116,7 @@ def stage_item(done: SegmentedItem, out: Path) -> Outcome:
     staged = out / item.output
     try:
         staged = staged_path(out, item.output[len(item.name) :])
-        _write(staged, result)
+        _write(staged, result, done.read.volume.forms)
         with staged.open("rb+") as file:
             os.fsync(file.fileno())
         sha256 = checksum([staged])
@@ -164,13 +166,13 @@ def process_item(
         return failed(item, error, time.perf_counter() - begun)
 
 
-def _write(path: Path, result: Segmentation) -> None:
+def _write(path: Path, result: Segmentation, forms: NiftiForms | None) -> None:
     if path.name.endswith(".seg.nrrd"):
         from ..support.seg_nrrd import write_segmentation
 
         write_segmentation(path, result.structures, result.geometry)
     else:
-        write_labels(path, result.labels, result.geometry)
+        write_labels(path, result.labels, result.geometry, forms)
 
 
 def _entries(result: Segmentation) -> Sequence[Any]:

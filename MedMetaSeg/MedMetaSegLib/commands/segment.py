@@ -15,6 +15,7 @@ from .outputs import check_outputs, check_task_output, publish
 from .terminal import progress_bar
 
 if TYPE_CHECKING:
+    from ..imageio.nifti import NiftiForms
     from ..imageio.volume import Volume
     from ..results.segmentation import Segmentation
     from ..support.support import Annotation, Support
@@ -70,7 +71,7 @@ def segment_files(request: SegmentRequest) -> None:
             task = segmenter.learn([(volume, support)])
         progress(1.0, "Writing")
         report = _report(request, result, read_s)
-        _write(request, result, report, task)
+        _write(request, result, volume.forms, report, task)
     _summarise(request, report)
 
 
@@ -93,7 +94,7 @@ def check_paths(request: SegmentRequest) -> None:
 
 
 def _read(request: SegmentRequest) -> tuple[Volume, Support]:
-    from ..imageio.volume import read_volume
+    from ..imageio.volume import check_label_map, read_volume
     from ..support.support import Support, check_overlap, check_something_left
 
     # The support first: mostly empty, it is the quicker of the two to read and the likelier to be wrong.
@@ -109,10 +110,8 @@ def _read(request: SegmentRequest) -> tuple[Volume, Support]:
                 f"There is no structure '{name}' in {request.support}; it has {', '.join(names)}."
             )
     volume = read_volume(request.image, allow_nonfinite=request.allow_nonfinite)
-    if volume.geometry.is_sheared and suffix(request.out) in (".nii", ".nii.gz"):
-        raise InputError(
-            f"{request.image} has axes that are not perpendicular, which NIfTI loses; write a .nrrd."
-        )
+    if suffix(request.out) != SEGMENTATION:
+        check_label_map(request.out, volume.geometry, volume.forms)
     check_overlap(support, volume.geometry)
     check_something_left(support, volume.geometry)
     return volume, support
@@ -125,7 +124,11 @@ def _report(request: SegmentRequest, result: Segmentation, read_s: float) -> dic
 
 
 def _write(
-    request: SegmentRequest, result: Segmentation, report: dict[str, Any], task: Task | None = None
+    request: SegmentRequest,
+    result: Segmentation,
+    forms: NiftiForms | None,
+    report: dict[str, Any],
+    task: Task | None = None,
 ) -> None:
     """All files or none; adds the seconds that writing took to the report."""
     started = time.perf_counter()
@@ -138,7 +141,7 @@ def _write(
         else:
             from ..imageio.volume import write_labels
 
-            write_labels(path, result.labels, result.geometry)
+            write_labels(path, result.labels, result.geometry, forms)
         report["seconds"]["write"] = round(time.perf_counter() - started, 3)
 
     writers: dict[Path, Callable[[Path], None]] = {request.out: write_result}
