@@ -55,6 +55,8 @@ def learn_files(request: LearnRequest) -> None:
         progress(1.0, "Writing")
         publish({request.out: task.write})
     show_task(task, request.out)
+    for note in dict.fromkeys(note for _, support in pairs for note in support.notes):
+        print(note)
 
 
 def inspect_file(path: Path) -> None:
@@ -66,10 +68,12 @@ def inspect_file(path: Path) -> None:
 
 def _read(image: Path, support: Path, request: LearnRequest) -> tuple[Volume, Support]:
     from ..imageio.volume import read_volume
+    from ..support.placement import placed_support
     from ..support.support import Support, check_overlap, check_something_left
 
     painted = Support.read(support, annotation=request.annotation, plane=request.plane)
     volume = read_volume(image, allow_nonfinite=request.allow_nonfinite)
+    painted = placed_support(painted, volume)
     check_overlap(painted, volume.geometry)
     if request.annotation != "complete":
         check_something_left(painted, volume.geometry)

@@ -95,6 +95,7 @@ def check_paths(request: SegmentRequest) -> None:
 
 def _read(request: SegmentRequest) -> tuple[Volume, Support]:
     from ..imageio.volume import check_label_map, read_volume
+    from ..support.placement import placed_support
     from ..support.support import Support, check_overlap, check_something_left
 
     # The support first: mostly empty, it is the quicker of the two to read and the likelier to be wrong.
@@ -112,6 +113,7 @@ def _read(request: SegmentRequest) -> tuple[Volume, Support]:
     volume = read_volume(request.image, allow_nonfinite=request.allow_nonfinite)
     if suffix(request.out) != SEGMENTATION:
         check_label_map(request.out, volume.geometry, volume.forms)
+    support = placed_support(support, volume)
     check_overlap(support, volume.geometry)
     check_something_left(support, volume.geometry)
     return volume, support

@@ -37,6 +37,6 @@ def chosen_frame(path: Path, frames: int, frame: int | None) -> int:
     return frame
 
 
-def by(sizes: Sequence[int]) -> str:
+def by(sizes: Sequence[object]) -> str:
     """Sizes in words: "6 x 5 x 4"."""
     return " x ".join(str(size) for size in sizes)

@@ -15,6 +15,7 @@ from ..network.inference import Predictor
 from ..network.prompt_channels import BACKGROUND, FOREGROUND, PROMPT_CHANNELS
 from ..progress import Progress, check_cancelled
 from ..results.segmentation import Segmentation
+from ..support.placement import placed_support
 from ..support.structure import AnnotatedStructure, Structure, StructureMask
 from ..support.support import MAX_STRUCTURES, Support, check_overlap
 from ..task.atlas import Atlas, make_atlas
@@ -113,6 +114,7 @@ def common_structures(supports: Sequence[Support], patients: Sequence[_Patient])
 def _patient(
     volume: Volume, support: Support, segment: Callable[[Volume, Support], Segmentation]
 ) -> _Patient:
+    support = placed_support(support, volume)
     check_overlap(support, volume.geometry)
     names = [one.structure.name for one in support.structures]
     doubled = sorted({name for name in names if names.count(name) > 1})

@@ -105,7 +105,7 @@ def test_an_image_of_nothing_but_nan_is_refused(tmp_path: Path) -> None:
 
 def test_a_label_map_with_nan_is_refused(tmp_path: Path) -> None:
     array = np.where(np.isfinite(holed()), 1, np.nan)
-    with pytest.raises(InputError, match="not whole numbers"):
+    with pytest.raises(InputError, match="voxels of nan; store 0"):
         Support.read(single_file(tmp_path / "x.nii.gz", array, "<f8"))
 
 
