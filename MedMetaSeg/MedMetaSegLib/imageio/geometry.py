@@ -21,6 +21,8 @@ LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # Headers store directions as float32 or as rounded decimals; this much of a voxel is rounding, not geometry.
 _DRIFT_VOXELS = 0.1
 _TIE = 1e-6
+_CARELESS = 1.5e-3
+"""Cosine between axes up to which they are meant to be perpendicular: sforms are off by up to 1e-3."""
 
 
 @dataclass(frozen=True)
@@ -113,10 +115,14 @@ class Geometry:
         return self.directions[:, ::-1]
 
     @property
+    def shear(self) -> float:
+        """The largest cosine between two axes: 0 when they are perpendicular."""
+        return float(np.abs(self.directions.T @ self.directions - np.eye(3)).max())
+
+    @property
     def is_sheared(self) -> bool:
-        """True when the axes are not perpendicular (a tilted gantry)."""
-        gram = self.directions.T @ self.directions
-        return bool(np.abs(gram - np.eye(3)).max() > 1e-4)
+        """True when the axes are not perpendicular (a tilted gantry), by more than headers are careless."""
+        return self.shear > _CARELESS
 
     @property
     def digest_bytes(self) -> bytes:

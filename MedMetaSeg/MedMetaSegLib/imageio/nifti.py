@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeGuard
 
 import numpy as np
 
@@ -38,8 +38,8 @@ _PLACE_FIELDS = (
 _PIECE = 1 << 22
 _DEFLATE_RATIO = 1032
 """Bytes that one byte of a gzip stream can hold at most."""
-_PERPENDICULAR_VOXELS = 0.1
-"""Furthest that a voxel may move when the axes of a grid are made perpendicular, which a qform needs."""
+_ITK_PERPENDICULAR = 5e-5
+"""Cosine between the axes of a sform up to which ITK surely takes them for perpendicular."""
 _QUATERNION_ERROR = 1e-4
 """By which a quaternion may be longer than 1: headers are written in single precision, or by hand."""
 
@@ -141,23 +141,25 @@ def write_nifti(path: Path, labels: np.ndarray, geometry: Geometry, forms: Nifti
 
 
 def nifti_holds(geometry: Geometry, forms: NiftiForms | None) -> bool:
-    """Whether a grid can be written as NIfTI so that every program reads it in the same place.
+    """Whether a grid can be written as NIfTI so that every program opens it.
 
-    ITK, and with it Slicer, refuses axes that are not perpendicular or makes them so. A grid that came from
-    NIfTI is written as it was.
+    ITK, and with it Slicer, refuses a sform whose axes are not perpendicular, unless there is a qform, which
+    it reads instead. An image with both keeps both.
     """
-    if _is_place_of(forms, geometry):
+    if not geometry.is_sheared:
         return True
-    qform = Geometry(geometry.shape, _header_of(geometry, None).get_qform())
-    return geometry.same_grid(qform, _PERPENDICULAR_VOXELS)
+    return _is_place_of(forms, geometry) and any(one.name == "qform" for one in forms.readings)
 
 
-def _is_place_of(forms: NiftiForms | None, geometry: Geometry) -> bool:
+def _is_place_of(forms: NiftiForms | None, geometry: Geometry) -> TypeGuard[NiftiForms]:
     return forms is not None and forms.geometry.same_grid(geometry, 1e-6)
 
 
 def _header_of(geometry: Geometry, forms: NiftiForms | None) -> Nifti1Header:
-    """A header of one 3D image on a grid, with the fields of `forms` if given."""
+    """A header of one 3D image on a grid, with the fields of `forms` if given.
+
+    Without a qform, a sform a little off perpendicular gets the nearest one, or ITK could not open the file.
+    """
     from nibabel.nifti1 import Nifti1Header
     from nibabel.nifti2 import Nifti2Header
 
@@ -168,6 +170,8 @@ def _header_of(geometry: Geometry, forms: NiftiForms | None) -> Nifti1Header:
         header.set_data_shape(size)
         for name in _PLACE_FIELDS:
             header[name] = source[name]
+        if header["qform_code"] == 0 and geometry.shear > _ITK_PERPENDICULAR:
+            header.set_qform(source.get_sform(), int(source["sform_code"]), strip_shears=True)
         return header
     header = Nifti2Header() if max(size) > np.iinfo(np.int16).max else Nifti1Header()
     header.set_data_shape(size)

@@ -131,6 +131,7 @@ def test_other_formats_keep_their_own_nonfinite_voxels(tmp_path: Path) -> None:
 # ---- the place in the header
 
 TURNED = np.array([[0.0, -2.5, 0, 4], [2.0, 0, 0, -9], [0, 0, 3.0, 7], [0, 0, 0, 1]])
+SHIFTED = AFFINE + np.array([[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 9], [0, 0, 0, 0]])
 SHEARED = AFFINE + np.array([[0, 0, 0.3, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
 PLACE = (
     *("pixdim", "xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"),
@@ -171,7 +172,7 @@ def written_beside(path: Path) -> Path:
 def test_a_label_map_keeps_both_forms_codes_and_units_bit_for_bit(
     tmp_path: Path, codes: tuple[int, int], unit: str
 ) -> None:
-    path = placed_file(tmp_path / "x.nii", (TURNED, codes[0]), (SHEARED, codes[1]), unit)
+    path = placed_file(tmp_path / "x.nii", (TURNED, codes[0]), (SHIFTED, codes[1]), unit)
     one, other = nibabel.load(path), nibabel.load(written_beside(path))
     for field in PLACE:
         assert one.header[field].tobytes() == other.header[field].tobytes(), field
@@ -208,17 +209,47 @@ def test_without_codes_the_place_is_nibabels(tmp_path: Path) -> None:
     assert read.forms.readings[1].geometry.same_grid(from_itk)
 
 
-@pytest.mark.parametrize("angle", [1e-5, 1e-4, 3e-4, 1e-3, 1e-2, 0.1])
-def test_a_sform_off_perpendicular_is_read_and_written_as_it_is(tmp_path: Path, angle: float) -> None:
+def off_perpendicular(angle: float) -> np.ndarray:
     affine = AFFINE.copy()
     affine[0, 2] = 3 * angle
-    path = placed_file(tmp_path / "x.nii", (AFFINE, 0), (affine, 2))
-    np.testing.assert_allclose(read_image(path).geometry.affine, affine, atol=1e-5)
-    np.testing.assert_array_equal(nibabel.load(written_beside(path)).affine, nibabel.load(path).affine)
+    return affine
+
+
+@pytest.mark.parametrize("angle", [1e-7, 5e-5, 1e-4, 3e-4, 1e-3, 1e-2, 0.1])
+def test_a_sform_off_perpendicular_is_read_as_it_is_and_kept_beside_a_qform(
+    tmp_path: Path, angle: float
+) -> None:
+    path = placed_file(tmp_path / "x.nii", (AFFINE, 1), (off_perpendicular(angle), 2))
+    np.testing.assert_allclose(read_image(path).geometry.affine, off_perpendicular(angle), atol=1e-5)
+    one, other = nibabel.load(path).header, nibabel.load(written_beside(path)).header
+    assert all(one[field].tobytes() == other[field].tobytes() for field in PLACE)
+
+
+@pytest.mark.parametrize("angle", [1e-7, 5e-5, 1e-4, 3e-4, 1e-3])
+def test_a_sform_a_little_off_perpendicular_is_written_so_that_itk_opens_it(
+    tmp_path: Path, angle: float
+) -> None:
+    path = placed_file(tmp_path / "x.nii", (AFFINE, 0), (off_perpendicular(angle), 2))
+    out = written_beside(path)
+    one, other = nibabel.load(path), nibabel.load(out)
+    assert one.header["sform_code"] == other.header["sform_code"]
+    np.testing.assert_array_equal(other.affine, one.affine)
+    from_itk = from_sitk(sitk.ReadImage(str(out)))[1]
+    assert from_itk.same_grid(Geometry((3, 4, 5), one.affine), 0.01)
+
+
+@pytest.mark.parametrize("angle", [1e-2, 0.1])
+def test_a_sheared_sform_alone_is_read_and_written_to_another_format(tmp_path: Path, angle: float) -> None:
+    image = read_image(placed_file(tmp_path / "x.nii", (AFFINE, 0), (off_perpendicular(angle), 2)))
+    np.testing.assert_allclose(image.geometry.affine, off_perpendicular(angle), atol=1e-5)
+    with pytest.raises(InputError, match=r"not perpendicular.*write \.nrrd"):
+        write_labels(tmp_path / "o.nii.gz", image.array > 30, image.geometry, image.forms)
+    write_labels(tmp_path / "o.nrrd", image.array > 30, image.geometry, image.forms)
+    assert read_image(tmp_path / "o.nrrd").geometry.same_grid(image.geometry)
 
 
 def test_another_grid_is_written_with_both_forms_alike(tmp_path: Path) -> None:
-    image = read_image(placed_file(tmp_path / "x.nii", (AFFINE, 1), (SHEARED, 2)))
+    image = read_image(placed_file(tmp_path / "x.nii", (AFFINE, 1), (SHIFTED, 2)))
     other = Geometry((3, 4, 5), TURNED)
     write_labels(tmp_path / "out.nii", image.array > 30, other, image.forms)
     header = nibabel.load(tmp_path / "out.nii").header
@@ -232,9 +263,13 @@ def test_a_sheared_grid_from_elsewhere_is_refused_in_nifti_with_a_way_out(tmp_pa
     labels = np.ones((3, 4, 5), bool)
     with pytest.raises(InputError, match=r"not perpendicular.*write \.nrrd"):
         write_labels(tmp_path / "x.nii.gz", labels, Geometry((3, 4, 5), SHEARED))
-    nearly = AFFINE + (SHEARED - AFFINE) * 0.01
+    nearly = off_perpendicular(1e-3)
     write_labels(tmp_path / "x.nii.gz", labels, Geometry((3, 4, 5), nearly))
     assert [one.name for one in tmp_path.iterdir()] == ["x.nii.gz"]
+    np.testing.assert_allclose(nibabel.load(tmp_path / "x.nii.gz").affine, nearly, atol=1e-6)
+    assert from_sitk(sitk.ReadImage(str(tmp_path / "x.nii.gz")))[1].same_grid(
+        Geometry((3, 4, 5), nearly), 0.01
+    )
 
 
 @pytest.mark.parametrize("change", [{"srow_x": np.nan}, {"srow_z": 0}])
