@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from ..errors import BatchStopped, Cancelled, InputError, is_out_of_memory
 from ..imageio.files import suffix
-from ..imageio.nifti import NiftiForms, nifti_holds
+from ..imageio.nifti import NiftiForms, frame_voxels, is_nifti, nifti_holds
 from ..imageio.volume import Volume, check_volume, read_image, read_series, write_labels
 from .executor import Outcome
 from .inputs import BatchItem
@@ -53,6 +53,12 @@ class SegmentedItem:
 
 def needed_bytes(item: BatchItem) -> int:
     """Memory that an item takes, by its header; 0 when the header cannot be read, which reading will say."""
+    try:
+        if not item.series and is_nifti(item.path):
+            voxels, voxel_bytes = frame_voxels(item.path)
+            return voxels * (voxel_bytes + WORKING_BYTES)
+    except (InputError, OSError):
+        return 0
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(item.files[0]))
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
@@ -64,7 +70,7 @@ def needed_bytes(item: BatchItem) -> int:
         return 0
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
-    voxels = int(np.prod([float(n) for n in reader.GetSize()]))
+    voxels = int(np.prod([float(n) for n in reader.GetSize()])) * reader.GetNumberOfComponents()
     if item.series:
         voxels *= len(item.files)
     return voxels * (voxel_bytes + WORKING_BYTES)
@@ -89,7 +95,9 @@ def read_item(item: BatchItem, ending: str) -> ReadItem:
     except OSError as error:
         raise InputError(f"{item.image} cannot be read ({error.strerror}).") from error
     volume = (
-        read_series(item.path, [str(file) for file in item.files]) if item.series else read_image(item.path)
+        read_series(item.path, [str(file) for file in item.files])
+        if item.series
+        else read_image(item.path, item.frame)
     )
     volume = check_volume(volume, item.allow_nonfinite)
     if suffix(Path(ending)) == ".nii.gz" and not nifti_holds(volume.geometry, volume.forms):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class LearnRequest:
     """The arguments of `medmetaseg learn`.
 
-    pairs: image and support of each patient.
+    pairs: image and support of each patient. frame: of 4D images, counted from 0.
     """
 
     pairs: tuple[tuple[Path, Path], ...]
@@ -29,6 +29,7 @@ class LearnRequest:
     plane: str | None = None
     device: str = "auto"
     allow_nonfinite: bool = False
+    frame: int | None = None
 
 
 def in_pairs(files: Sequence[Path]) -> tuple[tuple[Path, Path], ...]:
@@ -72,7 +73,7 @@ def _read(image: Path, support: Path, request: LearnRequest) -> tuple[Volume, Su
     from ..support.support import Support, check_overlap, check_something_left
 
     painted = Support.read(support, annotation=request.annotation, plane=request.plane)
-    volume = read_volume(image, allow_nonfinite=request.allow_nonfinite)
+    volume = read_volume(image, allow_nonfinite=request.allow_nonfinite, frame=request.frame)
     painted = placed_support(painted, volume)
     check_overlap(painted, volume.geometry)
     if request.annotation != "complete":

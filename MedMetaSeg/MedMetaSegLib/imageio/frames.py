@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from ..errors import InputError
+
+Frames = int | Literal["all"] | None
+"""Which frames of a file are meant: one, counted from 0, all, or None where a file has only one."""
 
 
 class SequenceError(InputError):
@@ -35,6 +39,29 @@ def chosen_frame(path: Path, frames: int, frame: int | None) -> int:
         have = "1 frame, number 0" if frames == 1 else f"{frames} frames, numbers 0 to {frames - 1}"
         raise InputError(f"{path} has no frame {frame}; it has {have}.")
     return frame
+
+
+def named_frames(text: str | None) -> Frames:
+    """What the option --volume names. Raises InputError for anything but a number from 0 and "all"."""
+    if text is None:
+        return None
+    if text.strip().lower() == "all":
+        return "all"
+    if not text.strip().isdecimal():
+        raise InputError(f"--volume {text} names no frame; give a number, counted from 0, or all.")
+    return int(text)
+
+
+def listed_frames(path: Path, frames: int, wanted: Frames) -> list[int | None]:
+    """The frames to read, one after the other; None stands for the only one of a 3D image.
+
+    Raises as `chosen_frame`.
+    """
+    if frames == 1 and wanted in (None, "all"):
+        return [None]
+    if wanted == "all":
+        return list(range(frames))
+    return [chosen_frame(path, frames, wanted)]
 
 
 def by(sizes: Sequence[object]) -> str:

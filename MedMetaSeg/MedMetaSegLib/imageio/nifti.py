@@ -126,6 +126,12 @@ def count_frames(path: Path) -> int:
     return _layout(path, _header(path)[0]).frames
 
 
+def frame_voxels(path: Path) -> tuple[int, int]:
+    """How many voxels a frame has, and bytes per voxel, by the header; raises InputError as `read_nifti`."""
+    layout = _layout(path, _header(path)[0])
+    return prod(layout.shape), layout.dtype.itemsize
+
+
 def write_nifti(path: Path, labels: np.ndarray, geometry: Geometry, forms: NiftiForms | None) -> None:
     """Write a label map (k, j, i) as NIfTI; on the grid of `forms` with the same place in its header.
 
