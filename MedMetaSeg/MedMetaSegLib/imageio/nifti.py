@@ -204,7 +204,6 @@ def _header(path: Path) -> tuple[Nifti1Header, bytes]:
         raise InputError(
             f"{path} has a header that is damaged or of a rare kind; export it again."
         ) from error
-    header.quaternion_threshold = np.float64(-_QUATERNION_ERROR)
     return header, block
 
 
@@ -280,11 +279,22 @@ def _affines(header: Nifti1Header) -> list[tuple[str, np.ndarray]]:
     if header["qform_code"] > 0:
         # A quaternion that is none is no reading.
         with suppress(ValueError):
-            found.append(("qform", header.get_qform()))
+            found.append(("qform", _qform(header)))
     if found or header["qform_code"] > 0:
         return found
     from_first_voxel = LPS_RAS @ np.diag([*header.get_zooms()[:3], 1.0])
     return [("place around the centre", header.get_base_affine()), ("place from ITK", from_first_voxel)]
+
+
+def _qform(header: Nifti1Header) -> np.ndarray:
+    """The qform, in the header's own unit; raises ValueError for a quaternion clearly longer than 1."""
+    try:
+        return header.get_qform()
+    except ValueError:
+        careless = header.copy()
+        # nibabel takes so small a remainder for a half turn, and shortens the quaternion.
+        careless.quaternion_threshold = np.float64(-_QUATERNION_ERROR)
+        return careless.get_qform()
 
 
 def _read_bytes(layout: _Layout, start: int) -> bytearray:

@@ -20,7 +20,10 @@ from .lost_header import lost_header
 from .support import Support
 
 _APART_MM = 1.0
-"""Furthest that a voxel may lie from itself in two readings that count as one."""
+_APART_VOXELS = 2.0
+"""Furthest that a voxel may lie from itself in two readings of which none is certain; the lesser of both."""
+_ONE_PLACE_VOXELS = 0.5
+"""Furthest that it may lie from itself in two readings between which a choice is not worth a note."""
 _ON_GRID_VOXELS = 0.05
 """Furthest that the voxels of a grid may lie beside those of another that they were taken from."""
 
@@ -57,8 +60,8 @@ class _Combination:
 def placed_support(support: Support, volume: Volume) -> Support:
     """The support where it belongs in a volume, with a note when that was not plain; else as it is.
 
-    Raises InputError when headers put it in several places more than 1 mm apart and none is certain, and when
-    image and support name different units of length.
+    Raises InputError when headers put it in several places more than 1 mm, or two voxels, apart and none is
+    certain, and when image and support name different units of length.
     """
     if support.placed_on is not None and support.placed_on.same_grid(volume.geometry):
         return support
@@ -104,20 +107,25 @@ def _in_one_reading(support: Support, volume: Volume) -> Support:
     # What was written with the header of the image is read as the image is, in any of its forms.
     possible = alike if len(alike) == len(images) == len(supports) else every
     apart = max(one.apart_mm(every[0], volume.geometry) for one in possible)
-    if apart <= _APART_MM:
+    voxel_mm = min(volume.geometry.spacing_mm)
+    if apart <= _ON_GRID_VOXELS * voxel_mm:
+        return support
+    certain = _certain(every, volume.geometry)
+    if certain is None and apart <= min(_APART_MM, _APART_VOXELS * voxel_mm):
         return support
     what = _who_differs(images, supports)
-    certain = _certain(every, volume.geometry)
     if certain is None:
         raise InputError(
             f"{what}, which puts the support in places {apart:.3g} mm apart; keep only the right one in both "
             "files, or draw on the image itself."
         )
-    taken = certain.image.name if len(images) > 1 else certain.support.name
     affine = volume.geometry.affine @ certain.to_image
+    placed = replace(support, geometry=Geometry(support.geometry.shape, affine), forms=None)
+    if apart <= min(_APART_MM, _ONE_PLACE_VOXELS * voxel_mm):
+        return placed
+    taken = certain.image.name if len(images) > 1 else certain.support.name
     return _noted(
-        replace(support, geometry=Geometry(support.geometry.shape, affine), forms=None),
-        f"{what}; the support lies on the image's voxels by the {taken}, so that was taken.",
+        placed, f"{what}; the support lies on the image's voxels by the {taken}, so that was taken."
     )
 
 
@@ -134,7 +142,8 @@ def _readings(of: Support | Volume) -> tuple[Reading, ...]:
 def _certain(combinations: Sequence[_Combination], geometry: Geometry) -> _Combination | None:
     """The combination in which the support's voxels are the image's; None when there is none, or another."""
     found = [one for one in combinations if one.lies_on_image()]
-    if not found or any(one.apart_mm(found[0], geometry) > _APART_MM for one in found):
+    one_place_mm = _ONE_PLACE_VOXELS * min(geometry.spacing_mm)
+    if not found or any(one.apart_mm(found[0], geometry) > one_place_mm for one in found):
         return None
     return found[0]
 

@@ -119,9 +119,25 @@ def test_a_crop_that_is_from_one_form_is_taken_there(tmp_path: Path) -> None:
     assert "by the qform" in placed.notes[0]
 
 
-def test_forms_less_than_a_millimetre_apart_are_one(tmp_path: Path) -> None:
+def test_forms_less_than_half_a_voxel_apart_are_one(tmp_path: Path) -> None:
     volume = image(tmp_path, PLACE, moved(x=0.7))
     assert placed_support(support(tmp_path, None, PLACE), volume).notes == ()
+
+
+def test_forms_a_voxel_apart_are_told_apart_where_that_can_be_done(tmp_path: Path) -> None:
+    volume = image(tmp_path, PLACE, moved(x=0.9))
+    placed = placed_support(support(tmp_path, None, PLACE), volume)
+    assert_drawn_where_it_was(placed, volume)
+    assert "differ by 0.9 mm" in placed.notes[0]
+    finer = Support.from_labels(painting(), Geometry(SHAPE, PLACE @ np.diag([0.5, 0.5, 1, 1])))
+    assert placed_support(finer, volume).geometry.same_grid(finer.geometry)
+
+
+def test_forms_of_a_microscope_are_not_one_because_they_are_near_in_millimetres(tmp_path: Path) -> None:
+    volume = image(tmp_path, PLACE, moved(z=21), unit="micron")
+    small = Geometry((5, 7, 9), np.diag([0.001, 0.001, 0.001, 1]) @ moved(z=4.4, x=-4))
+    with pytest.raises(InputError, match=r"differ by 0\.021 mm, which puts the support"):
+        placed_support(Support.from_labels(painting()[2:7, 2:9, 3:12], small), volume)
 
 
 def test_without_codes_what_slicer_drew_is_taken_where_slicer_shows_it(tmp_path: Path) -> None:
