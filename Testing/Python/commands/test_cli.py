@@ -277,6 +277,30 @@ def test_the_command_keeps_the_header_and_the_drawing(
     assert bool(notes) == bool(note)
 
 
+@pytest.mark.parametrize("spacing_mm", [1e-7, 1e-4, 1e4])
+def test_spacings_far_from_millimetres_give_the_same_result(
+    phantom_files: Path, tmp_path: Path, spacing_mm: float
+):
+    for name in ("ct", "painted"):
+        read = read_image(phantom_files / f"{name}.nii.gz")
+        write_array(
+            tmp_path / f"{name}.nrrd", read.array, Geometry(read.array.shape, np.diag([spacing_mm] * 3 + [1]))
+        )
+    inputs = [str(tmp_path / "ct.nrrd"), str(tmp_path / "painted.nrrd"), "-o", str(tmp_path / "o.nrrd")]
+    options = ["--report", str(tmp_path / "o.json"), "--structure", "Label 5", "--quality", "fast"]
+    assert cli.run(["segment", *inputs, *options, "--device", "cpu"]) == 0
+    found, drawn, truth = (
+        read_image(path).array == 5
+        for path in (tmp_path / "o.nrrd", tmp_path / "painted.nrrd", phantom_files / "truth.nii.gz")
+    )
+    slices = drawn.any((1, 2))
+    assert np.array_equal(found[slices], drawn[slices])
+    assert dice(found[~slices], truth[~slices]) > 0.6
+    (row,) = json.loads((tmp_path / "o.json").read_text())["structures"]
+    assert row["millilitres"] == pytest.approx(row["voxels"] * spacing_mm**3 / 1000, rel=0.01)
+    assert min(row["working_spacing_mm"]) >= spacing_mm / 2
+
+
 def test_the_version_is_shown(capsys):
     assert cli.run(["--version"]) == 0
     assert capsys.readouterr().out.startswith("medmetaseg 0.1")
