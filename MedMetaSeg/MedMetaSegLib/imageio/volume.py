@@ -40,6 +40,7 @@ _WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
 _NIFTI = (".nii.gz", ".nii")
 _FRAME_KINDS = ("list", "vector")
 """Kinds of a NRRD axis that holds frames, as Slicer's sequences have it; other kinds are colours."""
+_SPATIAL_KINDS = ("domain", "space")
 _COLOUR_CHANNELS = (3, 4)
 """Bytes per voxel that are a colour where the kind "vector" leaves it open: RGB, RGBA."""
 _LARGEST = float(np.finfo(np.float32).max)
@@ -296,11 +297,7 @@ def _information(path: Path) -> sitk.ImageFileReader:
 def _frames(path: Path, reader: sitk.ImageFileReader) -> int:
     """How many 3D frames of one number per voxel a file has. Raises InputError for what has none."""
     size, values = reader.GetSize(), reader.GetNumberOfComponents()
-    kind = "NRRD_kinds[pixel]"
-    axis = reader.GetMetaData(kind) if reader.HasMetaDataKey(kind) else ""
-    in_bytes = "8-bit" in sitk.GetPixelIDValueAsString(reader.GetPixelID())
-    colour = axis == "vector" and in_bytes and values in _COLOUR_CHANNELS
-    if values > 1 and axis in _FRAME_KINDS and not colour:
+    if values > 1 and _holds_frames(path, values, sitk.GetPixelIDValueAsString(reader.GetPixelID())):
         _check_kind(path, size, 1, reader.GetPixelID())
         return values
     _check_kind(path, size[:3], values, reader.GetPixelID())
@@ -314,6 +311,22 @@ def _grid(path: Path, image: sitk.Image) -> tuple[np.ndarray, Geometry]:
         return from_sitk(image)
     except ValueError as error:
         raise InputError(f"{path} has no usable position in space; export it again.") from error
+
+
+def _holds_frames(path: Path, values: int, pixel: str) -> bool:
+    """Whether the values of a voxel are frames, by the kind of their axis in a NRRD, and no colour."""
+    if suffix(path) not in (".nrrd", ".nhdr", ".seg.nrrd"):
+        return False
+    import nrrd
+
+    try:
+        kinds = nrrd.read_header(str(path)).get("kinds", [])
+    except (nrrd.NRRDError, ValueError, KeyError):
+        # ITK has read this header: what pynrrd cannot is of no kind that is known here.
+        return False
+    kind = next((kind for kind in kinds if kind not in _SPATIAL_KINDS), "")
+    may_be_colour = kind == "vector" and "8-bit" in pixel and values in _COLOUR_CHANNELS
+    return kind in _FRAME_KINDS and not may_be_colour
 
 
 def _check_kind(path: Path, size: tuple[int, ...], components: int, pixel: int) -> None:
