@@ -19,7 +19,7 @@ from dicom_phantom import IDENTIFIERS, OTHER_IDENTIFIERS, write_series
 from MedMetaSegLib.batch.request import BatchProgress, BatchRequest
 from MedMetaSegLib.batch.run import memory_limit_bytes, run_batch
 from MedMetaSegLib.batch.states import DONE, FAILED, KEPT
-from MedMetaSegLib.errors import InputError
+from MedMetaSegLib.errors import Cancelled, InputError
 from MedMetaSegLib.imageio.volume import read_image, to_sitk
 from task_phantom import make_task
 
@@ -143,10 +143,19 @@ def test_cancelling_ends_soon_with_what_is_done_in_place(
     request_for: BatchRequest, segmenter: StandInSegmenter
 ):
     wanted = threading.Event()
-    segmenter.before = lambda name: wanted.set() if name == "b" else None
+
+    def before(name: str) -> None:
+        # As the segmenter does when it is asked to stop.
+        if wanted.is_set():
+            raise Cancelled
+        if name == "b":
+            wanted.set()
+
+    segmenter.before = before
     result = run_batch(request_for, cancelled=wanted.is_set)
     assert result.cancelled
     assert len(result.rows) < 3
+    segmenter.before = lambda name: None
     assert [row.output for row in result.rows] == results(request_for.out)
     assert [row["image"] for row in rows_of(request_for.out.parent / "r.csv")] == [
         r.image for r in result.rows
