@@ -17,6 +17,7 @@ import typer
 
 from . import __version__
 from .errors import Cancelled, CancelledPartway, InputError
+from .imageio.frames import named_frames
 
 EXIT_BAD_INPUT = 2
 EXIT_SOME_FAILED = 3
@@ -42,6 +43,12 @@ Painting = Annotated[
 Plane = Annotated[
     Literal["axial", "coronal", "sagittal"] | None,
     typer.Option(help="The plane that was drawn in, where the drawing leaves a doubt."),
+]
+Frame = Annotated[
+    str | None,
+    typer.Option(
+        "--volume", metavar="N|all", help="Of a 4D file: the frame, counted from 0, or all of them."
+    ),
 ]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the network runs.")]
 
@@ -127,6 +134,7 @@ def segment(
     save_task: Annotated[
         Path | None, typer.Option(help="Also learn a task (.medmetaseg) for the next patient.")
     ] = None,
+    volume: Frame = None,
 ) -> None:
     """Segment the whole of what SUPPORT shows on a few slices of IMAGE."""
     from .commands.segment import SegmentRequest, segment_files
@@ -146,6 +154,7 @@ def segment(
             save_task=save_task,
             quality=quality,
             adapt=adapt,
+            frames=named_frames(volume),
         )
     )
 
@@ -160,6 +169,9 @@ def learn(
     plane: Plane = None,
     device: Device = "auto",
     allow_nonfinite: AllowNonfinite = False,
+    volume: Annotated[
+        int | None, typer.Option(metavar="N", help="Of 4D images: the frame, counted from 0.", min=0)
+    ] = None,
 ) -> None:
     """Learn a task from one or several patients, to be applied to others."""
     from .commands.learn import LearnRequest, in_pairs, learn_files
@@ -172,6 +184,7 @@ def learn(
             plane=plane,
             device=device,
             allow_nonfinite=allow_nonfinite,
+            frame=volume,
         )
     )
 
@@ -209,6 +222,7 @@ def apply(
     ] = False,
     device: Device = "auto",
     allow_nonfinite: AllowNonfinite = False,
+    volume: Frame = None,
 ) -> None:
     """Segment the structures of TASK in other patients' images; nothing is painted on them."""
     from .batch.request import BatchRequest
@@ -228,6 +242,7 @@ def apply(
         allow_nonfinite=allow_nonfinite,
         with_identifiers=with_identifiers,
         scheduler=scheduler,
+        frames=named_frames(volume),
     )
     if apply_files(request):
         raise typer.Exit(EXIT_SOME_FAILED)

@@ -36,7 +36,7 @@ def test_every_action_needs_only_what_slicer_has_and_the_module_requires(done: d
     assert done[action] == ""
 
 
-@pytest.mark.parametrize("package", ["typer", "rich", "nibabel", "matplotlib", "sklearn"])
+@pytest.mark.parametrize("package", ["typer", "rich", "matplotlib", "sklearn"])
 def test_packages_that_slicer_has_not_are_hidden(package: str):
     assert not is_found(package, environment())
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..imageio.files import SUFFIXES, same_file, stem, suffix
+from ..imageio.frames import Frames
 from .paths import WORKING_FOLDER, result_names
 from .request import BatchRequest
 
@@ -26,7 +27,8 @@ class BatchItem:
 
     name: of the result, without suffix, and of the item in reports; output: the result's file name. path: the
     file, or the folder of a DICOM series; files: all that hold its voxels. image: what reports call the
-    image. series: whether it is a DICOM series. private: texts that may not be in a report.
+    image. series: whether it is a DICOM series. private: texts that may not be in a report. frame: of a file
+    of several, counted from 0.
     """
 
     name: str
@@ -37,6 +39,7 @@ class BatchItem:
     series: bool = False
     allow_nonfinite: bool = False
     private: tuple[str, ...] = ()
+    frame: int | None = None
 
     def public(self, text: str) -> str:
         """A message about the item without its path and what else is private."""
@@ -59,6 +62,7 @@ class _Found:
     number: str = ""
     allow_nonfinite: bool | None = None
     private: tuple[str, ...] = ()
+    frame: int | None = None
 
 
 def find_items(
@@ -76,7 +80,7 @@ def find_items(
             found += _images(path, request.out, skipped)
     for files in request.series:
         found += _known_series(sorted(map(Path, files)), skipped)
-    found = _once(found)
+    found = [frame for one in _once(found) for frame in _frames(one, request.frames)]
     if not found:
         what = f" ({skipped[0][0]}: {skipped[0][1]})" if skipped else ""
         raise InputError(f"There is no image in what was given{what}.")
@@ -235,6 +239,23 @@ def _once(found: list[_Found]) -> list[_Found]:
     ]
 
 
+def _frames(found: _Found, wanted: Frames) -> list[_Found]:
+    """The frames of a file that are wanted, each an image of its own; a 3D image as it is."""
+    if wanted is None or found.series:
+        return [found]
+    from ..imageio.volume import frame_count
+
+    try:
+        count = frame_count(found.path)
+    except InputError:
+        # Reading it will say the same, in its row.
+        return [found]
+    if count == 1:
+        return [replace(found, frame=None if wanted == "all" else wanted)]
+    numbers = range(count) if wanted == "all" else (wanted,)
+    return [replace(found, name=f"{found.name}_frame{number}", frame=number) for number in numbers]
+
+
 def _item(found: _Found, name: str, ending: str, request: BatchRequest) -> BatchItem:
     allowed = request.allow_nonfinite if found.allow_nonfinite is None else found.allow_nonfinite
     if request.with_identifiers:
@@ -243,7 +264,8 @@ def _item(found: _Found, name: str, ending: str, request: BatchRequest) -> Batch
         image = name if found.series else found.path.name
     private = () if request.with_identifiers else found.private
     files = found.series or _with_data(found.path)
-    return BatchItem(name, name + ending, found.path, files, image, bool(found.series), allowed, private)
+    series = bool(found.series)
+    return BatchItem(name, name + ending, found.path, files, image, series, allowed, private, found.frame)
 
 
 def _with_data(path: Path) -> tuple[Path, ...]:

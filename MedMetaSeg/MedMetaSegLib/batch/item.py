@@ -14,6 +14,7 @@ import SimpleITK as sitk
 
 from ..errors import BatchStopped, Cancelled, InputError, is_out_of_memory
 from ..imageio.files import suffix
+from ..imageio.nifti import NiftiForms, frame_voxels, is_nifti, nifti_holds
 from ..imageio.volume import Volume, check_volume, read_image, read_series, write_labels
 from .executor import Outcome
 from .inputs import BatchItem
@@ -52,6 +53,12 @@ class SegmentedItem:
 
 def needed_bytes(item: BatchItem) -> int:
     """Memory that an item takes, by its header; 0 when the header cannot be read, which reading will say."""
+    try:
+        if not item.series and is_nifti(item.path):
+            voxels, voxel_bytes = frame_voxels(item.path)
+            return voxels * (voxel_bytes + WORKING_BYTES)
+    except (InputError, OSError):
+        return 0
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(item.files[0]))
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
@@ -63,7 +70,7 @@ def needed_bytes(item: BatchItem) -> int:
         return 0
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
-    voxels = int(np.prod([float(n) for n in reader.GetSize()]))
+    voxels = int(np.prod([float(n) for n in reader.GetSize()])) * reader.GetNumberOfComponents()
     if item.series:
         voxels *= len(item.files)
     return voxels * (voxel_bytes + WORKING_BYTES)
@@ -88,12 +95,15 @@ def read_item(item: BatchItem, ending: str) -> ReadItem:
     except OSError as error:
         raise InputError(f"{item.image} cannot be read ({error.strerror}).") from error
     volume = (
-        read_series(item.path, [str(file) for file in item.files]) if item.series else read_image(item.path)
+        read_series(item.path, [str(file) for file in item.files])
+        if item.series
+        else read_image(item.path, item.frame)
     )
     volume = check_volume(volume, item.allow_nonfinite)
-    if volume.geometry.is_sheared and suffix(Path(ending)) == ".nii.gz":
+    if suffix(Path(ending)) == ".nii.gz" and not nifti_holds(volume.geometry, volume.forms):
         raise InputError(
-            f"{item.image} has axes that are not perpendicular, which NIfTI loses; use seg.nrrd."
+            f"{item.image} has axes that are not perpendicular, which Slicer does not read in NIfTI; use "
+            "--format seg.nrrd."
         )
     return ReadItem(item, volume, input_sha256, time.perf_counter() - begun)
 
@@ -114,7 +124,7 @@ def stage_item(done: SegmentedItem, out: Path) -> Outcome:
     staged = out / item.output
     try:
         staged = staged_path(out, item.output[len(item.name) :])
-        _write(staged, result)
+        _write(staged, result, done.read.volume.forms)
         with staged.open("rb+") as file:
             os.fsync(file.fileno())
         sha256 = checksum([staged])
@@ -164,13 +174,13 @@ def process_item(
         return failed(item, error, time.perf_counter() - begun)
 
 
-def _write(path: Path, result: Segmentation) -> None:
+def _write(path: Path, result: Segmentation, forms: NiftiForms | None) -> None:
     if path.name.endswith(".seg.nrrd"):
         from ..support.seg_nrrd import write_segmentation
 
         write_segmentation(path, result.structures, result.geometry)
     else:
-        write_labels(path, result.labels, result.geometry)
+        write_labels(path, result.labels, result.geometry, forms)
 
 
 def _entries(result: Segmentation) -> Sequence[Any]:

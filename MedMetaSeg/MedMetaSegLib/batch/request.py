@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..imageio.frames import Frames
 from .states import FAILED, BatchRow
 
 NIFTI, SEGMENTATION = "nii.gz", "seg.nrrd"
@@ -27,6 +28,7 @@ class BatchRequest:
     there, whoever made them. workers: images worked on at the same time. memory_limit_mb: for images that are
     read ahead, worked on or waiting to be written; None for half of the memory. with_identifiers: paths and
     names of folders may be in the report. scheduler: address of a Dask scheduler, "" for this machine.
+    frames: of files of several, one counted from 0 or "all", each an image of its own.
     """
 
     task: Path
@@ -43,6 +45,7 @@ class BatchRequest:
     with_identifiers: bool = False
     scheduler: str = ""
     series: tuple[tuple[str | Path, ...], ...] = ()
+    frames: Frames = None
 
     def as_dict(self) -> dict[str, Any]:
         """The request for JSON; its paths are absolute, for a process that works in another folder."""

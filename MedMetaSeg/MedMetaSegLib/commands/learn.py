@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class LearnRequest:
     """The arguments of `medmetaseg learn`.
 
-    pairs: image and support of each patient.
+    pairs: image and support of each patient. frame: of 4D images, counted from 0.
     """
 
     pairs: tuple[tuple[Path, Path], ...]
@@ -29,6 +29,7 @@ class LearnRequest:
     plane: str | None = None
     device: str = "auto"
     allow_nonfinite: bool = False
+    frame: int | None = None
 
 
 def in_pairs(files: Sequence[Path]) -> tuple[tuple[Path, Path], ...]:
@@ -55,6 +56,8 @@ def learn_files(request: LearnRequest) -> None:
         progress(1.0, "Writing")
         publish({request.out: task.write})
     show_task(task, request.out)
+    for note in dict.fromkeys(note for _, support in pairs for note in support.notes):
+        print(note)
 
 
 def inspect_file(path: Path) -> None:
@@ -66,10 +69,12 @@ def inspect_file(path: Path) -> None:
 
 def _read(image: Path, support: Path, request: LearnRequest) -> tuple[Volume, Support]:
     from ..imageio.volume import read_volume
+    from ..support.placement import placed_support
     from ..support.support import Support, check_overlap, check_something_left
 
     painted = Support.read(support, annotation=request.annotation, plane=request.plane)
-    volume = read_volume(image, allow_nonfinite=request.allow_nonfinite)
+    volume = read_volume(image, allow_nonfinite=request.allow_nonfinite, frame=request.frame)
+    painted = placed_support(painted, volume)
     check_overlap(painted, volume.geometry)
     if request.annotation != "complete":
         check_something_left(painted, volume.geometry)

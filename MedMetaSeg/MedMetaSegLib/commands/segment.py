@@ -6,11 +6,14 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import InputError
-from ..imageio.files import suffix
+from ..imageio.files import stem, suffix
+from ..imageio.frames import Frames, listed_frames
+from ..progress import Progress
 from .outputs import check_outputs, check_task_output, publish
 from .terminal import progress_bar
 
@@ -18,7 +21,6 @@ if TYPE_CHECKING:
     from ..imageio.volume import Volume
     from ..results.segmentation import Segmentation
     from ..support.support import Annotation, Support
-    from ..task.task_file import Task
 
 LABEL_MAPS = (".nii.gz", ".nii", ".nrrd", ".mha")
 SEGMENTATION = ".seg.nrrd"
@@ -41,37 +43,54 @@ class SegmentRequest:
     save_task: Path | None = None
     quality: str = "balanced"
     adapt: bool = False
+    frames: Frames = None
+
+    def out_of(self, frame: int | None) -> Path:
+        """The result of a frame: of all frames each has a name of its own."""
+        if self.frames != "all" or frame is None:
+            return self.out
+        name = stem(self.out)
+        return self.out.with_name(f"{name}_frame{frame}{self.out.name[len(name) :]}")
 
 
 def segment_files(request: SegmentRequest) -> None:
-    """Segment one image. Raises InputError with nothing written; so does Ctrl-C, as KeyboardInterrupt."""
+    """Segment one image, or all frames of one.
+
+    Raises InputError with nothing written; so does Ctrl-C, as KeyboardInterrupt.
+    """
     check_paths(request)
+    frames = _frames(request)
+    writers: dict[Path, Callable[[Path], None]] = {}
+    reports: list[dict[str, Any]] = []
     with progress_bar() as progress:
         progress(0.0, "Reading")
-        started = time.perf_counter()
-        volume, support = _read(request)
-        read_s = time.perf_counter() - started
+        support = _read_support(request)
+        read = _read_image(request, support, frames[0])
         progress(0.02, "Loading the network")
         from ..segmenter import Segmenter
 
         segmenter = Segmenter.load(device=request.device)
-        result = segmenter.segment(
-            volume,
-            support,
-            progress=progress,
-            remove_islands=not request.keep_islands,
-            structures=request.structures or None,
-            quality=request.quality,
-            adapt=request.adapt,
-        )
-        task = None
+        for number, frame in enumerate(frames):
+            if number:
+                read = _read_image(request, support, frame)
+            result = segmenter.segment(
+                read.volume,
+                read.support,
+                progress=_part_of(progress, number, len(frames)),
+                remove_islands=not request.keep_islands,
+                structures=request.structures or None,
+                quality=request.quality,
+                adapt=request.adapt,
+            )
+            report = _report(request, read, result)
+            reports.append(report)
+            writers[request.out_of(frame)] = _writer(request, read, result, report)
         if request.save_task is not None:
             progress(1.0, "Learning the task")
-            task = segmenter.learn([(volume, support)])
+            writers[request.save_task] = segmenter.learn([(read.volume, read.support)]).write
         progress(1.0, "Writing")
-        report = _report(request, result, read_s)
-        _write(request, result, report, task)
-    _summarise(request, report)
+        _write(request, writers, reports)
+    _summarise(reports)
 
 
 def check_paths(request: SegmentRequest) -> None:
@@ -92,11 +111,34 @@ def check_paths(request: SegmentRequest) -> None:
     check_outputs(outputs, {"the image": request.image, "the support": request.support})
 
 
-def _read(request: SegmentRequest) -> tuple[Volume, Support]:
-    from ..imageio.volume import read_volume
-    from ..support.support import Support, check_overlap, check_something_left
+def _frames(request: SegmentRequest) -> list[int | None]:
+    """The frames to segment. Raises InputError when the image has no such frame or a result is an input."""
+    from ..imageio.volume import frame_count
 
-    # The support first: mostly empty, it is the quicker of the two to read and the likelier to be wrong.
+    frames = listed_frames(request.image, frame_count(request.image), request.frames)
+    if len(frames) > 1 and request.save_task is not None:
+        raise InputError(
+            "A task is learned from one frame; name it with --volume N, or leave --save-task out."
+        )
+    inputs = {"the image": request.image, "the support": request.support}
+    check_outputs([request.out_of(frame) for frame in frames], inputs)
+    return frames
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """One frame of the image, the support in its place, and how long reading took."""
+
+    frame: int | None
+    volume: Volume
+    support: Support
+    seconds: float
+
+
+def _read_support(request: SegmentRequest) -> Support:
+    """The support: mostly empty, it is the quicker of the two to read and the likelier to be wrong."""
+    from ..support.support import Support
+
     support = Support.read(request.support, annotation=request.annotation, plane=request.plane)
     if support.overlapping and suffix(request.out) != SEGMENTATION:
         raise InputError(
@@ -108,44 +150,72 @@ def _read(request: SegmentRequest) -> tuple[Volume, Support]:
             raise InputError(
                 f"There is no structure '{name}' in {request.support}; it has {', '.join(names)}."
             )
-    volume = read_volume(request.image, allow_nonfinite=request.allow_nonfinite)
-    if volume.geometry.is_sheared and suffix(request.out) in (".nii", ".nii.gz"):
-        raise InputError(
-            f"{request.image} has axes that are not perpendicular, which NIfTI loses; write a .nrrd."
-        )
+    return support
+
+
+def _read_image(request: SegmentRequest, support: Support, frame: int | None) -> _Read:
+    from ..imageio.volume import check_label_map, read_volume
+    from ..support.placement import placed_support
+    from ..support.support import check_overlap, check_something_left
+
+    started = time.perf_counter()
+    volume = read_volume(request.image, allow_nonfinite=request.allow_nonfinite, frame=frame)
+    if suffix(request.out) != SEGMENTATION:
+        check_label_map(request.out, volume.geometry, volume.forms)
+    support = placed_support(support, volume)
     check_overlap(support, volume.geometry)
     check_something_left(support, volume.geometry)
-    return volume, support
+    return _Read(frame, volume, support, time.perf_counter() - started)
 
 
-def _report(request: SegmentRequest, result: Segmentation, read_s: float) -> dict[str, Any]:
+def _part_of(progress: Progress, number: int, parts: int) -> Progress:
+    """The progress of one frame of several, as a share of all."""
+
+    def share(done: float, what: str) -> None:
+        progress((number + done) / parts, what if parts == 1 else f"frame {number}: {what}")
+
+    return share
+
+
+def _report(request: SegmentRequest, read: _Read, result: Segmentation) -> dict[str, Any]:
     stages = cast("dict[str, float]", result.report["seconds"])
-    files = {"image": str(request.image), "support": str(request.support)}
-    return {**files, **result.report, "seconds": {"read": round(read_s, 3), **stages}}
+    about: dict[str, Any] = {"image": str(request.image), "support": str(request.support)}
+    if read.frame is not None:
+        about["frame"] = read.frame
+    about["out"] = str(request.out_of(read.frame))
+    return {**about, **result.report, "seconds": {"read": round(read.seconds, 3), **stages}}
+
+
+def _writer(
+    request: SegmentRequest, read: _Read, result: Segmentation, report: dict[str, Any]
+) -> Callable[[Path], None]:
+    """Writes a result, of which it keeps no more than it needs; adds the seconds to the report."""
+    geometry, forms = result.geometry, read.volume.forms
+    write: Callable[[Path], None]
+    if suffix(request.out) == SEGMENTATION:
+        from ..support.support import write_segmentation
+
+        write = partial(write_segmentation, masks=result.structures, geometry=geometry)
+    else:
+        from ..imageio.volume import write_labels
+
+        write = partial(write_labels, labels=result.labels, geometry=geometry, forms=forms)
+
+    def timed(path: Path) -> None:
+        started = time.perf_counter()
+        write(path)
+        report["seconds"]["write"] = round(time.perf_counter() - started, 3)
+
+    return timed
 
 
 def _write(
-    request: SegmentRequest, result: Segmentation, report: dict[str, Any], task: Task | None = None
+    request: SegmentRequest, writers: dict[Path, Callable[[Path], None]], reports: list[dict[str, Any]]
 ) -> None:
-    """All files or none; adds the seconds that writing took to the report."""
-    started = time.perf_counter()
-
-    def write_result(path: Path) -> None:
-        if suffix(path) == SEGMENTATION:
-            from ..support.support import write_segmentation
-
-            write_segmentation(path, result.structures, result.geometry)
-        else:
-            from ..imageio.volume import write_labels
-
-            write_labels(path, result.labels, result.geometry)
-        report["seconds"]["write"] = round(time.perf_counter() - started, 3)
-
-    writers: dict[Path, Callable[[Path], None]] = {request.out: write_result}
+    """All files or none."""
     if request.report is not None:
-        writers[request.report] = lambda path: _write_json(path, report)
-    if task is not None and request.save_task is not None:
-        writers[request.save_task] = task.write
+        content = reports[0] if request.frames != "all" else {"frames": reports}
+        writers[request.report] = lambda path: _write_json(path, content)
     publish(writers)
 
 
@@ -153,20 +223,26 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _summarise(request: SegmentRequest, report: Mapping[str, Any]) -> None:
+def _summarise(reports: Sequence[Mapping[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
-    table = Table("structure", "label", "voxels", "ml")
-    for column in table.columns[1:]:
+    framed = len(reports) > 1
+    table = Table(*(["frame"] if framed else []), "structure", "label", "voxels", "ml")
+    for column in table.columns[-3:]:
         column.justify = "right"
-    for one in report["structures"]:
-        row: Sequence[str] = (one["name"], str(one["label"]), str(one["voxels"]), f"{one['millilitres']:.1f}")
-        table.add_row(*row)
+    for report in reports:
+        for one in report["structures"]:
+            row = (one["name"], str(one["label"]), str(one["voxels"]), f"{one['millilitres']:.1f}")
+            table.add_row(*([str(report["frame"])] if framed else []), *row)
     console.print(table)
-    for skipped in report["skipped"]:
-        console.print(f"Left out: {skipped['name']}, {skipped['reason']}.", markup=False, highlight=False)
-    for note in report["notes"]:
-        console.print(note, markup=False, highlight=False)
-    console.print(f"{request.out}", markup=False, highlight=False, soft_wrap=True)
+    for text in dict.fromkeys(text for report in reports for text in _remarks(report)):
+        console.print(text, markup=False, highlight=False)
+    for report in reports:
+        console.print(report["out"], markup=False, highlight=False, soft_wrap=True)
+
+
+def _remarks(report: Mapping[str, Any]) -> list[str]:
+    left_out = [f"Left out: {skipped['name']}, {skipped['reason']}." for skipped in report["skipped"]]
+    return [*left_out, *report["notes"]]

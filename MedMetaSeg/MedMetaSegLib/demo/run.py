@@ -22,6 +22,7 @@ from ..commands.terminal import progress_bar
 from ..errors import InputError
 from ..evaluation.metrics import score_other_slices
 from ..imageio.volume import Volume, read_volume
+from ..support.placement import placed_support
 from ..support.structure import Structure, StructureMask
 from ..support.support import Support, check_overlap, check_something_left
 from ..working_grid.intensity import intensity_normalization
@@ -95,8 +96,8 @@ def phantom_case(seed: int = 0, **size: Any) -> Case:
 
 def own_case(image: Path, support: Path) -> Case:
     """The user's own files; there is no truth."""
-    drawn = Support.read(support)
     volume = read_volume(image)
+    drawn = placed_support(Support.read(support), volume)
     check_overlap(drawn, volume.geometry)
     check_something_left(drawn, volume.geometry)
     # Only DICOM says the modality; the window of the views follows the engine's own rule.

@@ -1,18 +1,14 @@
 """Files on disk: is an image file whole before it is read, and a result written whole or not at all.
 
-ITK reads a truncated NIfTI as zeros without an error, and MetaIO reports on stderr; both are checked here.
+MetaIO reports a truncated file on stderr only, so that is checked here.
 """
 
 from __future__ import annotations
 
-import gzip
 import os
-import struct
 import uuid
-import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from math import isfinite, prod
+from math import prod
 from pathlib import Path
 
 from ..errors import InputError
@@ -37,22 +33,6 @@ _META_BYTES = {
 }
 
 
-@dataclass(frozen=True)
-class NiftiHeader:
-    """What a NIfTI header says of its voxels.
-
-    order: struct's "<" or ">"; datatype: NIfTI's code; start: the byte of the first voxel; intercept: of the
-    stored values; is_single: False when the voxels are in a file of their own.
-    """
-
-    order: str
-    datatype: int
-    start: int
-    voxel_bytes: int
-    intercept: float
-    is_single: bool
-
-
 def suffix(path: Path) -> str:
     """The image suffix of a file, compound ones whole (".nii.gz", ".seg.nrrd"); else the plain suffix."""
     name = path.name.lower()
@@ -67,7 +47,7 @@ def stem(path: Path) -> str:
 def check_file(path: Path) -> None:
     """Raise InputError when `path` is no readable file, is empty, or ends before its header says.
 
-    Reads headers and sizes only, except for a .nii.gz whose recorded length disagrees with its header.
+    Reads headers and sizes only. NIfTI is checked when it is read.
     """
     if not path.exists():
         raise InputError(f"There is no file {path}; check the path.")
@@ -78,50 +58,14 @@ def check_file(path: Path) -> None:
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty; copy or export it again.")
     kind = suffix(path)
-    if kind in (".nii", ".nii.gz"):
-        _check_nifti(path)
-    elif kind in (".mha", ".mhd"):
+    if kind in (".mha", ".mhd"):
         _check_metaimage(path)
-
-
-def check_gzip(path: Path) -> None:
-    """Decompress `path` to its end; raise InputError when the stream is cut or damaged."""
-    _decompressed_length(path)
 
 
 def is_gzip(path: Path) -> bool:
     """True when the file starts as a gzip stream does."""
     with path.open("rb") as file:
         return file.read(2) == _GZIP_MAGIC
-
-
-def nifti_header(path: Path) -> NiftiHeader | None:
-    """The header of a NIfTI file, compressed or not; None when it is no NIfTI. Raises InputError when cut."""
-    try:
-        with gzip.open(path, "rb") if is_gzip(path) else path.open("rb") as file:
-            header = file.read(544)
-    except (EOFError, OSError, zlib.error) as error:
-        raise truncated(path) from error
-    for order in "<>":
-        size = struct.unpack_from(order + "i", header)[0] if len(header) >= 4 else 0
-        if size == 348 and len(header) >= 348:
-            datatype, bits = struct.unpack_from(order + "2h", header, 70)
-            dims = struct.unpack_from(order + "8h", header, 40)
-            offset, _, intercept = struct.unpack_from(order + "3f", header, 108)
-            is_single = header[344:348] == b"n+1\0"
-        elif size == 540 and len(header) >= 540:
-            datatype, bits = struct.unpack_from(order + "2h", header, 12)
-            dims = struct.unpack_from(order + "8q", header, 16)
-            offset, _, intercept = struct.unpack_from(order + "q2d", header, 168)
-            is_single = header[4:8] == b"n+2\0"
-        else:
-            continue
-        if not 1 <= dims[0] <= 7 or bits < 1 or not isfinite(offset):
-            return None
-        voxels = prod(max(1, extent) for extent in dims[1 : dims[0] + 1])
-        start = max(int(offset), size) if is_single else int(offset)
-        return NiftiHeader(order, datatype, start, voxels * bits // 8, intercept, is_single)
-    return None
 
 
 def truncated(path: Path) -> InputError:
@@ -175,38 +119,6 @@ def same_file(one: Path, other: Path) -> bool:
     if one.exists() and other.exists():
         return os.path.samefile(one, other)
     return one.resolve() == other.resolve()
-
-
-def _check_nifti(path: Path) -> None:
-    header = nifti_header(path)
-    if header is None:
-        raise not_an_image(path)
-    if not header.is_single:
-        return
-    expected = header.start + header.voxel_bytes
-    if not is_gzip(path):
-        if path.stat().st_size < expected:
-            raise truncated(path)
-    elif _recorded_length(path) != expected % 2**32 and _decompressed_length(path) < expected:
-        raise truncated(path)
-
-
-def _recorded_length(path: Path) -> int:
-    """The length, modulo 2^32, that the last gzip member records; noise when the file is cut."""
-    with path.open("rb") as file:
-        file.seek(-4, os.SEEK_END)
-        return int(struct.unpack("<I", file.read(4))[0])
-
-
-def _decompressed_length(path: Path) -> int:
-    length = 0
-    try:
-        with gzip.open(path, "rb") as file:
-            while block := file.read(1 << 20):
-                length += len(block)
-    except (EOFError, OSError, zlib.error) as error:
-        raise truncated(path) from error
-    return length
 
 
 def _check_metaimage(path: Path) -> None:

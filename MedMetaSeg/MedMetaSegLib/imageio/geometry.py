@@ -5,6 +5,7 @@ Axis order is (k, j, i) for arrays, shapes, spacings, offsets and indices; world
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations, product
@@ -20,6 +21,8 @@ LPS_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # Headers store directions as float32 or as rounded decimals; this much of a voxel is rounding, not geometry.
 _DRIFT_VOXELS = 0.1
 _TIE = 1e-6
+_CARELESS = 1.5e-3
+"""Cosine between axes up to which they are meant to be perpendicular: sforms are off by up to 1e-3."""
 
 
 @dataclass(frozen=True)
@@ -112,10 +115,20 @@ class Geometry:
         return self.directions[:, ::-1]
 
     @property
+    def shear(self) -> float:
+        """The largest cosine between two axes: 0 when they are perpendicular."""
+        return float(np.abs(self.directions.T @ self.directions - np.eye(3)).max())
+
+    @property
     def is_sheared(self) -> bool:
-        """True when the axes are not perpendicular (a tilted gantry)."""
-        gram = self.directions.T @ self.directions
-        return bool(np.abs(gram - np.eye(3)).max() > 1e-4)
+        """True when the axes are not perpendicular (a tilted gantry), by more than headers are careless."""
+        return self.shear > _CARELESS
+
+    @property
+    def digest_bytes(self) -> bytes:
+        """Equal for grids that differ by rounding only, whatever their spacing."""
+        shortest = min(self.spacing_mm)
+        return np.append(np.round(self.affine[:3] / shortest, 6) + 0.0, rounded(shortest, 6)).tobytes()
 
     def index_to_world(self, points_kji: np.ndarray) -> np.ndarray:
         """(N, 3) voxel indices (k, j, i), fractions allowed -> (N, 3) RAS mm."""
@@ -179,6 +192,13 @@ class Geometry:
             first[2 - axis] = self.shape[2 - axis] - 1 if flip else 0
         affine[:3, 3] = self.index_to_world(np.array([first]))[0]
         return Geometry(axis_map.reoriented_shape, affine), axis_map
+
+
+def rounded(value: float, decimals: int) -> float:
+    """A positive number with so many decimals, or as many significant digits where it is below 1."""
+    if value <= 0:
+        return round(value, decimals)
+    return round(value, max(decimals, decimals - 1 - math.floor(math.log10(value))))
 
 
 def index3(values: Sequence[int] | np.ndarray) -> Index3:

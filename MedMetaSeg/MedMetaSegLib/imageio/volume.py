@@ -16,15 +16,18 @@ import SimpleITK as sitk
 
 from ..errors import InputError
 from .dicom_series import DicomSeries, find_series, sorted_series
-from .files import check_file, check_gzip, is_gzip, not_an_image, replace_whole, stem, suffix, truncated
+from .files import check_file, not_an_image, replace_whole, stem, suffix, truncated
+from .frames import by, chosen_frame
 from .geometry import LPS_RAS, AxisMap, Geometry
-from .nifti import restore_nonfinite
+from .nifti import NiftiForms, count_frames, is_nifti, nifti_holds, read_nifti, write_nifti
 
 __all__ = [
     "AxisMap",
     "Geometry",
     "Volume",
+    "check_label_map",
     "check_volume",
+    "frame_count",
     "from_sitk",
     "read_image",
     "read_series",
@@ -34,6 +37,13 @@ __all__ = [
 ]
 
 _WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
+_NIFTI = (".nii.gz", ".nii")
+_FRAME_KINDS = ("list", "vector")
+"""Kinds of a NRRD axis that holds frames, as Slicer's sequences have it; other kinds are colours."""
+_SPATIAL_KINDS = ("domain", "space")
+_COLOUR_CHANNELS = (3, 4)
+"""Bytes per voxel that are a colour where the kind "vector" leaves it open: RGB, RGBA."""
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +51,8 @@ class Volume:
     """An image on its grid.
 
     array: (k, j, i), any real dtype, as read. name: for people and file names. source: the path, if any.
-    modality: "CT", "MR", ... where DICOM says, else "".
+    modality: "CT", "MR", ... where DICOM says, else "". forms: what the header of a NIfTI file says of the
+    place, so that a result can say the same.
     """
 
     array: np.ndarray
@@ -49,15 +60,16 @@ class Volume:
     name: str = ""
     source: str = ""
     modality: str = ""
+    forms: NiftiForms | None = None
 
     def __post_init__(self) -> None:
         if self.array.shape != self.geometry.shape:
             raise ValueError(f"An array of {self.array.shape} does not fill a grid of {self.geometry.shape}.")
 
     @classmethod
-    def read(cls, path: str | Path, allow_nonfinite: bool = False) -> Volume:
+    def read(cls, path: str | Path, allow_nonfinite: bool = False, frame: int | None = None) -> Volume:
         """See `read_volume`."""
-        return read_volume(path, allow_nonfinite=allow_nonfinite)
+        return read_volume(path, allow_nonfinite=allow_nonfinite, frame=frame)
 
     @classmethod
     def from_array(cls, array: np.ndarray, geometry: Geometry | np.ndarray, name: str = "") -> Volume:
@@ -74,25 +86,42 @@ class Volume:
     def canonical(self) -> tuple[Volume, AxisMap]:
         """The same image with axes reoriented to S, A, R (see Geometry.canonical); the array is a view."""
         geometry, axis_map = self.geometry.canonical()
-        return replace(self, array=axis_map.apply(self.array), geometry=geometry), axis_map
+        return replace(self, array=axis_map.apply(self.array), geometry=geometry, forms=None), axis_map
 
 
-def read_volume(path: str | Path, *, allow_nonfinite: bool = False) -> Volume:
-    """Read NIfTI, NRRD (sheared too), MetaImage, or a folder with one DICOM series, and check it.
+def read_volume(path: str | Path, *, allow_nonfinite: bool = False, frame: int | None = None) -> Volume:
+    """Read NIfTI, NRRD, MetaImage, sheared or not, or a folder with one DICOM series, and check it.
 
-    Raises InputError, in one sentence, for everything that cannot be segmented; see `check_volume`.
+    frame: of a 4D file, counted from 0. Raises InputError, in one sentence, for everything that cannot be
+    segmented; see `check_volume`.
     """
-    return check_volume(read_image(path), allow_nonfinite)
+    return check_volume(read_image(path, frame), allow_nonfinite)
 
 
-def read_image(path: str | Path) -> Volume:
+def read_image(path: str | Path, frame: int | None = None) -> Volume:
     """Read a 3D scalar image of any content, label maps included; `read_volume` without `check_volume`."""
     path = Path(path)
     with _quiet_itk():
         if path.is_dir():
+            chosen_frame(path, 1, frame)
             return _read_dicom(path, find_series(path))
         check_file(path)
-        return _read_file(path)
+        return _read_nifti(path, frame) if is_nifti(path) else _read_file(path, frame)
+
+
+def frame_count(path: str | Path) -> int:
+    """How many frames a file has, by its header: 1 for a 3D image and for a folder.
+
+    Raises InputError as `read_image` does.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return 1
+    check_file(path)
+    if is_nifti(path):
+        return count_frames(path)
+    with _quiet_itk():
+        return _frames(path, _information(path))
 
 
 def read_series(folder: str | Path, files: Sequence[str]) -> Volume:
@@ -112,7 +141,7 @@ def check_volume(volume: Volume, allow_nonfinite: bool = False) -> Volume:
     """
     array, label = volume.array, volume.source or volume.name or "The image"
     if min(array.shape) < 2:
-        raise InputError(f"{label} is a single slice ({_by(array.shape[::-1])} voxels); give a 3D image.")
+        raise InputError(f"{label} is a single slice ({by(array.shape[::-1])} voxels); give a 3D image.")
     if np.issubdtype(array.dtype, np.inexact):
         bad = sum(piece.size - int(np.count_nonzero(np.isfinite(piece))) for piece in array)
         if bad and not allow_nonfinite:
@@ -122,8 +151,14 @@ def check_volume(volume: Volume, allow_nonfinite: bool = False) -> Volume:
         if bad:
             volume = replace(volume, array=_finite(array, label))
             array = volume.array
-    if array.min() == array.max():
+    lowest, highest = array.min(), array.max()
+    if lowest == highest:
         raise InputError(f"{label} has the value {array.flat[0]} everywhere; there is nothing to segment.")
+    if max(-float(lowest), float(highest)) > _LARGEST:
+        raise InputError(
+            f"{label} has values from {lowest:g} to {highest:g}, beyond single precision ({_LARGEST:.1e}); "
+            "scale it down."
+        )
     return volume
 
 
@@ -150,24 +185,41 @@ def from_sitk(image: sitk.Image) -> tuple[np.ndarray, Geometry]:
     return array, Geometry((k, j, i), LPS_RAS @ affine)
 
 
-def write_labels(path: str | Path, labels: np.ndarray, geometry: Geometry) -> None:
-    """Write a label map (k, j, i), whole or not at all, as .nii.gz, .nii, .nrrd or .mha.
+def check_label_map(path: Path, geometry: Geometry, forms: NiftiForms | None = None) -> None:
+    """Raise InputError for a name that is none of a label map, and for NIfTI that cannot hold the grid.
 
-    labels: bool or integers; stored as uint8, or uint16 where a value exceeds 255. Raises InputError for
-    another suffix, for a sheared grid in NIfTI, and when the place cannot be written; ValueError when labels
-    are not integers of 0 to 65535 on the grid.
+    forms: of the NIfTI image whose grid it is, which is always kept.
     """
-    path = Path(path)
     kind = suffix(path)
     if kind not in _WRITABLE:
         raise InputError(f"{path} has no suffix for a label map; use one of {', '.join(_WRITABLE)}.")
-    if geometry.is_sheared and kind in (".nii", ".nii.gz"):
-        # ITK would write perpendicular axes instead, without a word.
-        raise InputError(f"{path}: the image's axes are not perpendicular, which NIfTI loses; write .nrrd.")
+    if kind in _NIFTI and not nifti_holds(geometry, forms):
+        raise InputError(
+            f"{path}: the image's axes are not perpendicular, which Slicer does not read from NIfTI; write "
+            ".nrrd."
+        )
+
+
+def write_labels(
+    path: str | Path, labels: np.ndarray, geometry: Geometry, forms: NiftiForms | None = None
+) -> None:
+    """Write a label map (k, j, i), whole or not at all, as .nii.gz, .nii, .nrrd or .mha.
+
+    labels: bool or integers; stored as uint8, or uint16 where a value exceeds 255. forms: of the NIfTI image
+    whose grid it is: NIfTI gets the same sform, qform, codes and units. Raises InputError as
+    `check_label_map`, and when the place cannot be written; ValueError when labels are not integers of 0 to
+    65535 on the grid.
+    """
+    path = Path(path)
+    check_label_map(path, geometry, forms)
     if labels.shape != geometry.shape:
         raise ValueError(f"Labels of {labels.shape} do not fill a grid of {geometry.shape}.")
+    small = _smallest_unsigned(labels)
+    if suffix(path) in _NIFTI:
+        replace_whole(path, lambda temporary: write_nifti(temporary, small, geometry, forms))
+        return
     with _quiet_itk():
-        image = to_sitk(_smallest_unsigned(labels), geometry)
+        image = to_sitk(small, geometry)
         replace_whole(path, lambda temporary: _write_image(image, temporary, path))
 
 
@@ -205,26 +257,53 @@ def _read_dicom(folder: Path, series: DicomSeries) -> Volume:
     return Volume(array, geometry, stem(folder.resolve()), str(folder), series.modality)
 
 
-def _read_file(path: Path) -> Volume:
+def _read_nifti(path: Path, frame: int | None) -> Volume:
+    array, forms = read_nifti(path, frame)
+    return Volume(array, forms.geometry, _name(path, frame), str(path), forms=forms)
+
+
+def _read_file(path: Path, frame: int | None) -> Volume:
+    reader = _information(path)
+    frames = _frames(path, reader)
+    number = chosen_frame(path, frames, frame)
+    try:
+        image = reader.Execute()
+    except RuntimeError as error:
+        raise _reading_error(path, str(error)) from error
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        image = sitk.VectorIndexSelectionCast(image, number)
+    elif frames > 1:
+        image = image[:, :, :, number]
+    array, geometry = _grid(path, image)
+    modality = reader.GetMetaData("0008|0060").strip() if reader.HasMetaDataKey("0008|0060") else ""
+    return Volume(array, geometry, _name(path, frame), str(path), modality)
+
+
+def _name(path: Path, frame: int | None) -> str:
+    return stem(path) if frame is None else f"{stem(path)}_frame{frame}"
+
+
+def _information(path: Path) -> sitk.ImageFileReader:
+    """A reader that knows the header of a file. Raises InputError."""
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
         raise _reading_error(path, str(error)) from error
-    _check_kind(path, reader.GetSize(), reader.GetNumberOfComponents(), reader.GetPixelID())
-    try:
-        image = reader.Execute()
-    except RuntimeError as error:
-        raise _reading_error(path, str(error)) from error
-    array, geometry = _grid(path, image)
-    # A damaged stream of the right recorded length reads as zeros from the damage on.
-    if suffix(path) in (".nii", ".nii.gz") and not array[-1].any() and is_gzip(path):
-        check_gzip(path)
-    if array.dtype.kind == "f" and reader.GetImageIOFromFileName(str(path)) == "NiftiImageIO":
-        restore_nonfinite(path, array)
-    modality = reader.GetMetaData("0008|0060").strip() if reader.HasMetaDataKey("0008|0060") else ""
-    return Volume(array, geometry, stem(path), str(path), modality)
+    return reader
+
+
+def _frames(path: Path, reader: sitk.ImageFileReader) -> int:
+    """How many 3D frames of one number per voxel a file has. Raises InputError for what has none."""
+    size, values = reader.GetSize(), reader.GetNumberOfComponents()
+    if values > 1 and _holds_frames(path, values, sitk.GetPixelIDValueAsString(reader.GetPixelID())):
+        _check_kind(path, size, 1, reader.GetPixelID())
+        return values
+    _check_kind(path, size[:3], values, reader.GetPixelID())
+    if any(extent > 1 for extent in size[4:]):
+        raise InputError(f"{path} has {len(size)} dimensions ({by(size)} voxels); give one 3D image.")
+    return size[3] if len(size) > 3 else 1
 
 
 def _grid(path: Path, image: sitk.Image) -> tuple[np.ndarray, Geometry]:
@@ -234,20 +313,34 @@ def _grid(path: Path, image: sitk.Image) -> tuple[np.ndarray, Geometry]:
         raise InputError(f"{path} has no usable position in space; export it again.") from error
 
 
+def _holds_frames(path: Path, values: int, pixel: str) -> bool:
+    """Whether the values of a voxel are frames, by the kind of their axis in a NRRD, and no colour."""
+    if suffix(path) not in (".nrrd", ".nhdr", ".seg.nrrd"):
+        return False
+    import nrrd
+
+    try:
+        kinds = nrrd.read_header(str(path)).get("kinds", [])
+    except (nrrd.NRRDError, ValueError, KeyError):
+        # ITK has read this header: what pynrrd cannot is of no kind that is known here.
+        return False
+    kind = next((kind for kind in kinds if kind not in _SPATIAL_KINDS), "")
+    may_be_colour = kind == "vector" and "8-bit" in pixel and values in _COLOUR_CHANNELS
+    return kind in _FRAME_KINDS and not may_be_colour
+
+
 def _check_kind(path: Path, size: tuple[int, ...], components: int, pixel: int) -> None:
-    if components > 1 or "vector" in sitk.GetPixelIDValueAsString(pixel):
+    if components > 1:
         raise InputError(f"{path} has {components} values per voxel (colour or vectors); give a grey image.")
     if "complex" in sitk.GetPixelIDValueAsString(pixel):
         raise InputError(f"{path} has complex voxels; give their magnitude.")
     if len(size) < 3:
-        raise InputError(f"{path} is a 2D image ({_by(size)} voxels); give a 3D image.")
+        raise InputError(f"{path} is a 2D image ({by(size)} voxels); give a 3D image.")
     if any(extent > 1 for extent in size[3:]):
-        raise InputError(f"{path} has {len(size)} dimensions ({_by(size)} voxels); give one 3D image.")
+        raise InputError(f"{path} has {len(size)} dimensions ({by(size)} voxels); give one 3D image.")
 
 
 def _reading_error(path: Path, message: str) -> InputError:
-    if "orthonormal" in message:
-        return InputError(f"The axes of {path} are not perpendicular, which ITK refuses in NIfTI; use .nrrd.")
     if any(hint in message for hint in ("fread got only", "but received", "not read completely")):
         return truncated(path)
     if "Unable to determine ImageIO" in message:
@@ -277,7 +370,3 @@ def _write_image(image: sitk.Image, temporary: Path, path: Path) -> None:
         sitk.WriteImage(image, str(temporary), useCompression=suffix(path) != ".nii")
     except RuntimeError as error:
         raise InputError(f"{path} cannot be written; is the disk full?") from error
-
-
-def _by(sizes: tuple[int, ...]) -> str:
-    return " x ".join(str(size) for size in sizes)

@@ -12,7 +12,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from ..imageio.geometry import AxisMap, Geometry
+from ..imageio.geometry import AxisMap, Geometry, rounded
 from ..imageio.volume import Volume
 from ..network.image_evidence import ImageEvidence, image_channels
 from ..network.inference import Predictor
@@ -272,8 +272,8 @@ def _entry(result: SegmentedStructure, prediction: _Prediction) -> dict[str, obj
         "found": not reason,
         "reason": reason,
         "voxels": result.voxels,
-        "millilitres": round(result.millilitres, 3),
+        "millilitres": rounded(result.millilitres, 3),
         "seconds": round(prediction.seconds, 3),
-        "working_spacing_mm": [round(s, 3) for s in result.spacing_mm],
+        "working_spacing_mm": [rounded(s, 3) for s in result.spacing_mm],
         "evidence": {} if prediction.evidence is None else prediction.evidence.as_dict(),
     }

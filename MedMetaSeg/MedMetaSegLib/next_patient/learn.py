@@ -15,6 +15,7 @@ from ..network.inference import Predictor
 from ..network.prompt_channels import BACKGROUND, FOREGROUND, PROMPT_CHANNELS
 from ..progress import Progress, check_cancelled
 from ..results.segmentation import Segmentation
+from ..support.placement import placed_support
 from ..support.structure import AnnotatedStructure, Structure, StructureMask
 from ..support.support import MAX_STRUCTURES, Support, check_overlap
 from ..task.atlas import Atlas, make_atlas
@@ -113,7 +114,8 @@ def common_structures(supports: Sequence[Support], patients: Sequence[_Patient])
 def _patient(
     volume: Volume, support: Support, segment: Callable[[Volume, Support], Segmentation]
 ) -> _Patient:
-    check_overlap(support, volume.geometry)
+    placed = placed_support(support, volume)
+    check_overlap(placed, volume.geometry)
     names = [one.structure.name for one in support.structures]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
@@ -121,7 +123,7 @@ def _patient(
             f"The support has several structures called {doubled[0]}; a task tells them by their names."
         )
     if support.annotation == "complete":
-        whole: Sequence[StructureMask] = _on_grid(support, volume.geometry).structures
+        whole: Sequence[StructureMask] = _on_grid(placed, volume.geometry).structures
     else:
         whole = segment(volume, support).structures
     canonical, axis_map = volume.canonical()

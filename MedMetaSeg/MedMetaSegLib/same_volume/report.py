@@ -12,6 +12,7 @@ import SimpleITK as sitk
 import torch
 
 from .. import __version__
+from ..imageio.geometry import rounded
 from ..network.adaptation import Adaptation
 from ..results.segmentation import SegmentedStructure
 from ..support.support import Support
@@ -34,9 +35,9 @@ def segment_report(
             "name": one.structure.name,
             "label": one.structure.label,
             "voxels": one.voxels,
-            "millilitres": round(one.millilitres, 3),
+            "millilitres": rounded(one.millilitres, 3),
             "seconds": round(one.seconds, 3),
-            "working_spacing_mm": [round(s, 3) for s in one.spacing_mm],
+            "working_spacing_mm": [rounded(s, 3) for s in one.spacing_mm],
             "plane": annotated[one.structure.label]["plane"],
             "slices": annotated[one.structure.label]["slices"],
             "crossing": annotated[one.structure.label]["crossing"],

@@ -14,6 +14,7 @@ from ..network.inference import Predictor
 from ..progress import Progress, check_cancelled
 from ..results.merge import LabelMerger
 from ..results.segmentation import Segmentation, SegmentedStructure, probability_map, segmented_structure
+from ..support.placement import placed_support
 from ..support.structure import StructureMask
 from ..support.support import Support
 from ..working_grid.grid import sampled_back
@@ -66,6 +67,7 @@ def segmented_volume(
     """
     clock = Clock()
     volume = check_volume(volume)
+    support = placed_support(support, volume)
     check_request(volume, support, options.quality)
     names = chosen_names(support, options.structures)
     canonical, axis_map = volume.canonical()

@@ -75,7 +75,7 @@ class VolumeMemory:
         """Forget what was kept when this is another volume."""
         digest = hashlib.blake2b(np.ascontiguousarray(volume.array).data, digest_size=16)
         digest.update(repr((volume.geometry.shape, volume.array.dtype, volume.modality)).encode())
-        digest.update(volume.geometry.affine.round(6).tobytes())
+        digest.update(volume.geometry.digest_bytes)
         if digest.digest() != self._volume:
             self._volume = digest.digest()
             self._grids.clear()
@@ -182,7 +182,7 @@ class StructureRun:
     def _digest(self, annotated: AnnotatedStructure) -> bytes:
         """Of all that the logits of a structure depend on, besides the volume."""
         digest = hashlib.blake2b(digest_size=16)
-        digest.update(self.support.geometry.affine.round(6).tobytes())
+        digest.update(self.support.geometry.digest_bytes)
         for one in (annotated, *self._others(annotated)):
             digest.update(repr((one.offset, one.mask.shape, one.planes)).encode())
             digest.update(np.packbits(one.mask).tobytes())

@@ -18,10 +18,14 @@ import numpy as np
 from scipy.ndimage import find_objects
 
 from ..errors import InputError
+from ..imageio.frames import SequenceError
 from ..imageio.geometry import Geometry, index3
+from ..imageio.nifti import NiftiForms
 from ..imageio.volume import read_image
 from .annotated_planes import with_complete_slices
 from .drawing_plane import PLANES, drawing_axes, plane_axis, plane_name
+from .label_values import SupportProblem, whole_labels
+from .lost_header import lost_header
 from .regrid import GridResampling, without_slices_on
 from .seg_nrrd import is_segmentation_file, read_segmentation, write_segmentation
 from .structure import (
@@ -65,8 +69,10 @@ class Support:
 
     overlapping: some voxel belongs to two structures. background: what is no structure, for scribbles only.
     skipped: (name, reason) of structures that were annotated but cannot be used. notes: sentences about
-    voxels on slices that are not complete, and annotated slices that were given up when the support moved to
-    another grid.
+    voxels on slices that are not complete, about annotated slices that were given up when the support moved
+    to another grid, and about where it lies.
+    forms: what the header of a NIfTI file says of its place. placed_on: the grid of the image in which that
+    place is settled (`placement.placed_support`), if it is.
     """
 
     geometry: Geometry
@@ -76,6 +82,8 @@ class Support:
     background: AnnotatedStructure | None = None
     skipped: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    forms: NiftiForms | None = None
+    placed_on: Geometry | None = None
 
     @classmethod
     def read(
@@ -99,8 +107,11 @@ class Support:
                 tagged = content.background_ids
                 return cls.from_masks(content.masks, content.geometry, annotation, plane, tagged)
             image = read_image(path)
-            return cls.from_labels(image.array, image.geometry, names, annotation, plane)
-        except _SupportProblem as problem:
+            support = cls.from_labels(image.array, image.geometry, names, annotation, plane)
+            return replace(support, forms=image.forms)
+        except SequenceError as sequence:
+            raise InputError(f"{path} has {sequence.frames} frames; give a label map of one.") from sequence
+        except SupportProblem as problem:
             raise InputError(f"{path}: {problem}") from problem
 
     @classmethod
@@ -118,7 +129,7 @@ class Support:
         """
         if labels.shape != geometry.shape:
             raise ValueError(f"Labels of {labels.shape} do not fill a grid of {geometry.shape}.")
-        labels = _as_labels(labels)
+        labels = whole_labels(labels)
         boxes = [(value, box) for value, box in enumerate(find_objects(labels), start=1) if box is not None]
         _check_count(len(boxes))
         masks = []
@@ -233,7 +244,7 @@ class Support:
             if lost:
                 notes.append(f"{one.structure.name}: {lost}.")
         if not structures:
-            raise _outside_the_image()
+            raise _outside_the_image(self.geometry, geometry)
         background = resampling.resample(self.background, self.annotation)[0] if self.background else None
         return replace(
             self,
@@ -262,7 +273,7 @@ def check_overlap(support: Support, geometry: Geometry) -> None:
         voxels = voxels[:: max(1, len(voxels) // _SAMPLED_VOXELS)] + np.array(one.offset)
         if geometry.contains(support.geometry.index_to_world(voxels)).any():
             return
-    raise _outside_the_image()
+    raise _outside_the_image(support.geometry, geometry)
 
 
 def check_something_left(support: Support, geometry: Geometry) -> None:
@@ -282,27 +293,9 @@ def check_something_left(support: Support, geometry: Geometry) -> None:
         )
 
 
-class _SupportProblem(InputError):
-    """A problem with what a file holds; the file's name is put before it."""
-
-
-def _as_labels(labels: np.ndarray) -> np.ndarray:
-    """Labels as uint8 or uint16; checked and converted slice by slice."""
-    if labels.dtype in (np.uint8, np.uint16):
-        return labels
-    if labels.dtype.kind == "f" and not all(np.array_equal(piece, np.rint(piece)) for piece in labels):
-        raise _SupportProblem("The support has values that are not whole numbers; give a label map.")
-    smallest, largest = labels.min(), labels.max()
-    if smallest < 0:
-        raise _SupportProblem(f"The support has negative values (down to {smallest:g}); give a label map.")
-    if largest > 65535:
-        raise _SupportProblem(f"The support has values up to {largest:g}; give labels of at most 65535.")
-    return labels.astype(np.uint8 if largest <= 255 else np.uint16)
-
-
 def _check_count(number: int) -> None:
     if number > MAX_STRUCTURES:
-        raise _SupportProblem(f"The support has {number} structures; give at most {MAX_STRUCTURES}.")
+        raise SupportProblem(f"The support has {number} structures; give at most {MAX_STRUCTURES}.")
 
 
 def _usable(
@@ -326,10 +319,10 @@ def _usable(
 def _nothing_annotated(skipped: list[tuple[str, str]], background: AnnotatedStructure | None) -> InputError:
     if skipped:
         listed = "; ".join(f"{name}: {reason}" for name, reason in skipped)
-        return _SupportProblem(f"No structure of the support can be used ({listed}); paint more of it.")
+        return SupportProblem(f"No structure of the support can be used ({listed}); paint more of it.")
     if background is not None:
-        return _SupportProblem("The support has a background only; paint the structure too.")
-    return _SupportProblem("The support is empty; paint the structure on at least one slice.")
+        return SupportProblem("The support has a background only; paint the structure too.")
+    return SupportProblem("The support is empty; paint the structure on at least one slice.")
 
 
 def _loose_voxels(annotated: AnnotatedStructure, geometry: Geometry) -> list[str]:
@@ -369,7 +362,6 @@ def _overlap(one: StructureMask, other: StructureMask) -> bool:
     return bool(np.any(first & second))
 
 
-def _outside_the_image() -> InputError:
-    return InputError(
-        "The support lies outside the image; check that both show the same region of the same patient."
-    )
+def _outside_the_image(support: Geometry, image: Geometry) -> InputError:
+    outside = "The support lies outside the image; check that both show the same region of the same patient."
+    return InputError(f"{outside} {lost_header(support, image)}".strip())

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..errors import TaskError
 from ..imageio.files import replace_whole
+from ..imageio.geometry import rounded
 from ..support.structure import Structure
 from ..working_grid.reduced_image import ReducedImage
 from .atlas import Atlas, Place
@@ -145,7 +146,7 @@ class Task:
             "atlases": [
                 {
                     "voxels": list(atlas.close.intensity.shape),
-                    "spacing_mm": [round(float(s), 3) for s in atlas.close.spacing_mm],
+                    "spacing_mm": [rounded(float(s), 3) for s in atlas.close.spacing_mm],
                 }
                 for atlas in self.atlases
             ],

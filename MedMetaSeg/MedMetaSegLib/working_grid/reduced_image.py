@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from ..imageio.geometry import Geometry, index3
+from ..imageio.geometry import Geometry, index3, rounded
 from ..imageio.volume import Volume
 from .grid import WorkingGrid, sampled_image
 from .intensity import IntensityNormalization
@@ -59,7 +59,7 @@ class ReducedImage:
 
 def without_world_position(volume: Volume) -> Volume:
     """A canonical volume without its place and directions in the world: only spacing is left."""
-    spacing = np.round(volume.geometry.spacing_mm, 6)
+    spacing = [rounded(step, 6) for step in volume.geometry.spacing_mm]
     return replace(volume, geometry=Geometry(volume.geometry.shape, np.diag([*spacing[::-1], 1.0])))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -18,7 +19,7 @@ from dicom_phantom import IDENTIFIERS, OTHER_IDENTIFIERS, write_series
 from MedMetaSegLib.batch.request import BatchProgress, BatchRequest
 from MedMetaSegLib.batch.run import memory_limit_bytes, run_batch
 from MedMetaSegLib.batch.states import DONE, FAILED, KEPT
-from MedMetaSegLib.errors import InputError
+from MedMetaSegLib.errors import Cancelled, InputError
 from MedMetaSegLib.imageio.volume import read_image, to_sitk
 from task_phantom import make_task
 
@@ -142,10 +143,19 @@ def test_cancelling_ends_soon_with_what_is_done_in_place(
     request_for: BatchRequest, segmenter: StandInSegmenter
 ):
     wanted = threading.Event()
-    segmenter.before = lambda name: wanted.set() if name == "b" else None
+
+    def before(name: str) -> None:
+        # As the segmenter does when it is asked to stop.
+        if wanted.is_set():
+            raise Cancelled
+        if name == "b":
+            wanted.set()
+
+    segmenter.before = before
     result = run_batch(request_for, cancelled=wanted.is_set)
     assert result.cancelled
     assert len(result.rows) < 3
+    segmenter.before = lambda name: None
     assert [row.output for row in result.rows] == results(request_for.out)
     assert [row["image"] for row in rows_of(request_for.out.parent / "r.csv")] == [
         r.image for r in result.rows
@@ -237,3 +247,48 @@ def test_dicom_series_beside_each_other_are_read_apart(tmp_path: Path, segmenter
     run_batch(BatchRequest(tmp_path / "two.medmetaseg", (tmp_path / "study",), tmp_path / "out"))
     shapes = {name: read_image(tmp_path / "out" / name).array.shape[0] for name in results(tmp_path / "out")}
     assert shapes == {"study_series3.nii.gz": 6, "study_series4.nii.gz": 7}
+
+
+@pytest.fixture
+def with_film(request_for: BatchRequest) -> BatchRequest:
+    """A 4D file of two frames beside the three images."""
+    film = np.random.default_rng(4).normal(40, 20, (2, *GRID.shape)).astype(np.float32)
+    nibabel.Nifti1Image(film.T, GRID.affine).to_filename(request_for.out.parent / "in" / "film.nii.gz")
+    return request_for
+
+
+def test_each_frame_of_a_sequence_is_a_row(with_film: BatchRequest, segmenter: StandInSegmenter):
+    result = run_batch(replace(with_film, frames="all"))
+    assert [(row.name, row.status) for row in result.rows] == [
+        (name, DONE) for name in ("a", "b", "c", "film_frame0", "film_frame1")
+    ]
+    assert results(with_film.out)[-2:] == ["film_frame0.nii.gz", "film_frame1.nii.gz"]
+    assert segmenter.applied[-2:] == ["film_frame0", "film_frame1"]
+    again = run_batch(resumed(replace(with_film, frames="all")))
+    assert [row.status for row in again.rows] == [KEPT] * 5
+
+
+def test_without_a_choice_a_sequence_fails_alone_and_another_frame_is_another_result(
+    with_film: BatchRequest, segmenter: StandInSegmenter
+):
+    result = run_batch(with_film)
+    assert [row.status for row in result.rows] == [DONE] * 3 + [FAILED]
+    assert "film.nii.gz is a sequence of 2 frames; choose one with --volume" in result.rows[-1].reason
+    first = replace(with_film, inputs=(with_film.out.parent / "in" / "film.nii.gz",), frames=1)
+    assert [row.name for row in run_batch(first).rows] == ["film_frame1"]
+    other = run_batch(resumed(replace(first, frames=0)))
+    assert [(row.name, row.status) for row in other.rows] == [("film_frame0", DONE)]
+    assert BatchRequest.from_dict(json.loads(json.dumps(first.as_dict()))).frames == 1
+
+
+def test_a_label_map_of_a_batch_keeps_the_forms_of_its_image(
+    request_for: BatchRequest, segmenter: StandInSegmenter
+):
+    image = nibabel.Nifti1Image(np.arange(np.prod(GRID.shape)).reshape(GRID.shape).T * 0.5, GRID.affine)
+    image.set_qform(np.diag([-1, -1, 1, 1]) @ GRID.affine, 1)
+    image.header.set_xyzt_units("micron")
+    image.to_filename(request_for.out.parent / "in" / "a.nii.gz")
+    run_batch(request_for)
+    written = nibabel.load(request_for.out / "a.nii.gz").header
+    for field in ("qform_code", "sform_code", "quatern_b", "qoffset_x", "srow_x", "pixdim", "xyzt_units"):
+        assert written[field].tobytes() == image.header[field].tobytes(), field

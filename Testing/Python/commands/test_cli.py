@@ -7,10 +7,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
-from affines import moved
+from affines import moved, offset
 from batch_stand_in import GRID, SHAPE
 from command_files import (
     assert_refused,
@@ -221,6 +222,83 @@ def test_one_structure_alone_is_written_alone(phantom_files: Path, tmp_path: Pat
     out = tmp_path / "one.seg.nrrd"
     assert cli.run(["segment", *inputs, "-o", str(out), "--structure", "Label 5", "--device", "cpu"]) == 0
     assert [one.structure.name for one in Support.read(out).structures] == ["Label 5"]
+
+
+PLACE = np.diag([-4.0, -4, 4, 1])
+OFF_PERPENDICULAR = PLACE @ np.array([[1, 0, 1e-3, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+
+
+def with_header(source: Path, path: Path, qform: tuple, sform: tuple, unit: str) -> Path:
+    """The voxels of a file under a header of these forms and codes."""
+    header = nibabel.Nifti1Header()
+    voxels = np.asarray(nibabel.load(source).dataobj)
+    header.set_data_dtype(voxels.dtype)
+    header.set_data_shape(voxels.shape)
+    header.set_zooms((4.0, 4.0, 4.0))
+    header.set_qform(*qform)
+    header.set_sform(*sform)
+    header.set_xyzt_units(unit)
+    nibabel.Nifti1Image(voxels, None, header).to_filename(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("qform", "sform", "on", "unit", "note"),
+    [
+        (PLACE, PLACE + offset(0, 0, 12), "both", "mm", ""),
+        (PLACE, PLACE + offset(0, 0, 12), "sform", "mm", "differ by 12 mm"),
+        (PLACE, PLACE + offset(0, 0, 12), "qform", "mm", "differ by 12 mm"),
+        (None, OFF_PERPENDICULAR, "both", "mm", ""),
+        (None, PLACE, "both", "micron", ""),
+    ],
+)
+def test_the_command_keeps_the_header_and_the_drawing(
+    phantom_files: Path, tmp_path: Path, qform, sform, on: str, unit: str, note: str
+):
+    first = (qform, 1) if qform is not None else (None, 0)
+    second = (sform, 2)
+    image = with_header(phantom_files / "ct.nii.gz", tmp_path / "ct.nii", first, second, unit)
+    of_support = {"both": (first, second), "sform": ((None, 0), second), "qform": (first, (None, 0))}[on]
+    support = with_header(phantom_files / "painted.nii.gz", tmp_path / "p.nii", *of_support, unit)
+    out, report = tmp_path / "o.nii.gz", tmp_path / "o.json"
+    options = ["--report", str(report), "--structure", "Label 5", "--quality", "fast", "--device", "cpu"]
+    assert cli.run(["segment", str(image), str(support), "-o", str(out), *options]) == 0
+    one, other = nibabel.load(image), nibabel.load(out)
+    np.testing.assert_array_equal(other.affine, one.affine)
+    for field in ("srow_x", "srow_z", "sform_code", "xyzt_units"):
+        assert one.header[field].tobytes() == other.header[field].tobytes()
+    found, drawn = (np.asarray(nibabel.load(path).dataobj) == 5 for path in (out, support))
+    slices = drawn.any((0, 1))
+    assert np.array_equal(found[..., slices], drawn[..., slices])
+    truth = np.asarray(nibabel.load(phantom_files / "truth.nii.gz").dataobj) == 5
+    assert dice(found[..., ~slices], truth[..., ~slices]) > 0.6
+    notes = " ".join(json.loads(report.read_text())["notes"])
+    assert note in notes
+    assert bool(notes) == bool(note)
+
+
+@pytest.mark.parametrize("spacing_mm", [1e-7, 1e-4, 1e4])
+def test_spacings_far_from_millimetres_give_the_same_result(
+    phantom_files: Path, tmp_path: Path, spacing_mm: float
+):
+    for name in ("ct", "painted"):
+        read = read_image(phantom_files / f"{name}.nii.gz")
+        write_array(
+            tmp_path / f"{name}.nrrd", read.array, Geometry(read.array.shape, np.diag([spacing_mm] * 3 + [1]))
+        )
+    inputs = [str(tmp_path / "ct.nrrd"), str(tmp_path / "painted.nrrd"), "-o", str(tmp_path / "o.nrrd")]
+    options = ["--report", str(tmp_path / "o.json"), "--structure", "Label 5", "--quality", "fast"]
+    assert cli.run(["segment", *inputs, *options, "--device", "cpu"]) == 0
+    found, drawn, truth = (
+        read_image(path).array == 5
+        for path in (tmp_path / "o.nrrd", tmp_path / "painted.nrrd", phantom_files / "truth.nii.gz")
+    )
+    slices = drawn.any((1, 2))
+    assert np.array_equal(found[slices], drawn[slices])
+    assert dice(found[~slices], truth[~slices]) > 0.6
+    (row,) = json.loads((tmp_path / "o.json").read_text())["structures"]
+    assert row["millilitres"] == pytest.approx(row["voxels"] * spacing_mm**3 / 1000, rel=0.01)
+    assert min(row["working_spacing_mm"]) >= spacing_mm / 2
 
 
 def test_the_version_is_shown(capsys):

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -30,6 +31,7 @@ class StandInSegmenter:
 
     def __init__(self) -> None:
         self.asked: dict = {}
+        self.volumes: list[Volume] = []
         self.during: Callable[[], None] = lambda: None
 
     def load(self, device: str = "auto") -> StandInSegmenter:
@@ -38,6 +40,7 @@ class StandInSegmenter:
 
     def segment(self, volume: Volume, support: Support, *, progress, **rest) -> StandInSegmentation:
         self.asked |= rest
+        self.volumes.append(volume)
         progress(0.5, "Half way")
         self.during()
         moved = support.on(volume.geometry)
@@ -155,3 +158,61 @@ def test_published_files_replace_what_was_there(tmp_path: Path):
     publish({tmp_path / "a.txt": write_whole})
     assert (tmp_path / "a.txt").read_text() == "whole"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+# --- frames ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sequence(folder: Path) -> np.ndarray:
+    """Voxels (frame, k, j, i) of film.nii.gz, on the grid of the painting."""
+    film = np.random.default_rng(4).normal(40, 20, (2, *GRID.shape)).astype(np.float32)
+    nibabel.Nifti1Image(film.T, GRID.affine).to_filename(folder / "film.nii.gz")
+    return film
+
+
+def test_with_a_stand_in_segmenter_one_frame_is_segmented(folder: Path, segmenter, sequence):
+    assert (
+        run_segment(folder, "--volume", "1", "--report", str(folder / "out/r.json"), image="film.nii.gz") == 0
+    )
+    np.testing.assert_array_equal(segmenter.volumes[0].array, sequence[1])
+    assert np.array_equal(read_image(folder / "out/seg.nii.gz").array, painting())
+    assert json.loads((folder / "out/r.json").read_text())["frame"] == 1
+
+
+def test_with_a_stand_in_segmenter_every_frame_has_a_result(folder: Path, segmenter, sequence, capsys):
+    options = ("--volume", "all", "--report", str(folder / "out/r.json"))
+    assert run_segment(folder, *options, image="film.nii.gz") == 0
+    for volume, frame in zip(segmenter.volumes, sequence, strict=True):
+        np.testing.assert_array_equal(volume.array, frame)
+    names = sorted(path.name for path in (folder / "out").iterdir())
+    assert names == ["r.json", "seg_frame0.nii.gz", "seg_frame1.nii.gz"]
+    assert read_image(folder / "out/seg_frame1.nii.gz").geometry.same_grid(GRID)
+    reports = json.loads((folder / "out/r.json").read_text())["frames"]
+    assert [report["frame"] for report in reports] == [0, 1]
+    assert [Path(report["out"]).name for report in reports] == names[1:]
+    shown = capsys.readouterr().out
+    assert shown.count("Label 3") == 2
+    assert shown.count("A note.") == 1
+
+
+def test_with_a_stand_in_segmenter_all_of_a_3d_image_is_the_image(folder: Path, segmenter):
+    assert run_segment(folder, "--volume", "all") == 0
+    assert [path.name for path in (folder / "out").iterdir()] == ["seg.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ((), "film.nii.gz is a sequence of 2 frames; choose one with --volume 0 to 1, or all"),
+        (("--volume", "2"), "has no frame 2; it has 2 frames, numbers 0 to 1"),
+        (("--volume", "first"), "--volume first names no frame"),
+        (("--volume", "all", "--save-task", "{}/x.medmetaseg"), "A task is learned from one frame"),
+    ],
+)
+def test_what_is_asked_of_a_sequence_has_to_be_there(
+    folder: Path, segmenter, sequence, capsys, options: tuple[str, ...], says: str
+):
+    options = tuple(one.format(folder) for one in options)
+    assert_refused(folder, capsys, lambda: run_segment(folder, *options, image="film.nii.gz"), says)
+    assert segmenter.volumes == []

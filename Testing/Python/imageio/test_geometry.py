@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from affines import moved
-from MedMetaSegLib.imageio.geometry import corners
+from MedMetaSegLib.imageio.geometry import corners, rounded
 from MedMetaSegLib.imageio.volume import Geometry, Volume
 
 STORAGES = [(order, flips) for order in permutations(range(3)) for flips in product((False, True), repeat=3)]
@@ -121,3 +121,25 @@ def test_a_grid_turned_by_a_degree_is_not_parallel() -> None:
 def test_a_geometry_without_extent_is_refused(affine: np.ndarray) -> None:
     with pytest.raises(ValueError, match="affine"):
         Geometry((2, 2, 2), affine)
+
+
+@pytest.mark.parametrize(
+    ("value", "decimals", "expected"),
+    [(1.26134, 3, 1.261), (16817.9283, 3, 16817.928), (0.00025231, 3, 0.000252), (2.523e-7, 3, 2.52e-7)]
+    + [(0.78125012, 6, 0.78125), (3.0000001e-7, 6, 3e-7), (0.0, 3, 0.0)],
+)
+def test_a_small_number_is_rounded_to_its_own_digits(value: float, decimals: int, expected: float) -> None:
+    assert rounded(value, decimals) == expected
+
+
+@pytest.mark.parametrize("scale", [1e-7, 1, 1e4])
+def test_a_digest_tells_spacings_apart_whatever_their_size_but_not_rounding(scale: float) -> None:
+    affine = np.diag([0.8 * scale, 0.8 * scale, 2.5 * scale, 1])
+    affine[:3, 3] = scale * np.array([30, -40, 5])
+    digest = Geometry((3, 4, 5), affine).digest_bytes
+    nearly = np.diag([1 + 1e-9, 1, 1 - 1e-9, 1]) @ affine
+    assert Geometry((3, 4, 5), nearly).digest_bytes == digest
+    other = affine.copy()
+    other[2, 2] *= 1.01
+    assert Geometry((3, 4, 5), other).digest_bytes != digest
+    assert Geometry((3, 4, 5), np.diag([1.01, 1.01, 1.01, 1]) @ affine).digest_bytes != digest

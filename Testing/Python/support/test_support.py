@@ -148,7 +148,7 @@ def test_scribbles_take_the_segment_called_background_apart() -> None:
         (lambda a: a * 0, "is empty; paint"),
         (lambda a: a * -1, "negative values"),
         (lambda a: a * 0.5, "not whole numbers"),
-        (lambda a: np.where(a > 0, np.nan, 0), "not whole numbers"),
+        (lambda a: np.where(a > 0, np.nan, 0), "voxels of nan; store 0"),
         (lambda a: a * 70000, "at most 65535"),
     ],
 )

@@ -14,7 +14,13 @@ import pytest
 from Harness import start
 
 REQUIREMENTS = Path(__file__).parents[4] / "MedMetaSeg/Resources/requirements.txt"
-ALL = {"torch": "2.13.0+cpu", "monai": "1.6.1", "safetensors": "0.8.0", "slicerio": "1.4.0"}
+ALL = {
+    "torch": "2.13.0+cpu",
+    "monai": "1.6.1",
+    "safetensors": "0.8.0",
+    "nibabel": "5.4.2",
+    "slicerio": "1.4.0",
+}
 OTHERS = {name: version for name, version in ALL.items() if name != "torch"}
 
 
@@ -72,11 +78,16 @@ def test_nothing_is_asked_when_everything_is_there(room):
 def test_a_yes_to_the_stand_in_installs_torch_first_and_then_the_rest(room):
     packages = StandInPackages()
     installation = room.Installation(REQUIREMENTS, packages)
-    assert installation.missing() == ["torch", "monai", "safetensors", "slicerio"]
+    assert installation.missing() == ["torch", "monai", "safetensors", "nibabel", "slicerio"]
     installation.ensure()
     assert packages.done == ["torch>=2.4.1", "requirements beside torch 2.13.0+cpu"]
     assert len(packages.questions) == 1
-    for text in ("PyTorch", "GB", "monai, safetensors, slicerio", "Your images stay on this computer"):
+    for text in (
+        "PyTorch",
+        "GB",
+        "monai, safetensors, nibabel, slicerio",
+        "Your images stay on this computer",
+    ):
         assert text in packages.questions[0]
     installation.ensure()
     assert len(packages.questions) == 1
@@ -132,7 +143,7 @@ def test_where_nothing_goes_with_the_installed_pytorch_a_sentence_says_so(room):
 def test_repair_installs_the_same_versions_anew(room):
     packages = StandInPackages({**ALL, "torch": "2.6.0", "monai": "1.5.2"})
     room.Installation(REQUIREMENTS, packages).repair()
-    assert packages.done == ["monai==1.5.2 safetensors==0.8.0 slicerio==1.4.0"]
+    assert packages.done == ["monai==1.5.2 safetensors==0.8.0 nibabel==5.4.2 slicerio==1.4.0"]
 
 
 def test_a_no_installs_nothing_and_the_next_press_asks_again(room):

@@ -35,7 +35,7 @@ def test_opening_the_panel_imports_nothing_heavy():
     )
     first, second = shown.stdout.strip().splitlines()[-2:]
     print(first)
-    heavy = {"torch", "monai", "safetensors", "SimpleITK", "scipy", "nrrd", "slicerio"}
+    heavy = {"torch", "monai", "safetensors", "SimpleITK", "scipy", "nrrd", "slicerio", "nibabel"}
     assert not set(second.split()) & heavy
     assert {"qt", "MedMetaSegLib.scene.panel.panel"} <= set(second.split())
     # 0.2 s of CPU time on a quiet machine.
