@@ -7,7 +7,7 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..imageio.files import replace_whole
+from ..imageio.writing import write_text
 from .request import BatchResult
 from .states import FAILED, BatchRow
 
@@ -52,8 +52,7 @@ document.querySelector("input").addEventListener("input", event => {
 
 def write_page(path: Path, result: BatchResult, structures: Sequence[str], task: str) -> None:
     """Write the page, whole or not at all; failures come first. Raises InputError when it cannot."""
-    text = page(result, structures, task)
-    replace_whole(path, lambda temporary: _put(temporary, text))
+    write_text(path, page(result, structures, task))
 
 
 def page(result: BatchResult, structures: Sequence[str], task: str) -> str:
@@ -107,7 +106,3 @@ def _row(row: BatchRow, structures: Sequence[str]) -> str:
 
 def _text(value: str) -> str:
     return html.escape(value, quote=True)
-
-
-def _put(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

@@ -9,7 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import BatchStopped, InputError
-from ..imageio.files import check_output, same_file
+from ..imageio.files import same_file
+from ..imageio.writing import check_output
 from .request import FORMATS, BatchRequest
 
 WORKING_FOLDER = ".medmetaseg"

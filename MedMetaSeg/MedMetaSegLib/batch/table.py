@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..imageio.files import replace_whole
+from ..imageio.writing import write_text
 from .states import BatchRow
 
 COLUMNS = ("image", "output", "status", "reason", "seconds", "task")
@@ -28,8 +28,4 @@ def write_table(path: Path, rows: Sequence[BatchRow], structures: Sequence[str])
             cells[f"{one.name} ml"] = one.millilitres
             cells[f"{one.name} found"] = "yes" if one.found else f"no: {one.reason}"
         writer.writerow(cells)
-    replace_whole(path, lambda temporary: _put(temporary, text.getvalue()))
-
-
-def _put(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    write_text(path, text.getvalue())

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import InputError
-from ..imageio.files import suffix
-from .outputs import check_outputs, check_task_output, publish
+from ..imageio.files import check_there, suffix
+from ..imageio.names import shown
+from ..imageio.writing import Writer, replace_all, write_text
+from .outputs import check_outputs, check_task_output
 from .terminal import progress_bar
 
 if TYPE_CHECKING:
@@ -77,8 +79,7 @@ def segment_files(request: SegmentRequest) -> None:
 def check_paths(request: SegmentRequest) -> None:
     """Raise InputError for every path that cannot be read or written, without reading or writing anything."""
     for path, what in ((request.image, "image"), (request.support, "support")):
-        if not path.exists():
-            raise InputError(f"There is no {what} {path}; check the path.")
+        check_there(path, what)
     if suffix(request.out) not in (*LABEL_MAPS, SEGMENTATION):
         known = ", ".join((*LABEL_MAPS, SEGMENTATION))
         raise InputError(f"{request.out} has no suffix for a result; use one of {known}.")
@@ -120,7 +121,7 @@ def _read(request: SegmentRequest) -> tuple[Volume, Support]:
 
 def _report(request: SegmentRequest, result: Segmentation, read_s: float) -> dict[str, Any]:
     stages = cast("dict[str, float]", result.report["seconds"])
-    files = {"image": str(request.image), "support": str(request.support)}
+    files = {"image": shown(request.image), "support": shown(request.support)}
     return {**files, **result.report, "seconds": {"read": round(read_s, 3), **stages}}
 
 
@@ -141,16 +142,16 @@ def _write(
             write_labels(path, result.labels, result.geometry)
         report["seconds"]["write"] = round(time.perf_counter() - started, 3)
 
-    writers: dict[Path, Callable[[Path], None]] = {request.out: write_result}
+    writers: dict[Path, Writer] = {request.out: write_result}
     if request.report is not None:
         writers[request.report] = lambda path: _write_json(path, report)
     if task is not None and request.save_task is not None:
         writers[request.save_task] = task.write
-    publish(writers)
+    replace_all(writers)
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def _summarise(request: SegmentRequest, report: Mapping[str, Any]) -> None:

@@ -17,11 +17,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from ..commands.outputs import publish
 from ..commands.terminal import progress_bar
 from ..errors import InputError
 from ..evaluation.metrics import score_other_slices
 from ..imageio.volume import Volume, read_volume
+from ..imageio.writing import replace_all, write_text
 from ..support.structure import Structure, StructureMask
 from ..support.support import Support, check_overlap, check_something_left
 from ..working_grid.intensity import intensity_normalization
@@ -135,7 +135,7 @@ def demonstrate(
     for node in shown:
         node.GetDisplayNode().SetVisibility(node is resultNode)
     out.mkdir(parents=True, exist_ok=True)
-    publish(
+    replace_all(
         {
             out / "segmentation.seg.nrrd": lambda path: nodes.writeSegmentationNode(resultNode, path),
             out / "scene.mrb": lambda path: nodes.writeScene(core.scene, path),
@@ -147,7 +147,7 @@ def demonstrate(
 
 
 def _write_json(path: Path, report: dict[str, Any]) -> None:
-    path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(report, indent=2) + "\n")
 
 
 def _truthNode(case: Case, volumeNode: Any) -> Any:

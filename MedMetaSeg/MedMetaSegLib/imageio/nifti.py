@@ -7,18 +7,15 @@ is not finite with 0 and says nothing, so that a hole in an image looks like tis
 from __future__ import annotations
 
 import gzip
-import re
 import zlib
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
-from .files import is_gzip, nifti_header, truncated
+from .files import is_gzip, nifti_header, other_of_pair, truncated
 
 _FLOAT_TYPES = {16: "f4", 64: "f8"}
 """NIfTI's codes of float32 and float64."""
-_ENDING = re.compile(r"\.(nii|hdr|img)(\.gz)?$", re.IGNORECASE)
 _PIECE = 1 << 22
 
 
@@ -28,7 +25,7 @@ def restore_nonfinite(path: Path, array: np.ndarray) -> None:
     Reads the voxels again only in files of floats, and only where a voxel has the value that ITK replaces
     them by. Raises InputError when the file ends early.
     """
-    header_path = _beside(path, "hdr") if path.name.lower().endswith((".img", ".img.gz")) else path
+    header_path = other_of_pair(path, "hdr") if path.name.lower().endswith((".img", ".img.gz")) else path
     header = nifti_header(header_path)
     if header is None or header.datatype not in _FLOAT_TYPES:
         return
@@ -36,7 +33,7 @@ def restore_nonfinite(path: Path, array: np.ndarray) -> None:
     if not any(np.any(array == array.dtype.type(value)) for value in {0.0, header.intercept}):
         return
     stored = np.dtype(header.order + _FLOAT_TYPES[header.datatype])
-    voxel_path = header_path if header.is_single else _beside(path, "img")
+    voxel_path = header_path if header.is_single else other_of_pair(path, "img")
     voxels = array.reshape(-1)
     try:
         with gzip.open(voxel_path, "rb") if is_gzip(voxel_path) else voxel_path.open("rb") as file:
@@ -48,12 +45,3 @@ def restore_nonfinite(path: Path, array: np.ndarray) -> None:
                 part[lost] = values[lost]
     except (EOFError, IndexError, OSError, ValueError, zlib.error) as error:
         raise truncated(voxel_path) from error
-
-
-def _beside(path: Path, kind: str) -> Path:
-    """The other file of a pair: "hdr" or "img", compressed or not."""
-    stem = _ENDING.sub("", path.name)
-    for ending in (f".{kind}", f".{kind}.gz", f".{kind.upper()}", f".{kind.upper()}.GZ"):
-        if (path.parent / (stem + ending)).is_file():
-            return path.parent / (stem + ending)
-    raise InputError(f"{path} needs the file {stem}.{kind}, which is missing; put both in one folder.")

@@ -16,9 +16,11 @@ import SimpleITK as sitk
 
 from ..errors import InputError
 from .dicom_series import DicomSeries, find_series, sorted_series
-from .files import check_file, check_gzip, is_gzip, not_an_image, replace_whole, stem, suffix, truncated
+from .files import check_file, check_gzip, is_gzip, not_an_image, stem, suffix, truncated
 from .geometry import LPS_RAS, AxisMap, Geometry
+from .names import itk_path, itk_paths
 from .nifti import restore_nonfinite
+from .writing import NotWritten, replace_whole
 
 __all__ = [
     "AxisMap",
@@ -34,6 +36,8 @@ __all__ = [
 ]
 
 _WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
+_MOVED_VOXELS = 0.5
+"""A grid that reads back further off is damaged; formats of single precision may round by a little."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +121,8 @@ def check_volume(volume: Volume, allow_nonfinite: bool = False) -> Volume:
         bad = sum(piece.size - int(np.count_nonzero(np.isfinite(piece))) for piece in array)
         if bad and not allow_nonfinite:
             raise InputError(
-                f"{label} has {bad} NaN or infinite voxels; repair it, or allow them to take its minimum."
+                f"{label} has {bad} NaN or infinite voxels; repair it, or let them take its minimum "
+                "(--allow-nonfinite)."
             )
         if bad:
             volume = replace(volume, array=_finite(array, label))
@@ -167,8 +172,12 @@ def write_labels(path: str | Path, labels: np.ndarray, geometry: Geometry) -> No
     if labels.shape != geometry.shape:
         raise ValueError(f"Labels of {labels.shape} do not fill a grid of {geometry.shape}.")
     with _quiet_itk():
-        image = to_sitk(_smallest_unsigned(labels), geometry)
-        replace_whole(path, lambda temporary: _write_image(image, temporary, path))
+        stored = _smallest_unsigned(labels)
+        replace_whole(
+            path,
+            lambda temporary: _write_image(to_sitk(stored, geometry), temporary),
+            lambda temporary: _holds(temporary, stored, geometry),
+        )
 
 
 @contextmanager
@@ -183,15 +192,9 @@ def _quiet_itk() -> Iterator[None]:
 
 
 def _read_dicom(folder: Path, series: DicomSeries) -> Volume:
-    reader: sitk.ImageSeriesReader | sitk.ImageFileReader
-    if len(series.files) == 1:
-        reader = sitk.ImageFileReader()
-        reader.SetFileName(series.files[0])
-    else:
-        reader = sitk.ImageSeriesReader()
-        reader.SetFileNames(series.files)
     try:
-        image = reader.Execute()
+        with itk_paths(series.files) as files:
+            image = _dicom_image(files)
     except RuntimeError as error:
         raise InputError(f"The DICOM series in {folder} cannot be decoded; export it again.") from error
     _check_kind(folder, image.GetSize(), image.GetNumberOfComponentsPerPixel(), image.GetPixelID())
@@ -205,9 +208,23 @@ def _read_dicom(folder: Path, series: DicomSeries) -> Volume:
     return Volume(array, geometry, stem(folder.resolve()), str(folder), series.modality)
 
 
+def _dicom_image(files: Sequence[str]) -> sitk.Image:
+    if len(files) == 1:
+        return sitk.ReadImage(files[0])
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(files)
+    return reader.Execute()
+
+
 def _read_file(path: Path) -> Volume:
+    with itk_path(path) as name:
+        return _read_named(path, name)
+
+
+def _read_named(path: Path, name: str) -> Volume:
+    """The image file `path`, which ITK takes under another name."""
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader.SetFileName(name)
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
@@ -221,7 +238,7 @@ def _read_file(path: Path) -> Volume:
     # A damaged stream of the right recorded length reads as zeros from the damage on.
     if suffix(path) in (".nii", ".nii.gz") and not array[-1].any() and is_gzip(path):
         check_gzip(path)
-    if array.dtype.kind == "f" and reader.GetImageIOFromFileName(str(path)) == "NiftiImageIO":
+    if array.dtype.kind == "f" and reader.GetImageIOFromFileName(name) == "NiftiImageIO":
         restore_nonfinite(path, array)
     modality = reader.GetMetaData("0008|0060").strip() if reader.HasMetaDataKey("0008|0060") else ""
     return Volume(array, geometry, stem(path), str(path), modality)
@@ -272,11 +289,21 @@ def _smallest_unsigned(labels: np.ndarray) -> np.ndarray:
     return labels.astype(np.uint16 if labels.max() > 255 else np.uint8, copy=False)
 
 
-def _write_image(image: sitk.Image, temporary: Path, path: Path) -> None:
+def _write_image(image: sitk.Image, path: Path) -> None:
     try:
-        sitk.WriteImage(image, str(temporary), useCompression=suffix(path) != ".nii")
+        with itk_path(path) as name:
+            sitk.WriteImage(image, name, useCompression=suffix(path) != ".nii")
     except RuntimeError as error:
-        raise InputError(f"{path} cannot be written; is the disk full?") from error
+        raise NotWritten from error
+
+
+def _holds(path: Path, labels: np.ndarray, geometry: Geometry) -> bool:
+    """Whether a label map that was written, and may have been cut without a word, reads back as it was."""
+    check_file(path)
+    if is_gzip(path):
+        check_gzip(path)
+    written = _read_file(path)
+    return written.geometry.same_grid(geometry, _MOVED_VOXELS) and np.array_equal(written.array, labels)
 
 
 def _by(sizes: tuple[int, ...]) -> str:

@@ -19,8 +19,7 @@ from command_files import (
     write_overlapping,
 )
 from MedMetaSegLib.commands import segment as segment_command
-from MedMetaSegLib.commands.outputs import publish
-from MedMetaSegLib.errors import Cancelled, InputError
+from MedMetaSegLib.errors import Cancelled
 from MedMetaSegLib.imageio.volume import Volume, read_image
 from MedMetaSegLib.support.support import Support
 
@@ -133,25 +132,3 @@ def test_with_a_stand_in_segmenter_a_result_without_its_report_is_not_written(
     (folder / "out/seg.nii.gz").write_bytes(b"yesterday's")
     run = lambda: run_segment(folder, "--report", str(folder / "out/r.json"))  # noqa: E731
     assert_refused(folder, capsys, run, "No space left")
-
-
-# --- files in place -------------------------------------------------------------------------------
-
-
-def write_whole(path: Path) -> None:
-    path.write_text("whole")
-
-
-def test_when_the_second_file_cannot_be_put_in_place_the_first_new_one_is_taken_back(tmp_path: Path):
-    (tmp_path / "b.txt").mkdir()
-    writers = {tmp_path / name: write_whole for name in ("a.txt", "b.txt")}
-    with pytest.raises(InputError, match=r"b\.txt"):
-        publish(writers)
-    assert [path.name for path in tmp_path.iterdir()] == ["b.txt"]
-
-
-def test_published_files_replace_what_was_there(tmp_path: Path):
-    (tmp_path / "a.txt").write_text("old")
-    publish({tmp_path / "a.txt": write_whole})
-    assert (tmp_path / "a.txt").read_text() == "whole"
-    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
