@@ -7,7 +7,9 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..imageio.names import shown
 from ..imageio.writing import write_text
+from ..results.millilitres import millilitres_text
 from .request import BatchResult
 from .states import FAILED, BatchRow
 
@@ -91,13 +93,15 @@ def _row(row: BatchRow, structures: Sequence[str]) -> str:
         picture = f'<img src="data:image/png;base64,{encoded}" alt="{_text(row.name)}">'
     found = {one.name: one for one in row.structures}
     cells = [f"<td>{picture}</td>", f"<td>{_text(row.image)}<small>{_text(row.output)}</small></td>"]
-    cells.append(f"<td>{_text(row.status)}<small>{_text(row.reason)}</small></td>")
+    remarks = "".join(f"<small>{_text(remark)}</small>" for remark in (row.reason, *row.notes) if remark)
+    cells.append(f"<td>{_text(row.status)}{remarks}</td>")
     for name in structures:
         one = found.get(name)
         if one is None:
             cells.append('<td data-sort="-2"></td>')
         elif one.found:
-            cells.append(f'<td class="number" data-sort="{one.millilitres}">{one.millilitres:.2f}</td>')
+            volume = millilitres_text(one.millilitres)
+            cells.append(f'<td class="number" data-sort="{one.millilitres:.9f}">{volume}</td>')
         else:
             cells.append(f'<td data-sort="-1">not found<small>{_text(one.reason)}</small></td>')
     cells.append(f'<td class="number" data-sort="{row.seconds}">{row.seconds:.1f}</td>')
@@ -105,4 +109,4 @@ def _row(row: BatchRow, structures: Sequence[str]) -> str:
 
 
 def _text(value: str) -> str:
-    return html.escape(value, quote=True)
+    return html.escape(shown(value), quote=True)

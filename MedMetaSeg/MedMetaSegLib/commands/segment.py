@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..imageio.files import check_there, suffix
 from ..imageio.names import shown
 from ..imageio.writing import Writer, replace_all, write_text
+from ..results.millilitres import millilitres_text
 from .outputs import check_outputs, check_task_output
 from .terminal import progress_bar
 
@@ -157,17 +158,18 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 def _summarise(request: SegmentRequest, report: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console()
     table = Table("structure", "label", "voxels", "ml")
     for column in table.columns[1:]:
         column.justify = "right"
     for one in report["structures"]:
-        row: Sequence[str] = (one["name"], str(one["label"]), str(one["voxels"]), f"{one['millilitres']:.1f}")
-        table.add_row(*row)
+        volume = millilitres_text(one["millilitres"])
+        table.add_row(Text(one["name"]), str(one["label"]), str(one["voxels"]), volume)
     console.print(table)
     for skipped in report["skipped"]:
         console.print(f"Left out: {skipped['name']}, {skipped['reason']}.", markup=False, highlight=False)
     for note in report["notes"]:
         console.print(note, markup=False, highlight=False)
-    console.print(f"{request.out}", markup=False, highlight=False, soft_wrap=True)
+    console.print(shown(request.out), markup=False, highlight=False, soft_wrap=True)

@@ -22,6 +22,7 @@ from ..errors import InputError
 from ..evaluation.metrics import score_other_slices
 from ..imageio.volume import Volume, read_volume
 from ..imageio.writing import replace_all, write_text
+from ..results.millilitres import millilitres_text, rounded_millilitres
 from ..support.structure import Structure, StructureMask
 from ..support.support import Support, check_overlap, check_something_left
 from ..working_grid.intensity import intensity_normalization
@@ -166,7 +167,7 @@ def _rows(case: Case, predicted: Masks, report: dict[str, Any]) -> list[dict[str
         row: dict[str, Any] = {
             "name": name,
             "painted_slices": list(one.slices),
-            "millilitres": round(int(mask.sum()) * case.volume.geometry.voxel_ml, 2),
+            "millilitres": rounded_millilitres(int(mask.sum()) * case.volume.geometry.voxel_ml),
             "seconds": by_name.get(name, {}).get("seconds"),
         }
         if name in case.truth:
@@ -220,7 +221,7 @@ def _table(rows: list[dict[str, Any]], with_truth: bool) -> Table:
         column.justify = "right"
     for row in rows:
         slices = ", ".join(map(str, row["painted_slices"]))
-        cells = [row["name"], slices, f"{row['millilitres']:.1f}", _number(row["seconds"], 2)]
+        cells = [row["name"], slices, millilitres_text(row["millilitres"]), _number(row["seconds"], 2)]
         table.add_row(*cells, *([_number(row["dice_other_slices"], 3)] if with_truth else []))
     return table
 

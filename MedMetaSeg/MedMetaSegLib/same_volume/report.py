@@ -13,6 +13,7 @@ import torch
 
 from .. import __version__
 from ..network.adaptation import Adaptation
+from ..results.millilitres import rounded_millilitres
 from ..results.segmentation import SegmentedStructure
 from ..support.support import Support
 from ..working_grid.intensity import IntensityNormalization
@@ -34,7 +35,7 @@ def segment_report(
             "name": one.structure.name,
             "label": one.structure.label,
             "voxels": one.voxels,
-            "millilitres": round(one.millilitres, 3),
+            "millilitres": rounded_millilitres(one.millilitres),
             "seconds": round(one.seconds, 3),
             "working_spacing_mm": [round(s, 3) for s in one.spacing_mm],
             "plane": annotated[one.structure.label]["plane"],
