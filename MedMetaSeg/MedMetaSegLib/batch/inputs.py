@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import glob
+import io
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -11,13 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import InputError
-from ..imageio.files import check_there, same_file, with_data_file
+from ..imageio.files import SUFFIXES, check_there, same_file, with_data_file
 from ..imageio.names import shown
 from .paths import place_problem, result_names
 from .request import BatchRequest
 from .search import FoundImage, LeftOut, file_image, images_in, series_images, unreadable_on
 
 CSV_COLUMNS = ("image", "name", "allow_nonfinite")
+_SEPARATORS = ",;\t"
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _YES, _NO = ("yes", "true", "1"), ("no", "false", "0", "")
 
 
@@ -193,11 +197,14 @@ def _in_table(path: Path) -> Iterator[FoundImage]:
 def _table_lines(path: Path) -> list[dict[str, str | None]]:
     """The lines of a CSV file below its header. Raises InputError when its columns are not CSV_COLUMNS."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = list(csv.DictReader(file))
-            columns = [name for name in (lines[0] if lines else {}) if name is not None]
-    except (OSError, ValueError, csv.Error) as error:
-        raise InputError(f"The list {path} cannot be read as CSV in UTF-8.") from error
+        content = path.read_bytes()
+        text = content.decode("utf-16" if content.startswith(_UTF_16) else "utf-8-sig")
+        lines = list(csv.DictReader(_with_plain_header(text)))
+        columns = [name for name in (lines[0] if lines else {}) if name is not None]
+    except OSError as error:
+        raise InputError(f"The list {path} cannot be read ({error.strerror}).") from error
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"The list {path} cannot be read as CSV in UTF-8; save it as such.") from error
     strange = [name for name in columns if name not in CSV_COLUMNS]
     if "image" not in columns or strange or any(None in line for line in lines):
         what = f"has the column {strange[0]!r}" if strange else "has no column image"
@@ -205,9 +212,23 @@ def _table_lines(path: Path) -> list[dict[str, str | None]]:
     return lines
 
 
+def _with_plain_header(text: str) -> io.StringIO:
+    """A table as programs write it: commas, however a spreadsheet separates cells and spells its header."""
+    header = text.lstrip("\r\n").partition("\n")[0]
+    separator = max(_SEPARATORS, key=header.count)
+    result = io.StringIO(newline="")
+    writer = csv.writer(result)
+    for number, row in enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=separator)):
+        writer.writerow([cell.strip().casefold() for cell in row] if number == 0 else row)
+    result.seek(0)
+    return result
+
+
 def _table_cells(line: dict[str, str | None]) -> tuple[str, str, bool | None]:
     """The cells of a line: image, name ("" if none), allow_nonfinite. Raises ValueError."""
     image, name, nonfinite = ((line.get(column) or "").strip() for column in CSV_COLUMNS)
+    # A name may be given as the result's file name, too.
+    name = name.removesuffix(next((one for one in SUFFIXES if name.lower().endswith(one)), ""))
     if not image or (name and name != Path(name).name):
         raise ValueError(f"{image!r} is no image or {name!r} no file name")
     answer = nonfinite.lower()
@@ -233,7 +254,9 @@ def _once(found: list[FoundImage]) -> list[FoundImage]:
     """Every image once, and a number to tell the series of one folder apart."""
     unique: dict[tuple[Path, ...], FoundImage] = {}
     for one in found:
-        unique.setdefault((one.path.resolve(), *one.series[:1]), one)
+        # An image that a list gives two names has two results.
+        name = one.name if one.folder is None else ""
+        unique.setdefault((one.path.resolve(), *one.series[:1], Path(name)), one)
     counts: dict[Path, int] = {}
     for one in unique.values():
         if one.series:

@@ -59,6 +59,24 @@ def test_a_list_gives_names_and_options(folder: Path):
 
 
 @pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("image;name\ndeep/a.nii.gz;ä\n", "utf-8-sig"),
+        ("image\tname\ndeep/a.nii.gz\tä\n", "utf-16"),
+        (" Image , Name\r\ndeep/a.nii.gz , ä.nii.gz\r\n", "utf-8"),
+    ],
+)
+def test_a_list_may_come_from_a_spreadsheet(folder: Path, text: str, encoding: str):
+    (folder / "list.csv").write_bytes(text.encode(encoding))
+    assert list(found(folder, "list.csv")[0]) == ["ä"]
+
+
+def test_an_image_that_is_listed_under_two_names_has_two_results(folder: Path):
+    (folder / "list.csv").write_text("image,name\na.nii.gz,one\na.nii.gz,two\na.nii.gz,two\n")
+    assert list(found(folder, "list.csv")[0]) == ["one", "two"]
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
         ("path\na.nii.gz\n", "the column 'path'"),
