@@ -91,12 +91,10 @@ def _row(row: BatchRow, structures: Sequence[str]) -> str:
     if row.thumbnail:
         encoded = base64.b64encode(row.thumbnail).decode()
         picture = f'<img src="data:image/png;base64,{encoded}" alt="{_text(row.name)}">'
-    found = {one.name: one for one in row.structures}
     cells = [f"<td>{picture}</td>", f"<td>{_text(row.image)}<small>{_text(row.output)}</small></td>"]
     remarks = "".join(f"<small>{_text(remark)}</small>" for remark in (row.reason, *row.notes) if remark)
     cells.append(f"<td>{_text(row.status)}{remarks}</td>")
-    for name in structures:
-        one = found.get(name)
+    for one in row.structures or (None,) * len(structures):
         if one is None:
             cells.append('<td data-sort="-2"></td>')
         elif one.found:

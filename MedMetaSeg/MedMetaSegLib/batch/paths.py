@@ -106,7 +106,7 @@ def lock_folder(out: Path) -> Iterator[Path]:
     from filelock import FileLock, Timeout
 
     working = out / WORKING_FOLDER
-    made = not out.exists()
+    made = not os.path.exists(out)
     try:
         working.mkdir(parents=True, exist_ok=True)
         lock = FileLock(working / "lock")

@@ -8,6 +8,8 @@ from pathlib import Path
 from ..imageio.names import shown
 from ..imageio.writing import write_csv
 from ..results.millilitres import rounded_millilitres
+from .paths import result_names
+from .request import NAMES
 from .states import LEFT_OUT, BatchRow
 
 COLUMNS = ("image", "output", "status", "reason", "notes", "seconds", "task")
@@ -26,13 +28,14 @@ def write_table(
     left_out: names and reasons of what is no image, in rows at the end. Whole or not at all. Raises
     WriteError when the place cannot be written.
     """
-    columns = [*COLUMNS, *(_text(f"{name} {what}") for name in structures for what in ("ml", "found"))]
-    cells = [_cells(row) for row in rows]
+    names = result_names([(name, ()) for name in structures], NAMES)
+    columns = [*COLUMNS, *(_text(f"{name} {what}") for name in names for what in ("ml", "found"))]
+    cells = [_cells(row, names) for row in rows]
     cells += [{"image": _path(name), "status": LEFT_OUT, "reason": _text(why)} for name, why in left_out]
     write_csv(path, columns, cells)
 
 
-def _cells(row: BatchRow) -> dict[str, object]:
+def _cells(row: BatchRow, names: Sequence[str]) -> dict[str, object]:
     cells: dict[str, object] = {
         "image": _path(row.image),
         "output": _path(row.output),
@@ -42,9 +45,10 @@ def _cells(row: BatchRow) -> dict[str, object]:
         "seconds": row.seconds,
         "task": row.task,
     }
-    for one in row.structures:
-        cells[_text(f"{one.name} ml")] = rounded_millilitres(one.millilitres)
-        cells[_text(f"{one.name} found")] = "yes" if one.found else f"no: {one.reason}"
+    # In the order of the task's, two of which may have one name; a failed row has none.
+    for name, one in zip(names, row.structures, strict=False):
+        cells[_text(f"{name} ml")] = rounded_millilitres(one.millilitres)
+        cells[_text(f"{name} found")] = "yes" if one.found else f"no: {one.reason}"
     return cells
 
 

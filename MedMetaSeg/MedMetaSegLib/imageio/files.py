@@ -67,7 +67,7 @@ def suffix(path: Path) -> str:
 
 def stem(path: Path) -> str:
     """The name of a file without its image suffix, or of a folder as it is."""
-    return path.name if path.is_dir() else path.name[: len(path.name) - len(suffix(path))]
+    return path.name if os.path.isdir(path) else path.name[: len(path.name) - len(suffix(path))]
 
 
 def check_file(path: Path) -> None:
@@ -115,7 +115,7 @@ def other_of_pair(path: Path, kind: str) -> Path:
     """The "hdr" or "img", as `kind` says, of a NIfTI or Analyze pair. Raises InputError without it."""
     stem = _PAIR.sub("", path.name)
     for ending in (f".{kind}", f".{kind}.gz", f".{kind.upper()}", f".{kind.upper()}.GZ"):
-        if (path.parent / (stem + ending)).is_file():
+        if os.path.isfile(path.parent / (stem + ending)):
             return path.parent / (stem + ending)
     raise InputError(f"{path} needs the file {stem}.{kind}, which is missing; put both in one folder.")
 
@@ -301,7 +301,7 @@ def _zlib_length(path: Path, file: BinaryIO) -> int:
 def _data_file(path: Path, name: str) -> Path:
     """The file beside a header that holds its voxels. Raises InputError when it is missing."""
     data = path.parent / name
-    if not data.is_file():
+    if not os.path.isfile(data):
         raise InputError(f"{path} needs the file {name}, which is missing; put both in one folder.")
     return data
 

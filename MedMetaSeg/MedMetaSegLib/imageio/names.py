@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -36,7 +37,7 @@ def itk_path(path: Path) -> Iterator[str]:
 
 def _itk_path(path: Path, stack: ExitStack) -> str:
     is_utf8 = _is_utf8(str(path))
-    is_called_otherwise = suffix(path) == ".nii" and path.is_file() and is_gzip(path)
+    is_called_otherwise = suffix(path) == ".nii" and os.path.isfile(path) and is_gzip(path)
     if is_utf8 and not is_called_otherwise:
         return str(path)
     if not is_utf8 and len(with_data_file(path)) > 1:

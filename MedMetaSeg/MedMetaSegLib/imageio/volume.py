@@ -6,6 +6,7 @@ Axis order is (k, j, i).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -93,7 +94,7 @@ def read_image(path: str | Path) -> Volume:
     """Read a 3D scalar image of any content, label maps included; `read_volume` without `check_volume`."""
     path = Path(path)
     with _quiet_itk():
-        if path.is_dir():
+        if os.path.isdir(path):
             return _read_dicom(path, find_series(path))
         check_file(path)
         return _read_file(path)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -55,7 +56,7 @@ class SegmentationContent:
 
 def is_segmentation_file(path: Path) -> bool:
     """True for a NRRD file that describes segments, whatever its name; False if it cannot be parsed."""
-    if suffix(path) not in (".seg.nrrd", ".nrrd") or not path.is_file():
+    if suffix(path) not in (".seg.nrrd", ".nrrd") or not os.path.isfile(path):
         return False
     nrrd = _package("nrrd")
     try:
@@ -166,7 +167,13 @@ def _placed_mask(
     layer = int(segment.get("layer", number if len(arrays) > 1 else 0))
     if not 0 <= layer < len(arrays):
         raise InputError(f"{path} names a layer that it does not hold; export it from Slicer again.")
-    return tight(arrays[layer] == int(segment.get("labelValue", 1)), (0, 0, 0))
+    value = int(segment.get("labelValue", 1))
+    if value == 0:
+        raise InputError(
+            f"{path} gives the segment '{segment['name']}' the value 0, which is where nothing is painted; "
+            "export it from Slicer again."
+        )
+    return tight(arrays[layer] == value, (0, 0, 0))
 
 
 def _structure(segment: Mapping[str, Any], label: int) -> Structure:
@@ -209,15 +216,25 @@ def _with_texts(segments: Sequence[Mapping[str, Any]], path: Path) -> list[dict[
 def _header_with_texts(header: bytes, structures: Sequence[Structure]) -> bytes:
     """A header of segments in this order with their texts put in."""
     texts: dict[bytes, str] = {}
+    identities: set[str] = set()
     for number, one in enumerate(structures):
+        identities.add(identity := _free(one.segment_id or f"Segment_{one.label}", identities))
         tags = f"TerminologyEntry:{one.terminology}" if one.terminology else ""
-        fields = {"ID": one.segment_id or f"Segment_{one.label}", "Name": one.name, "Tags": f"{tags}|"}
+        fields = {"ID": identity, "Name": one.name, "Tags": f"{tags}|"}
         texts |= {f"Segment{number}_{field}".encode(): text for field, text in fields.items()}
     lines = []
     for line in header.split(b"\n"):
         key = line.partition(b":=")[0]
         lines.append(key + b":=" + _escaped(texts[key]).encode("utf-8") if key in texts else line)
     return b"\n".join(lines)
+
+
+def _free(identity: str, taken: Collection[str]) -> str:
+    """An identity that no other segment has: of two that are the same, Slicer keeps one."""
+    free, number = identity, 2
+    while free in taken:
+        free, number = f"{identity}_{number}", number + 1
+    return free
 
 
 def _escaped(text: str) -> str:

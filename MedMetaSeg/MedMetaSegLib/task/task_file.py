@@ -80,12 +80,12 @@ class Task:
         from safetensors.numpy import load
 
         path = Path(path)
-        if not path.is_file():
-            raise TaskError(f"There is no task file {path}; check the path.")
         try:
             if path.stat().st_size > _MAX_BYTES:
                 raise _damaged(path, "it is far too large")
             content = path.read_bytes()
+        except FileNotFoundError as error:
+            raise TaskError(f"There is no task file {path}; check the path.") from error
         except OSError as error:
             raise TaskError(f"{path} cannot be read ({error.strerror}).") from error
         if content[8:9] not in (b"{", b""):
