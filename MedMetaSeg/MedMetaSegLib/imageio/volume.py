@@ -269,6 +269,9 @@ def _reading_error(path: Path, message: str) -> InputError:
     if any(hint in message for hint in ("fread got only", "but received", "not read completely")):
         return truncated(path)
     if "Unable to determine ImageIO" in message:
+        # So it is, too, where a stream breaks off soon after a header that is whole.
+        if is_gzip(path):
+            check_gzip(path)
         return not_an_image(path)
     return InputError(f"{path} is truncated, damaged or of a rare kind; copy or export it again.")
 

@@ -237,3 +237,24 @@ def test_dicom_series_beside_each_other_are_read_apart(tmp_path: Path, segmenter
     run_batch(BatchRequest(tmp_path / "two.medmetaseg", (tmp_path / "study",), tmp_path / "out"))
     shapes = {name: read_image(tmp_path / "out" / name).array.shape[0] for name in results(tmp_path / "out")}
     assert shapes == {"study_series3.nii.gz": 6, "study_series4.nii.gz": 7}
+
+
+def test_notes_reach_the_terminal_the_table_and_the_page_and_stay_when_resumed(
+    request_for: BatchRequest, segmenter: StandInSegmenter, capsys: pytest.CaptureFixture[str]
+):
+    from MedMetaSegLib.commands.apply import apply_files
+
+    segmenter.notes = ["The task was learned on CT, and this image is read as MR."]
+    for request in (request_for, resumed(request_for)):
+        assert apply_files(request) == 0
+        shown = " ".join(capsys.readouterr().out.split())
+        assert f"a.nii.gz, b.nii.gz, c.nii.gz: {segmenter.notes[0]}" in shown
+        assert [row["notes"] for row in rows_of(request.out.parent / "r.csv")] == segmenter.notes * 3
+        assert segmenter.notes[0] in (request.out.parent / "r.html").read_text(encoding="utf-8")
+
+
+def test_a_result_without_a_place_fails_alone(request_for: BatchRequest, segmenter: StandInSegmenter):
+    (request_for.out / "b.nii.gz").mkdir(parents=True)
+    result = run_batch(replace(request_for, overwrite=True))
+    assert [row.status for row in result.rows] == [DONE, FAILED, DONE]
+    assert "b.nii.gz cannot be written" in result.rows[1].reason
