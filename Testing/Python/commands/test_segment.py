@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from command_files import (
     run_segment,
     write_overlapping,
 )
+from disk_faults import failing
 from MedMetaSegLib.commands import segment as segment_command
 from MedMetaSegLib.errors import Cancelled
 from MedMetaSegLib.imageio.volume import Volume, read_image
@@ -132,3 +134,24 @@ def test_with_a_stand_in_segmenter_a_result_without_its_report_is_not_written(
     (folder / "out/seg.nii.gz").write_bytes(b"yesterday's")
     run = lambda: run_segment(folder, "--report", str(folder / "out/r.json"))  # noqa: E731
     assert_refused(folder, capsys, run, "No space left")
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EACCES])
+def test_with_a_stand_in_segmenter_a_disk_that_refuses_at_any_step_leaves_all_or_nothing(
+    folder: Path, segmenter, capsys, code: int
+):
+    old = {folder / "out" / name: b"yesterday's" for name in ("seg.nii.gz", "r.json")}
+    steps, done = 0, False
+    while not done:
+        for path, content in old.items():
+            path.write_bytes(content)
+        with failing(steps, code) as faults:
+            status = run_segment(folder, "--report", str(folder / "out/r.json"))
+        done = not faults.failed
+        now = files(folder / "out")
+        assert set(now) == {str(path) for path in old}
+        changed = {path for path, content in old.items() if now[str(path)] != content}
+        assert changed == (set(old) if status == 0 else set())
+        assert ".partial" not in capsys.readouterr().err
+        steps += 1
+    assert steps > 10
