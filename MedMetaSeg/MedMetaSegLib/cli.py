@@ -18,6 +18,7 @@ import typer
 from . import __version__
 from .errors import Cancelled, CancelledPartway, InputError
 from .imageio.frames import named_frames
+from .imageio.names import shown
 
 EXIT_BAD_INPUT = 2
 EXIT_SOME_FAILED = 3
@@ -85,7 +86,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _refused(message: str) -> int:
-    print(f"medmetaseg: {' '.join(message.split())}", file=sys.stderr)
+    print(f"medmetaseg: {' '.join(shown(message).split())}", file=sys.stderr)
     return EXIT_BAD_INPUT
 
 
@@ -210,6 +211,10 @@ def apply(
         Literal["nii.gz", "seg.nrrd"] | None,
         typer.Option("--format", help="Of the results: nii.gz, or seg.nrrd where structures overlap."),
     ] = None,
+    layout: Annotated[
+        Literal["folders", "names"],
+        typer.Option(help="The result for p1/ct.nii.gz: p1/ct.nii.gz, or p1_ct.nii.gz."),
+    ] = "folders",
     workers: Annotated[int, typer.Option(help="Images worked on at the same time.", min=1)] = 1,
     memory_limit: Annotated[
         int | None, typer.Option(help="MB for images in work; half of the memory if not given.", min=1)
@@ -243,6 +248,7 @@ def apply(
         with_identifiers=with_identifiers,
         scheduler=scheduler,
         frames=named_frames(volume),
+        layout=layout,
     )
     if apply_files(request):
         raise typer.Exit(EXIT_SOME_FAILED)

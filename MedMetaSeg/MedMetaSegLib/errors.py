@@ -7,6 +7,20 @@ class InputError(ValueError):
     """What the user gave cannot be used; nothing was written."""
 
 
+class WriteError(InputError):
+    """A file cannot be written; what was there before is as it was.
+
+    path: as the user gave it. why: the end of the sentence, with what to do.
+    """
+
+    def __init__(self, path: object, why: str) -> None:
+        super().__init__(path, why)
+        self.path, self.why = path, why
+
+    def __str__(self) -> str:
+        return f"{self.path} cannot be written: {self.why}."
+
+
 class WeightsError(InputError):
     """The network's weights are missing, damaged or of another version."""
 

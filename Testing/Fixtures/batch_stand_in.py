@@ -52,6 +52,7 @@ class StandInSegmenter:
         self.applied: list[str] = []
         self.learned: list[list[tuple[Volume, Support]]] = []
         self.before: Callable[[str], None] = lambda name: None
+        self.notes: list[str] = []
 
     def load(self, device: str = "auto") -> StandInSegmenter:
         return self
@@ -75,7 +76,9 @@ class StandInSegmenter:
             {"name": one.name, "found": not n, "reason": "not there" if n else "", "millilitres": 0.2}
             for n, one in enumerate(task.structures)
         ]
-        return StandInSegmentation(volume.geometry, (block,), labels, {"structures": rows})
+        return StandInSegmentation(
+            volume.geometry, (block,), labels, {"structures": rows, "notes": self.notes}
+        )
 
 
 def results(folder: Path) -> list[str]:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import glob
+import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import InputError
-from ..imageio.files import SUFFIXES, same_file, stem, suffix
+from ..imageio.files import SUFFIXES, check_there, same_file, with_data_file
 from ..imageio.frames import Frames
-from .paths import WORKING_FOLDER, result_names
+from ..imageio.names import shown
+from .paths import place_problem, result_names
 from .request import BatchRequest
+from .search import FoundImage, LeftOut, file_image, images_in, series_images, unreadable_on
 
 CSV_COLUMNS = ("image", "name", "allow_nonfinite")
-_DATA_FILE = re.compile(rb"^(?:ElementDataFile\s*=|data ?file:)\s*(\S.*?)\s*$", re.MULTILINE | re.IGNORECASE)
+_SEPARATORS = ",;\t"
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _YES, _NO = ("yes", "true", "1"), ("no", "false", "0", "")
 
 
@@ -25,10 +30,10 @@ _YES, _NO = ("yes", "true", "1"), ("no", "false", "0", "")
 class BatchItem:
     """One image to segment.
 
-    name: of the result, without suffix, and of the item in reports; output: the result's file name. path: the
+    name: of the result, without suffix, with folders as "a/b/c"; output: the same with its suffix. path: the
     file, or the folder of a DICOM series; files: all that hold its voxels. image: what reports call the
     image. series: whether it is a DICOM series. private: texts that may not be in a report. frame: of a file
-    of several, counted from 0.
+    of several, counted from 0. problem: why it cannot be done, known before it is read; "" if nothing is.
     """
 
     name: str
@@ -40,6 +45,7 @@ class BatchItem:
     allow_nonfinite: bool = False
     private: tuple[str, ...] = ()
     frame: int | None = None
+    problem: str = ""
 
     def public(self, text: str) -> str:
         """A message about the item without its path and what else is private."""
@@ -48,21 +54,7 @@ class BatchItem:
             text = text.replace(place, self.image)
         for private in sorted(self.private, key=len, reverse=True):
             text = re.sub(re.escape(private), "...", text, flags=re.IGNORECASE)
-        return " ".join(text.split())
-
-
-@dataclass(frozen=True)
-class _Found:
-    """An image before results have names; folder: may tell images of the same name apart."""
-
-    path: Path
-    name: str
-    folder: str
-    series: tuple[Path, ...] = ()
-    number: str = ""
-    allow_nonfinite: bool | None = None
-    private: tuple[str, ...] = ()
-    frame: int | None = None
+        return " ".join(shown(text).split())
 
 
 def find_items(
@@ -73,103 +65,124 @@ def find_items(
     Raises InputError for an input that is not there, a pattern that matches nothing, a CSV file that cannot
     be understood, when there is no image at all, and when a result would overwrite an input.
     """
-    found: list[_Found] = []
-    skipped: list[tuple[str, str]] = []
-    for given in request.inputs:
-        for path in _matching(given):
-            found += _images(path, request.out, skipped)
-    for files in request.series:
-        found += _known_series(sorted(map(Path, files)), skipped)
-    found = [frame for one in _once(found) for frame in _frames(one, request.frames)]
+    roots: list[Path] = []
+    given = list(_given(request, roots))
+    images = _once([one for one in given if isinstance(one, FoundImage)])
+    found = [frame for one in images for frame in _frames(one, request.frames)]
+    left_out = dict.fromkeys(one for one in given if isinstance(one, LeftOut))
+    base = _common(roots)
+    skipped = tuple((_called(one, base), one.why) for one in left_out)
     if not found:
         what = f" ({skipped[0][0]}: {skipped[0][1]})" if skipped else ""
         raise InputError(f"There is no image in what was given{what}.")
-    names = result_names([(one.name, one.folder) for one in found])
-    items = tuple(_item(one, name, ending, request) for one, name in zip(found, names, strict=True))
+    folders = [_folders(one, base) for one in found]
+    names = result_names(
+        [(one.name, place) for one, place in zip(found, folders, strict=True)], request.layout
+    )
+    items = tuple(
+        _item(one, place, name, ending, request)
+        for one, place, name in zip(found, folders, names, strict=True)
+    )
+    _check_inputs_kept(items, request)
+    return items, skipped
+
+
+def _given(request: BatchRequest, roots: list[Path]) -> Iterator[FoundImage | LeftOut]:
+    """All that a request gives; the folders that it names, from which results take theirs, go to `roots`."""
+    for given in request.inputs:
+        if os.path.exists(given) or not glob.has_magic(str(given)):
+            check_there(Path(given), "image")
+            yield from _images(Path(given), request.out, roots)
+            continue
+        matches = sorted(glob.glob(str(given), recursive=True))
+        unreadable = list(unreadable_on(str(given)))
+        if not matches and not unreadable:
+            raise InputError(f"Nothing matches {given}; check the pattern.")
+        roots.append(_fixed_part(str(given)))
+        yield from unreadable
+        for match in matches:
+            yield from _images(Path(match), request.out, [])
+    for files in request.series:
+        yield from _known_series(sorted(map(Path, files)))
+
+
+def _images(path: Path, out: Path, roots: list[Path]) -> Iterator[FoundImage | LeftOut]:
+    whole = Path(os.path.abspath(path))
+    if path.is_dir():
+        roots.append(whole)
+        yield from images_in(path, out)
+    elif path.suffix.lower() == ".csv":
+        for one in _in_table(path):
+            is_below = one.folder is not None and one.folder.is_relative_to(whole.parent)
+            roots.append(whole.parent if is_below or one.folder is None else one.folder)
+            yield one
+    else:
+        roots.append(whole.parent)
+        yield file_image(path)
+
+
+def _fixed_part(pattern: str) -> Path:
+    """The folder that a pattern starts from."""
+    parts = Path(os.path.abspath(pattern)).parts
+    fixed = next(n for n, part in enumerate(parts) if glob.has_magic(part))
+    return Path(*parts[:fixed])
+
+
+def _common(roots: Sequence[Path]) -> Path | None:
+    """The folder that all lie in; None where there is none, as on two drives."""
+    try:
+        return Path(os.path.commonpath(roots))
+    except ValueError:
+        return None
+
+
+def _folders(found: FoundImage, base: Path | None) -> tuple[str, ...]:
+    """Names of the folders below `base` that lead to an image; those that tell of whom it is, replaced."""
+    if found.folder is None or base is None or not found.folder.is_relative_to(base):
+        return ()
+    from ..imageio.dicom_folder import tells_of
+
+    parts = found.folder.relative_to(base).parts
+    # Several that tell of the patient become one.
+    return tuple(dict.fromkeys(found.neutral if tells_of(part, found.private) else part for part in parts))
+
+
+def _called(left_out: LeftOut, base: Path | None) -> str:
+    if left_out.path is None:
+        return left_out.what
+    whole = Path(os.path.abspath(left_out.path))
+    if base is None or whole == base or not whole.is_relative_to(base):
+        return shown(whole.name)
+    return shown(whole.relative_to(base).as_posix())
+
+
+def _check_inputs_kept(items: Sequence[BatchItem], request: BatchRequest) -> None:
     for item in items:
         for taken in (*(file for one in items for file in one.files), request.task):
             # Most names differ, and asking the file system about every pair would take time.
-            if taken.name.casefold() == item.output.casefold() and same_file(
+            if taken.name.casefold() == Path(item.output).name.casefold() and same_file(
                 request.out / item.output, taken
             ):
                 raise InputError(
                     f"The result for {item.path} would overwrite {taken}; choose another folder."
                 )
-    return items, tuple(skipped)
 
 
-def _matching(given: str | Path) -> list[Path]:
-    path = Path(given)
-    if path.exists():
-        return [path]
-    if any(sign in str(given) for sign in "*?["):
-        matches = sorted(glob.glob(str(given), recursive=True))
-        if not matches:
-            raise InputError(f"Nothing matches {given}; check the pattern.")
-        return [Path(match) for match in matches]
-    raise InputError(f"There is no image {path}; check the path.")
-
-
-def _images(path: Path, out: Path, skipped: list[tuple[str, str]]) -> Iterator[_Found]:
-    if path.is_dir():
-        yield from _in_folder(path, out, skipped)
-    elif path.suffix.lower() == ".csv":
-        yield from _in_table(path)
-    else:
-        yield _file(path)
-
-
-def _file(path: Path) -> _Found:
-    whole = path.resolve()
-    return _Found(path, stem(whole), whole.parent.name)
-
-
-def _in_folder(top: Path, out: Path, skipped: list[tuple[str, str]]) -> Iterator[_Found]:
-    """Image files and DICOM series in a folder and all below it, but for the folder of the results."""
-    from ..imageio.dicom_folder import may_be_dicom, series_in
-
-    own = out.resolve()
-    for place, folders, files in os.walk(top):
-        folder = Path(place)
-        if folder.resolve() == own and folder != top:
-            folders.clear()
-            continue
-        folders[:] = sorted(one for one in folders if one != WORKING_FOLDER and not one.startswith("."))
-        others = []
-        for name in sorted(files):
-            path = folder / name
-            if name.startswith("."):
-                continue
-            if suffix(path) == ".seg.nrrd":
-                skipped.append((name, "a segmentation, no image"))
-            elif suffix(path) in SUFFIXES:
-                yield _file(path)
-            elif may_be_dicom(path):
-                others.append(path)
-        for series in series_in(others):
-            if series.why_not:
-                skipped.append((f"DICOM {series.modality or 'object'}", series.why_not))
-                continue
-            whole = folder.resolve()
-            name, parent = series.neutral(whole.name), series.neutral(whole.parent.name)
-            yield _Found(folder, name, parent, series.files, series.number, private=series.identifiers)
-
-
-def _known_series(files: list[Path], skipped: list[tuple[str, str]]) -> Iterator[_Found]:
+def _known_series(files: list[Path]) -> Iterator[FoundImage | LeftOut]:
     """A DICOM series given by its files; neither these nor their folder have a say in its name."""
     from ..imageio.dicom_folder import series_of
 
     if not files:
-        skipped.append(("DICOM object", "its files are not on this computer"))
+        yield LeftOut(None, "its files are not on this computer", "DICOM object")
         return
     series = series_of(files)
     if series.why_not:
-        skipped.append((f"DICOM {series.modality or 'object'}", series.why_not))
+        yield LeftOut(None, series.why_not, f"DICOM {series.modality or 'object'}")
         return
-    yield _Found(files[0].parent, series.checksum_name, "", series.files, "", private=series.identifiers)
+    yield FoundImage(files[0].parent, series.checksum_name, None, series.files, private=series.identifiers)
 
 
-def _in_table(path: Path) -> Iterator[_Found]:
+def _in_table(path: Path) -> Iterator[FoundImage]:
     """The images that a CSV file lists, relative to its folder; the columns are CSV_COLUMNS."""
     for number, line in enumerate(_table_lines(path), start=2):
         try:
@@ -180,18 +193,21 @@ def _in_table(path: Path) -> Iterator[_Found]:
             ) from error
         # A file that is not there is a row that fails, like any other that cannot be read.
         for one in _listed(path.parent / image):
-            folder = "" if name else one.folder
+            folder = None if name else one.folder
             yield replace(one, name=name or one.name, folder=folder, allow_nonfinite=allow_nonfinite)
 
 
 def _table_lines(path: Path) -> list[dict[str, str | None]]:
     """The lines of a CSV file below its header. Raises InputError when its columns are not CSV_COLUMNS."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = list(csv.DictReader(file))
-            columns = [name for name in (lines[0] if lines else {}) if name is not None]
-    except (OSError, ValueError, csv.Error) as error:
-        raise InputError(f"The list {path} cannot be read as CSV in UTF-8.") from error
+        content = path.read_bytes()
+        text = content.decode("utf-16" if content.startswith(_UTF_16) else "utf-8-sig")
+        lines = list(csv.DictReader(_with_plain_header(text)))
+        columns = [name for name in (lines[0] if lines else {}) if name is not None]
+    except OSError as error:
+        raise InputError(f"The list {path} cannot be read ({error.strerror}).") from error
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"The list {path} cannot be read as CSV in UTF-8; save it as such.") from error
     strange = [name for name in columns if name not in CSV_COLUMNS]
     if "image" not in columns or strange or any(None in line for line in lines):
         what = f"has the column {strange[0]!r}" if strange else "has no column image"
@@ -199,9 +215,23 @@ def _table_lines(path: Path) -> list[dict[str, str | None]]:
     return lines
 
 
+def _with_plain_header(text: str) -> io.StringIO:
+    """A table as programs write it: commas, however a spreadsheet separates cells and spells its header."""
+    header = text.lstrip("\r\n").partition("\n")[0]
+    separator = max(_SEPARATORS, key=header.count)
+    result = io.StringIO(newline="")
+    writer = csv.writer(result)
+    for number, row in enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=separator)):
+        writer.writerow([cell.strip().casefold() for cell in row] if number == 0 else row)
+    result.seek(0)
+    return result
+
+
 def _table_cells(line: dict[str, str | None]) -> tuple[str, str, bool | None]:
     """The cells of a line: image, name ("" if none), allow_nonfinite. Raises ValueError."""
     image, name, nonfinite = ((line.get(column) or "").strip() for column in CSV_COLUMNS)
+    # A name may be given as the result's file name, too.
+    name = name.removesuffix(next((one for one in SUFFIXES if name.lower().endswith(one)), ""))
     if not image or (name and name != Path(name).name):
         raise ValueError(f"{image!r} is no image or {name!r} no file name")
     answer = nonfinite.lower()
@@ -210,25 +240,26 @@ def _table_cells(line: dict[str, str | None]) -> tuple[str, str, bool | None]:
     return image, name, answer in _YES if answer else None
 
 
-def _listed(path: Path) -> Iterator[_Found]:
-    if not path.is_dir():
-        yield _file(path)
+def _listed(path: Path) -> Iterator[FoundImage]:
+    if not os.path.isdir(path):
+        yield file_image(path)
         return
-    from ..imageio.dicom_folder import may_be_dicom, series_in
+    from ..imageio.dicom_folder import may_be_dicom
 
-    series = [one for one in series_in(sorted(filter(may_be_dicom, path.iterdir()))) if not one.why_not]
+    files = sorted(one for one in path.iterdir() if one.is_file() and may_be_dicom(one))
+    series = [one for one in series_images(path, files) if isinstance(one, FoundImage)]
     if len(series) != 1:
         raise InputError(f"The folder {path} holds {len(series)} DICOM series; list folders with one.")
-    whole = path.resolve()
-    name, parent = series[0].neutral(whole.name), series[0].neutral(whole.parent.name)
-    yield _Found(path, name, parent, series[0].files, "", private=series[0].identifiers)
+    yield replace(series[0], number="")
 
 
-def _once(found: list[_Found]) -> list[_Found]:
+def _once(found: list[FoundImage]) -> list[FoundImage]:
     """Every image once, and a number to tell the series of one folder apart."""
-    unique: dict[tuple[Path, ...], _Found] = {}
+    unique: dict[tuple[Path, ...], FoundImage] = {}
     for one in found:
-        unique.setdefault((one.path.resolve(), *one.series[:1]), one)
+        # An image that a list gives two names has two results.
+        name = one.name if one.folder is None else ""
+        unique.setdefault((one.path.resolve(), *one.series[:1], Path(name)), one)
     counts: dict[Path, int] = {}
     for one in unique.values():
         if one.series:
@@ -239,7 +270,7 @@ def _once(found: list[_Found]) -> list[_Found]:
     ]
 
 
-def _frames(found: _Found, wanted: Frames) -> list[_Found]:
+def _frames(found: FoundImage, wanted: Frames) -> list[FoundImage]:
     """The frames of a file that are wanted, each an image of its own; a 3D image as it is."""
     if wanted is None or found.series:
         return [found]
@@ -256,26 +287,21 @@ def _frames(found: _Found, wanted: Frames) -> list[_Found]:
     return [replace(found, name=f"{found.name}_frame{number}", frame=number) for number in numbers]
 
 
-def _item(found: _Found, name: str, ending: str, request: BatchRequest) -> BatchItem:
+def _item(
+    found: FoundImage, folders: tuple[str, ...], name: str, ending: str, request: BatchRequest
+) -> BatchItem:
     allowed = request.allow_nonfinite if found.allow_nonfinite is None else found.allow_nonfinite
-    if request.with_identifiers:
-        image: str = str(found.path)
-    else:
-        image = name if found.series else found.path.name
-    private = () if request.with_identifiers else found.private
-    files = found.series or _with_data(found.path)
-    series = bool(found.series)
-    return BatchItem(name, name + ending, found.path, files, image, series, allowed, private, found.frame)
-
-
-def _with_data(path: Path) -> tuple[Path, ...]:
-    """An image file and, where its voxels are in another file, that one."""
-    if suffix(path) not in (".mhd", ".nhdr"):
-        return (path,)
-    try:
-        with path.open("rb") as file:
-            named = _DATA_FILE.search(file.read(1 << 16))
-    except OSError:
-        return (path,)
-    data = path.parent / os.fsdecode(named[1]) if named else path
-    return (path, data) if data != path and data.is_file() else (path,)
+    last = name.rpartition("/")[2] if found.series else found.path.name
+    image = str(found.path) if request.with_identifiers else "/".join((*folders, last))
+    return BatchItem(
+        name,
+        name + ending,
+        found.path,
+        found.series or with_data_file(found.path),
+        shown(image),
+        bool(found.series),
+        allowed,
+        () if request.with_identifiers else found.private,
+        found.frame,
+        place_problem(request.out / (name + ending)),
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import SimpleITK as sitk
 
-from ..errors import BatchStopped, Cancelled, InputError, is_out_of_memory
+from ..errors import BatchStopped, Cancelled, InputError, WriteError, is_out_of_memory
 from ..imageio.files import suffix
+from ..imageio.names import itk_path
 from ..imageio.nifti import NiftiForms, frame_voxels, is_nifti, nifti_holds
 from ..imageio.volume import Volume, check_volume, read_image, read_series, write_labels
+from ..imageio.writing import reason
 from .executor import Outcome
 from .inputs import BatchItem
 from .journal import checksum
@@ -59,14 +60,15 @@ def needed_bytes(item: BatchItem) -> int:
             return voxels * (voxel_bytes + WORKING_BYTES)
     except (InputError, OSError):
         return 0
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(item.files[0]))
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    reader = sitk.ImageFileReader()
     try:
-        reader.ReadImageInformation()
+        with itk_path(item.files[0]) as name:
+            reader.SetFileName(name)
+            reader.ReadImageInformation()
         voxel_bytes = sitk.GetArrayViewFromImage(sitk.Image([1, 1], reader.GetPixelID())).itemsize
-    except (RuntimeError, KeyError):
+    except (InputError, RuntimeError, KeyError):
         return 0
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
@@ -121,34 +123,38 @@ def stage_item(done: SegmentedItem, out: Path) -> Outcome:
     """Write the result beside its place, whole and on the disk. Raises BatchStopped when that fails."""
     begun = time.perf_counter()
     item, result = done.read.item, done.result
-    staged = out / item.output
     try:
         staged = staged_path(out, item.output[len(item.name) :])
         _write(staged, result, done.read.volume.forms)
-        with staged.open("rb+") as file:
-            os.fsync(file.fileno())
         sha256 = checksum([staged])
         picture = thumbnail_png(done.read.volume, result.structures, staged.parent)
-    except (OSError, InputError, RuntimeError) as error:
-        if isinstance(error, OSError):
-            raise stopped_by(out / item.output, error) from error
-        raise BatchStopped(f"{out / item.output} cannot be written; is the disk full?") from error
+    except OSError as error:
+        raise stopped_by(out / item.output, reason(error)) from error
+    except WriteError as error:
+        raise stopped_by(out / item.output, error.why) from error
     structures = tuple(_structure_row(one) for one in _entries(result))
     seconds = done.read.seconds + done.seconds + time.perf_counter() - begun
-    row = BatchRow(item.name, item.image, item.output, DONE, "", round(seconds, 1), "", structures, picture)
+    row = BatchRow(
+        item.name,
+        item.image,
+        item.output,
+        DONE,
+        seconds=round(seconds, 1),
+        structures=structures,
+        thumbnail=picture,
+        notes=_notes(result),
+    )
     return Outcome(row, staged, sha256, done.read.input_sha256)
 
 
 def failed(item: BatchItem, error: Exception, seconds: float = 0.0) -> Outcome:
     """The outcome of an item that cannot be segmented; an error that is no sentence for users is named."""
-    reason = str(error)
+    why = str(error)
     if is_out_of_memory(error):
-        reason = "memory ran out; use fewer workers or crop the image"
+        why = "memory ran out; use fewer workers or crop the image"
     elif not isinstance(error, InputError):
-        reason = f"an error that should not happen, please report it ({type(error).__name__}: {reason[:300]})"
-    return Outcome(
-        BatchRow(item.name, item.image, item.output, FAILED, item.public(reason), round(seconds, 1))
-    )
+        why = f"an error that should not happen, please report it ({type(error).__name__}: {why[:300]})"
+    return Outcome(BatchRow(item.name, item.image, item.output, FAILED, item.public(why), round(seconds, 1)))
 
 
 def process_item(
@@ -186,6 +192,11 @@ def _write(path: Path, result: Segmentation, forms: NiftiForms | None) -> None:
 def _entries(result: Segmentation) -> Sequence[Any]:
     entries: Any = result.report["structures"]
     return entries
+
+
+def _notes(result: Segmentation) -> tuple[str, ...]:
+    notes: Any = result.report["notes"]
+    return tuple(notes)
 
 
 def _structure_row(entry: Any) -> StructureRow:

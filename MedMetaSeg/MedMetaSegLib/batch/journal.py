@@ -18,13 +18,18 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from ..errors import WriteError
+from ..imageio.writing import fsync_folder
+from ..imageio.writing import reason as why_refused
 from .executor import Outcome
 from .inputs import BatchItem
-from .paths import fsync_folder, stopped_by
+from .paths import stopped_by
 from .request import BatchRequest
 from .states import FAILED, KEPT, BatchRow
 
 NAME = "journal.jsonl"
+_ABOUT_ONE_PLACE = (errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM)
+"""What the system says where one result cannot be put in place and others can."""
 _VERSION = 1
 """Of the lines; those of another version are passed over."""
 
@@ -72,10 +77,14 @@ class Journal:
         was edited since, gives a failed row unless it may be overwritten.
         """
         output = request.out / item.output
-        if not output.exists():
+        if not os.path.exists(output):
             return None
         entry = self._last.get(item.output)
-        there = checksum([output])
+        try:
+            there = checksum([output])
+        except OSError as error:
+            reason = f"its result is there and cannot be read ({error.strerror}); move it"
+            return BatchRow(item.name, item.image, item.output, FAILED, reason, task=made_by.task)
         if there not in self._known.get(item.output, set()):
             if request.overwrite:
                 return None
@@ -94,7 +103,10 @@ class Journal:
     def publish(
         self, item: BatchItem, made_by: MadeBy, outcome: Outcome, row: BatchRow, output: Path
     ) -> None:
-        """Write down a staged result, then put it in its place. Raises BatchStopped when the disk refuses."""
+        """Write down a staged result, then put it in its place.
+
+        Raises BatchStopped when the disk refuses, WriteError when nothing can be at this one place.
+        """
         assert outcome.staged is not None
         entry = {
             "version": _VERSION,
@@ -106,10 +118,13 @@ class Journal:
         }
         try:
             self._append(entry)
+            output.parent.mkdir(parents=True, exist_ok=True)
             os.replace(outcome.staged, output)
-            fsync_folder(output.parent)
         except OSError as error:
-            raise stopped_by(output, error) from error
+            if error.errno in _ABOUT_ONE_PLACE:
+                raise WriteError(output, why_refused(error)) from error
+            raise stopped_by(output, why_refused(error)) from error
+        fsync_folder(output.parent)
         self._remember(entry)
 
     def _read(self) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,9 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..imageio.files import replace_whole
+from ..imageio.names import shown
+from ..imageio.writing import write_text
+from ..results.millilitres import millilitres_text
 from .request import BatchResult
 from .states import FAILED, BatchRow
 
@@ -52,8 +54,7 @@ document.querySelector("input").addEventListener("input", event => {
 
 def write_page(path: Path, result: BatchResult, structures: Sequence[str], task: str) -> None:
     """Write the page, whole or not at all; failures come first. Raises InputError when it cannot."""
-    text = page(result, structures, task)
-    replace_whole(path, lambda temporary: _put(temporary, text))
+    write_text(path, page(result, structures, task))
 
 
 def page(result: BatchResult, structures: Sequence[str], task: str) -> str:
@@ -90,15 +91,15 @@ def _row(row: BatchRow, structures: Sequence[str]) -> str:
     if row.thumbnail:
         encoded = base64.b64encode(row.thumbnail).decode()
         picture = f'<img src="data:image/png;base64,{encoded}" alt="{_text(row.name)}">'
-    found = {one.name: one for one in row.structures}
     cells = [f"<td>{picture}</td>", f"<td>{_text(row.image)}<small>{_text(row.output)}</small></td>"]
-    cells.append(f"<td>{_text(row.status)}<small>{_text(row.reason)}</small></td>")
-    for name in structures:
-        one = found.get(name)
+    remarks = "".join(f"<small>{_text(remark)}</small>" for remark in (row.reason, *row.notes) if remark)
+    cells.append(f"<td>{_text(row.status)}{remarks}</td>")
+    for one in row.structures or (None,) * len(structures):
         if one is None:
             cells.append('<td data-sort="-2"></td>')
         elif one.found:
-            cells.append(f'<td class="number" data-sort="{one.millilitres}">{one.millilitres:.2f}</td>')
+            volume = millilitres_text(one.millilitres)
+            cells.append(f'<td class="number" data-sort="{one.millilitres:.9f}">{volume}</td>')
         else:
             cells.append(f'<td data-sort="-1">not found<small>{_text(one.reason)}</small></td>')
     cells.append(f'<td class="number" data-sort="{row.seconds}">{row.seconds:.1f}</td>')
@@ -106,8 +107,4 @@ def _row(row: BatchRow, structures: Sequence[str]) -> str:
 
 
 def _text(value: str) -> str:
-    return html.escape(value, quote=True)
-
-
-def _put(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    return html.escape(shown(value), quote=True)

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import BatchStopped, InputError
-from ..imageio.files import check_output, same_file
-from .request import FORMATS, BatchRequest
+from ..errors import BatchStopped, InputError, WriteError
+from ..imageio.files import check_there, same_file
+from ..imageio.writing import check_output, reason
+from .request import FOLDERS, FORMATS, LAYOUTS, BatchRequest
 
 WORKING_FOLDER = ".medmetaseg"
 """In the folder of the results: the journal and, while a batch runs, the lock and what is not finished."""
@@ -19,19 +20,20 @@ _STAGED = "unfinished"
 
 def check_request(request: BatchRequest) -> None:
     """Raise InputError for what cannot be right in a request, without reading images or writing anything."""
-    if not request.task.is_file():
-        raise InputError(f"There is no task file {request.task}; check the path.")
+    check_there(request.task, "task file")
     if not (request.inputs or request.series):
         raise InputError("There is no image to segment; give files, folders, patterns or a CSV file.")
     if request.format not in (None, *FORMATS):
         raise InputError(f"There is no format {request.format}; use {' or '.join(FORMATS)}.")
+    if request.layout not in LAYOUTS:
+        raise InputError(f"There is no layout {request.layout}; use {' or '.join(LAYOUTS)}.")
     if request.workers < 1:
         raise InputError(f"{request.workers} workers cannot work; give at least 1.")
     if request.memory_limit_mb is not None and request.memory_limit_mb < 1:
         raise InputError(f"A memory limit of {request.memory_limit_mb} MB is too low; give at least 1.")
-    if request.out.exists() and not request.out.is_dir():
+    if os.path.exists(request.out) and not os.path.isdir(request.out):
         raise InputError(f"{request.out} is a file; give a folder for the results.")
-    check_output(request.out / "result" if request.out.is_dir() else request.out)
+    check_output(request.out / "result" if os.path.isdir(request.out) else request.out)
     if request.report is not None:
         if request.report.suffix.lower() != ".csv":
             raise InputError(f"{request.report} is no name for a report; let it end in .csv.")
@@ -48,7 +50,7 @@ def check_results(request: BatchRequest, outputs: Sequence[str]) -> None:
     """Raise InputError when results are there, to be neither kept nor replaced."""
     if request.resume or request.overwrite:
         return
-    there = [name for name in outputs if (request.out / name).exists()]
+    there = [name for name in outputs if os.path.exists(request.out / name)]
     if there:
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
         raise InputError(
@@ -57,23 +59,41 @@ def check_results(request: BatchRequest, outputs: Sequence[str]) -> None:
         )
 
 
-def result_names(images: Sequence[tuple[str, str]]) -> list[str]:
-    """A name for the result of each (name, folder's name): its own, with its folder's or a number before two
-    are the same.
+def result_names(images: Sequence[tuple[str, tuple[str, ...]]], layout: str) -> list[str]:
+    """A name, with folders as "a/b/c", for the result of each (name, folders that it came from).
 
-    Names that differ in upper and lower case only are the same, as some file systems have it.
+    layout: FOLDERS, for the folders it came from, or NAMES, for their names before its own. What else there
+    is has no say, but that a number follows the second of two that are the same. Names that differ in upper
+    and lower case only are the same, as some file systems have it.
     """
-    folded = [name.casefold() for name, _ in images]
+    between = "/" if layout == FOLDERS else "_"
     taken: set[str] = set()
     names = []
-    for name, folder in images:
-        wanted = f"{folder}_{name}" if folder and folded.count(name.casefold()) > 1 else name
+    for name, folders in images:
+        wanted = between.join((*folders, name))
         free, number = wanted, 2
         while free.casefold() in taken:
             free, number = f"{wanted}_{number}", number + 1
         taken.add(free.casefold())
         names.append(free)
     return names
+
+
+def place_problem(path: Path) -> str:
+    """Why a result can never be at `path`, in words; "" if nothing is known against it."""
+    place = path.parent
+    while not os.path.lexists(place) and place != place.parent:
+        place = place.parent
+    try:
+        os.stat(place / path.name)
+        os.stat(path)
+    except FileNotFoundError:
+        return ""
+    except NotADirectoryError:
+        return f"its result cannot be written: {place} is a file and no folder; move it"
+    except OSError as error:
+        return f"its result cannot be written: {reason(error)}"
+    return ""
 
 
 @contextmanager
@@ -86,7 +106,7 @@ def lock_folder(out: Path) -> Iterator[Path]:
     from filelock import FileLock, Timeout
 
     working = out / WORKING_FOLDER
-    made = not out.exists()
+    made = not os.path.exists(out)
     try:
         working.mkdir(parents=True, exist_ok=True)
         lock = FileLock(working / "lock")
@@ -122,17 +142,6 @@ def clear_staged(out: Path) -> None:
     shutil.rmtree(out / WORKING_FOLDER / _STAGED, ignore_errors=True)
 
 
-def fsync_folder(folder: Path) -> None:
-    """See to it that a rename in the folder outlives a power failure, where the system can do that."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def stopped_by(path: Path, error: OSError) -> BatchStopped:
+def stopped_by(path: Path, why: str) -> BatchStopped:
     """The error of a batch whose results cannot be written."""
-    return BatchStopped(f"{path} cannot be written ({error.strerror or error})")
+    return BatchStopped(str(WriteError(path, why)).removesuffix("."))

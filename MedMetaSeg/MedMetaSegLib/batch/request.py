@@ -14,6 +14,9 @@ from .states import FAILED, BatchRow
 NIFTI, SEGMENTATION = "nii.gz", "seg.nrrd"
 FORMATS = (NIFTI, SEGMENTATION)
 """Formats of results, as the endings of their files."""
+FOLDERS, NAMES = "folders", "names"
+LAYOUTS = (FOLDERS, NAMES)
+"""Where results go: into folders as those that images came from, or into one with these in their names."""
 
 
 @dataclass(frozen=True)
@@ -22,13 +25,15 @@ class BatchRequest:
 
     inputs: image files, patterns (`**` goes into subfolders), folders, DICOM folders, or CSV files that list
     images. series: DICOM series beside them, each given by all of its files, wherever they are; may stand
-    alone. out: the folder of the results, made if it is not there. report: a .csv; a page of the same name
-    that ends in .html is written beside it. format: "nii.gz" or "seg.nrrd"; None for "nii.gz", or "seg.nrrd"
-    where the task's structures overlap. resume: leave out what is done. overwrite: replace results that are
-    there, whoever made them. workers: images worked on at the same time. memory_limit_mb: for images that are
-    read ahead, worked on or waiting to be written; None for half of the memory. with_identifiers: paths and
-    names of folders may be in the report. scheduler: address of a Dask scheduler, "" for this machine.
-    frames: of files of several, one counted from 0 or "all", each an image of its own.
+    alone. out: the folder of the results, made if it is not there. layout: FOLDERS, so that the result for
+    p1/ct.nii.gz is p1/ct.nii.gz, or NAMES, so that it is p1_ct.nii.gz; as seen from the folder that was
+    given, or that all that was given is in. report: a .csv; a page of the same name that ends in .html is
+    written beside it. format: "nii.gz" or "seg.nrrd"; None for "nii.gz", or "seg.nrrd" where the task's
+    structures overlap. resume: leave out what is done. overwrite: replace results that are there, whoever
+    made them. workers: images worked on at the same time. memory_limit_mb: for images that are read ahead,
+    worked on or waiting to be written; None for half of the memory. with_identifiers: whole paths, and what
+    DICOM headers say of a patient, may be in the report. scheduler: address of a Dask scheduler, "" for this
+    machine. frames: of files of several, one counted from 0 or "all", each an image of its own.
     """
 
     task: Path
@@ -46,6 +51,7 @@ class BatchRequest:
     scheduler: str = ""
     series: tuple[tuple[str | Path, ...], ...] = ()
     frames: Frames = None
+    layout: str = FOLDERS
 
     def as_dict(self) -> dict[str, Any]:
         """The request for JSON; its paths are absolute, for a process that works in another folder."""

@@ -21,11 +21,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import BatchStopped, InputError
+from ..errors import BatchStopped, InputError, WriteError
 from ..progress import never
 from ..support.seg_nrrd import check_packages
 from .executor import Executor, Outcome
 from .inputs import BatchItem, find_items
+from .item import failed
 from .journal import Journal, MadeBy
 from .paths import check_request, check_results, clear_staged, lock_folder
 from .request import NIFTI, SEGMENTATION, BatchProgress, BatchRequest, BatchResult, Progress
@@ -158,7 +159,7 @@ class _Run:
         for item in self.items:
             if self.cancelled():
                 return True
-            row = journal.up_to_date(item, self.made_by, self.request) if self.request.resume else None
+            row = self._known_row(item, journal)
             if row is None:
                 left.append(item)
             else:
@@ -170,11 +171,21 @@ class _Run:
                 self._settle(item, self._published(item, message, journal))
         return self.cancelled() and len(self.rows) < len(self.items)
 
+    def _known_row(self, item: BatchItem, journal: Journal) -> BatchRow | None:
+        """The row of an item that need not, or cannot, be worked on; None where it must be."""
+        if item.problem:
+            return failed(item, InputError(item.problem)).row
+        return journal.up_to_date(item, self.made_by, self.request) if self.request.resume else None
+
     def _published(self, item: BatchItem, outcome: Outcome, journal: Journal) -> BatchRow:
         """The row of an outcome, whose staged file is put in place with the journal knowing of it."""
         row = replace(outcome.row, task=self.made_by.task)
-        if outcome.staged is not None:
+        if outcome.staged is None:
+            return row
+        try:
             journal.publish(item, self.made_by, outcome, row, self.request.out / item.output)
+        except WriteError as error:
+            return replace(failed(item, error, row.seconds).row, task=self.made_by.task)
         return row
 
     def _settle(self, item: BatchItem, row: BatchRow) -> None:
@@ -190,7 +201,7 @@ class _Run:
 
         assert self.request.report is not None
         rows = [self.rows[item.name] for item in self.items if item.name in self.rows]
-        write_table(self.request.report, rows, [one.name for one in self.task.structures])
+        write_table(self.request.report, rows, [one.name for one in self.task.structures], self.skipped)
         return self.request.report
 
     def _with_reports(self, result: BatchResult) -> BatchResult:

@@ -12,6 +12,9 @@ WAITING, READING, SEGMENTING, SKIPPED = "waiting", "reading", "segmenting", "ski
 DONE, KEPT, FAILED = "done", "there already", "failed"
 """States of an image that has a row: its result is made now, stands from an earlier run, or is missing."""
 
+LEFT_OUT = "left out"
+"""What tables say of a file that was found and is no image to segment."""
+
 
 @dataclass(frozen=True)
 class StructureRow:
@@ -30,9 +33,10 @@ class StructureRow:
 class BatchRow:
     """What came of one image.
 
-    name: of the item, the same as its result's without the suffix. image: what was read, by its file name, or
-    its path where identifiers are wanted. output: the result's file name. status: DONE, KEPT (from an earlier
-    run) or FAILED, with the reason. task: digest of the task file. thumbnail: a PNG, b"" if there is none.
+    name: of the item, the same as its result's without the suffix. image: what was read, from the folder that
+    was given on, or its whole path where identifiers are wanted. output: the result's place in the folder of
+    the results. status: DONE, KEPT (from an earlier run) or FAILED, with the reason. task: digest of the task
+    file. thumbnail: a PNG, b"" if there is none. notes: what to know of the result, in sentences.
     """
 
     name: str
@@ -44,6 +48,7 @@ class BatchRow:
     task: str = ""
     structures: tuple[StructureRow, ...] = ()
     thumbnail: bytes = b""
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The row for JSON."""
@@ -54,4 +59,6 @@ class BatchRow:
         """The row that `as_dict` gave. Raises KeyError, TypeError or ValueError when it is none."""
         structures = tuple(StructureRow(**one) for one in fields["structures"])
         thumbnail = base64.b64decode(fields["thumbnail"], validate=True)
-        return cls(**{**fields, "structures": structures, "thumbnail": thumbnail})
+        # Rows of journals before notes were kept have none.
+        notes = tuple(map(str, fields.get("notes", ())))
+        return cls(**{**fields, "structures": structures, "thumbnail": thumbnail, "notes": notes})

@@ -2,34 +2,61 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..imageio.files import replace_whole
-from .states import BatchRow
+from ..imageio.names import shown
+from ..imageio.writing import write_csv
+from ..results.millilitres import rounded_millilitres
+from .paths import result_names
+from .request import NAMES
+from .states import LEFT_OUT, BatchRow
 
-COLUMNS = ("image", "output", "status", "reason", "seconds", "task")
+COLUMNS = ("image", "output", "status", "reason", "notes", "seconds", "task")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a cell begins with that a spreadsheet runs."""
 
 
-def write_table(path: Path, rows: Sequence[BatchRow], structures: Sequence[str]) -> None:
+def write_table(
+    path: Path,
+    rows: Sequence[BatchRow],
+    structures: Sequence[str],
+    left_out: Sequence[tuple[str, str]] = (),
+) -> None:
     """Write a row per image, and two columns per structure: millilitres, and whether it was found.
 
-    Whole or not at all. Raises InputError when the place cannot be written.
+    left_out: names and reasons of what is no image, in rows at the end. Whole or not at all. Raises
+    WriteError when the place cannot be written.
     """
-    columns = [*COLUMNS, *(f"{name} {what}" for name in structures for what in ("ml", "found"))]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n", restval="")
-    writer.writeheader()
-    for row in rows:
-        cells: dict[str, object] = {name: getattr(row, name) for name in COLUMNS}
-        for one in row.structures:
-            cells[f"{one.name} ml"] = one.millilitres
-            cells[f"{one.name} found"] = "yes" if one.found else f"no: {one.reason}"
-        writer.writerow(cells)
-    replace_whole(path, lambda temporary: _put(temporary, text.getvalue()))
+    names = result_names([(name, ()) for name in structures], NAMES)
+    columns = [*COLUMNS, *(_text(f"{name} {what}") for name in names for what in ("ml", "found"))]
+    cells = [_cells(row, names) for row in rows]
+    cells += [{"image": _path(name), "status": LEFT_OUT, "reason": _text(why)} for name, why in left_out]
+    write_csv(path, columns, cells)
 
 
-def _put(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+def _cells(row: BatchRow, names: Sequence[str]) -> dict[str, object]:
+    cells: dict[str, object] = {
+        "image": _path(row.image),
+        "output": _path(row.output),
+        "status": row.status,
+        "reason": _text(row.reason),
+        "notes": _text(" ".join(row.notes)),
+        "seconds": row.seconds,
+        "task": row.task,
+    }
+    # In the order of the task's, two of which may have one name; a failed row has none.
+    for name, one in zip(names, row.structures, strict=False):
+        cells[_text(f"{name} ml")] = rounded_millilitres(one.millilitres)
+        cells[_text(f"{name} found")] = "yes" if one.found else f"no: {one.reason}"
+    return cells
+
+
+def _path(text: str) -> str:
+    """A path that leads to the same file and is no formula."""
+    return f"./{shown(text)}" if text.startswith(_FORMULA) else shown(text)
+
+
+def _text(text: str) -> str:
+    """A text with an apostrophe before it, which spreadsheets do not show, where it would be a formula."""
+    return f"'{shown(text)}" if text.startswith(_FORMULA) else shown(text)

@@ -11,7 +11,9 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from ..imageio.geometry import Index3, index3
+from ..imageio.names import itk_path
 from ..imageio.volume import Volume
+from ..imageio.writing import NotWritten, replace_whole
 from ..support.structure import StructureMask, region
 from ..working_grid.intensity import intensity_normalization
 
@@ -28,7 +30,7 @@ def thumbnail_png(
     """A PNG of the axial slice that shows most of the structures, or the middle one, seen from the feet.
 
     structures: on the volume's grid. folder: for a file on the way; the system's if None. Raises OSError or
-    RuntimeError when it is full.
+    WriteError when it is full.
     """
     upright, axis_map = volume.canonical()
     blocks = []
@@ -72,11 +74,28 @@ def _resized(plane: np.ndarray, size: np.ndarray, order: int) -> np.ndarray:
 
 
 def _png(picture: np.ndarray, place: Path | None) -> bytes:
-    image = sitk.GetImageFromArray(picture, isVector=True)
     with tempfile.TemporaryDirectory(prefix="medmetaseg-", dir=place) as folder:
         path = Path(folder) / "thumbnail.png"
-        sitk.WriteImage(image, str(path), useCompression=True)
+        replace_whole(
+            path, lambda temporary: _write(temporary, picture), lambda temporary: _holds(temporary, picture)
+        )
         return path.read_bytes()
+
+
+def _write(path: Path, picture: np.ndarray) -> None:
+    try:
+        with itk_path(path) as name:
+            sitk.WriteImage(sitk.GetImageFromArray(picture, isVector=True), name, useCompression=True)
+    except RuntimeError as error:
+        raise NotWritten from error
+
+
+def _holds(path: Path, picture: np.ndarray) -> bool:
+    try:
+        with itk_path(path) as name:
+            return np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(name)), picture)
+    except RuntimeError:
+        return False
 
 
 def _window(volume: Volume) -> tuple[float, float]:

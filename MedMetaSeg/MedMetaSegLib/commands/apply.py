@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -14,10 +14,13 @@ from ..batch.request import BatchProgress, BatchRequest, BatchResult
 from ..batch.run import run_batch
 from ..batch.states import DONE, FAILED, KEPT, SEGMENTING
 from ..errors import CancelledPartway, InputError
+from ..imageio.names import shown
 from .terminal import progress_bar
 
 _LONG = 40
 """Rows of the table on the terminal; of a longer batch only what failed is shown."""
+_NAMED = 5
+"""Images that are named with a note that is about several."""
 
 
 def apply_files(request: BatchRequest) -> int:
@@ -27,12 +30,12 @@ def apply_files(request: BatchRequest) -> int:
     cannot be right, and where the only image fails; CancelledPartway, with what is done in place, when
     interrupted.
     """
-    with progress_bar() as shown, _interrupts() as interrupted:
-        shown(0.0, "Loading the network")
+    with progress_bar() as show, _interrupts() as interrupted:
+        show(0.0, "Loading the network")
 
         def progress(event: BatchProgress) -> None:
             if event.state in (SEGMENTING, DONE, KEPT, FAILED):
-                shown(event.finished / event.total, event.item)
+                show(event.finished / event.total, event.item)
 
         result = run_batch(request, progress, interrupted)
     done = f"{len(result.finished)} of {result.total} images are done, go on with --resume."
@@ -75,12 +78,26 @@ def _summarise(result: BatchResult, out: Path) -> None:
     table = Table("image", "status", "found", "seconds")
     for row in result.rows if result.total <= _LONG else result.failed:
         found = f"{sum(one.found for one in row.structures)} of {len(row.structures)}"
-        shown = row.reason or (found if row.structures else "")
-        table.add_row(Text(row.image), row.status, Text(shown), f"{row.seconds:.1f}")
+        remark = row.reason or (found if row.structures else "")
+        table.add_row(Text(row.image), row.status, Text(remark), f"{row.seconds:.1f}")
     if table.rows:
         console.print(table)
-    for name, reason in result.skipped:
-        console.print(f"Left out: {name}, {reason}.", markup=False, highlight=False)
-    lines = [f"{len(result.finished)} of {result.total} done in {result.seconds:.0f} s: {out}"]
-    for line in lines + [str(path) for path in result.reports]:
+    lines = [f"Left out: {name}, {reason}." for name, reason in result.skipped]
+    lines += _notes(result)
+    lines.append(f"{len(result.finished)} of {result.total} done in {result.seconds:.0f} s: {shown(out)}")
+    for line in lines + [shown(path) for path in result.reports]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _notes(result: BatchResult) -> list[str]:
+    """Each note once, with the images that it is about."""
+    about: dict[str, list[str]] = {}
+    for row in result.rows:
+        for note in row.notes:
+            about.setdefault(note, []).append(row.image)
+    return [f"{_listed(images)}: {note}" for note, images in about.items()]
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

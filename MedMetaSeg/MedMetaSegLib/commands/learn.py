@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from .outputs import check_task_output, publish
+from ..imageio.files import check_there
+from .outputs import check_task_output
 from .terminal import progress_bar, show_task
 
 if TYPE_CHECKING:
@@ -43,8 +44,7 @@ def learn_files(request: LearnRequest) -> None:
     """Learn a task from files. Raises InputError with nothing written."""
     for image, support in request.pairs:
         for path, what in ((image, "image"), (support, "support")):
-            if not path.exists():
-                raise InputError(f"There is no {what} {path}; check the path.")
+            check_there(path, what)
     check_task_output(request.out, [path for pair in request.pairs for path in pair])
     with progress_bar() as progress:
         progress(0.0, "Reading")
@@ -54,7 +54,7 @@ def learn_files(request: LearnRequest) -> None:
 
         task = Segmenter.load(device=request.device).learn(pairs, progress=progress)
         progress(1.0, "Writing")
-        publish({request.out: task.write})
+        task.write(request.out)
     show_task(task, request.out)
     for note in dict.fromkeys(note for _, support in pairs for note in support.notes):
         print(note)

@@ -1,15 +1,13 @@
-"""Files that commands write: checked before anything is read, and put in place whole and all together."""
+"""Files that commands write, checked before anything is read."""
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import InputError
-from ..imageio.files import check_output, same_file
+from ..imageio.files import same_file
+from ..imageio.writing import check_output
 
 TASK_SUFFIX = ".medmetaseg"
 
@@ -34,30 +32,3 @@ def check_outputs(outputs: Sequence[Path], inputs: Mapping[str, Path]) -> None:
         for what, taken in inputs.items():
             if same_file(path, taken):
                 raise InputError(f"{path} is {what} itself, which is never overwritten; choose another name.")
-
-
-def publish(writers: Mapping[Path, Callable[[Path], None]]) -> None:
-    """Let every writer fill a temporary file, then put all of them in place.
-
-    When a writer fails, or is interrupted, no file appears and those that were there stay. Raises InputError
-    when the disk refuses.
-    """
-    with ExitStack() as stack:
-        staged: dict[Path, Path] = {}
-        for path, write in writers.items():
-            try:
-                folder = tempfile.TemporaryDirectory(prefix=".medmetaseg-", dir=path.parent)
-                staged[path] = Path(stack.enter_context(folder)) / path.name
-                write(staged[path])
-            except OSError as error:
-                raise InputError(
-                    f"{path} cannot be written ({error.strerror}); choose another place."
-                ) from error
-        new = [path for path in staged if not path.exists()]
-        try:
-            for path, temporary in staged.items():
-                os.replace(temporary, path)
-        except OSError as error:
-            for path in new:
-                path.unlink(missing_ok=True)
-            raise InputError(f"{error.filename2} cannot be written ({error.strerror}).") from error

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import InputError
-from ..imageio.files import stem, suffix
+from ..imageio.files import check_there, stem, suffix
 from ..imageio.frames import Frames, listed_frames
+from ..imageio.names import shown
+from ..imageio.writing import Writer, replace_all, write_text
 from ..progress import Progress
-from .outputs import check_outputs, check_task_output, publish
+from ..results.millilitres import millilitres_text
+from .outputs import check_outputs, check_task_output
 from .terminal import progress_bar
 
 if TYPE_CHECKING:
@@ -60,7 +63,7 @@ def segment_files(request: SegmentRequest) -> None:
     """
     check_paths(request)
     frames = _frames(request)
-    writers: dict[Path, Callable[[Path], None]] = {}
+    writers: dict[Path, Writer] = {}
     reports: list[dict[str, Any]] = []
     with progress_bar() as progress:
         progress(0.0, "Reading")
@@ -96,8 +99,7 @@ def segment_files(request: SegmentRequest) -> None:
 def check_paths(request: SegmentRequest) -> None:
     """Raise InputError for every path that cannot be read or written, without reading or writing anything."""
     for path, what in ((request.image, "image"), (request.support, "support")):
-        if not path.exists():
-            raise InputError(f"There is no {what} {path}; check the path.")
+        check_there(path, what)
     if suffix(request.out) not in (*LABEL_MAPS, SEGMENTATION):
         known = ", ".join((*LABEL_MAPS, SEGMENTATION))
         raise InputError(f"{request.out} has no suffix for a result; use one of {known}.")
@@ -179,19 +181,17 @@ def _part_of(progress: Progress, number: int, parts: int) -> Progress:
 
 def _report(request: SegmentRequest, read: _Read, result: Segmentation) -> dict[str, Any]:
     stages = cast("dict[str, float]", result.report["seconds"])
-    about: dict[str, Any] = {"image": str(request.image), "support": str(request.support)}
+    about: dict[str, Any] = {"image": shown(request.image), "support": shown(request.support)}
     if read.frame is not None:
         about["frame"] = read.frame
-    about["out"] = str(request.out_of(read.frame))
+    about["out"] = shown(request.out_of(read.frame))
     return {**about, **result.report, "seconds": {"read": round(read.seconds, 3), **stages}}
 
 
-def _writer(
-    request: SegmentRequest, read: _Read, result: Segmentation, report: dict[str, Any]
-) -> Callable[[Path], None]:
+def _writer(request: SegmentRequest, read: _Read, result: Segmentation, report: dict[str, Any]) -> Writer:
     """Writes a result, of which it keeps no more than it needs; adds the seconds to the report."""
     geometry, forms = result.geometry, read.volume.forms
-    write: Callable[[Path], None]
+    write: Writer
     if suffix(request.out) == SEGMENTATION:
         from ..support.support import write_segmentation
 
@@ -209,23 +209,22 @@ def _writer(
     return timed
 
 
-def _write(
-    request: SegmentRequest, writers: dict[Path, Callable[[Path], None]], reports: list[dict[str, Any]]
-) -> None:
+def _write(request: SegmentRequest, writers: dict[Path, Writer], reports: list[dict[str, Any]]) -> None:
     """All files or none."""
     if request.report is not None:
         content = reports[0] if request.frames != "all" else {"frames": reports}
         writers[request.report] = lambda path: _write_json(path, content)
-    publish(writers)
+    replace_all(writers)
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def _summarise(reports: Sequence[Mapping[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console()
     framed = len(reports) > 1
@@ -234,7 +233,8 @@ def _summarise(reports: Sequence[Mapping[str, Any]]) -> None:
         column.justify = "right"
     for report in reports:
         for one in report["structures"]:
-            row = (one["name"], str(one["label"]), str(one["voxels"]), f"{one['millilitres']:.1f}")
+            volume = millilitres_text(one["millilitres"])
+            row = (Text(one["name"]), str(one["label"]), str(one["voxels"]), volume)
             table.add_row(*([str(report["frame"])] if framed else []), *row)
     console.print(table)
     for text in dict.fromkeys(text for report in reports for text in _remarks(report)):

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..imageio.names import shown
 from ..progress import Progress
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def show_task(task: Task, path: Path) -> None:
         f"reduced images (k x j x i): {atlases}",
         f"weights: {about['weights_sha256'][:12]}, medmetaseg {about['provenance'].get('medmetaseg', '')}",
         f"format: {about['format']}",
-        str(path),
+        shown(path),
     ]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -10,6 +10,7 @@ they tell at once, on any machine, when weights or code answer otherwise than th
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from ..evaluation.benchmark import ROWS_FILE, read_rows
 from ..evaluation.interaction import Row
 from ..evaluation.methods import OURS
 from ..evaluation.metrics import score_other_slices
-from ..imageio.files import replace_whole
+from ..imageio.writing import write_text
 from ..network.shipped import shipped_sha256
 from ..segmenter import Segmenter
 from .run import PAINTED, SLICES, phantom_case
@@ -100,16 +101,13 @@ def read_history(path: Path) -> list[HistoryRow]:
 
 def write_history(path: Path, rows: Sequence[HistoryRow]) -> None:
     """Write a history as CSV with a header, whole or not at all."""
-
-    def written(part: Path) -> None:
-        with part.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow([*_COLUMNS, BENCHMARK_COLUMN])
-            for row in rows:
-                phantom = row.phantom or ("",) * len(PAINTED)
-                writer.writerow([row.date, row.version, row.weights, *phantom, row.totalseg_ct])
-
-    replace_whole(path, written)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*_COLUMNS, BENCHMARK_COLUMN])
+    for row in rows:
+        phantom = row.phantom or ("",) * len(PAINTED)
+        writer.writerow([row.date, row.version, row.weights, *phantom, row.totalseg_ct])
+    write_text(path, text.getvalue())
 
 
 def row_of(rows: Iterable[HistoryRow], weights: str) -> HistoryRow:

@@ -10,8 +10,8 @@ import numpy as np
 import slicer
 import slicer.util
 
-from ..errors import InputError
 from ..imageio.volume import Geometry, Volume
+from ..imageio.writing import NotWritten
 from ..scene.space import BINARY_LABELMAP, imageFromMask
 from ..support.structure import StructureMask
 
@@ -59,15 +59,15 @@ def segmentMasks(node: Any, volumeNode: Any) -> dict[str, np.ndarray]:
 
 
 def writeSegmentationNode(node: Any, path: Path) -> None:
-    """Write a segmentation node as Slicer does. Raises InputError when Slicer's writer fails."""
+    """Write a segmentation node as Slicer does. Raises NotWritten when Slicer's writer fails."""
     node.AddDefaultStorageNode()
     storage = node.GetStorageNode()
     storage.SetFileName(str(path))
     if not storage.WriteData(node):
-        raise InputError(f"{path} cannot be written; choose another folder.")
+        raise NotWritten
 
 
 def writeScene(scene: Any, path: Path) -> None:
-    """Write everything in the scene as one .mrb. Raises InputError when Slicer's writer fails."""
+    """Write everything in the scene as one .mrb. Raises NotWritten when Slicer's writer fails."""
     if not scene.WriteToMRB(str(path)):
-        raise InputError(f"{path} cannot be written; choose another folder.")
+        raise NotWritten

@@ -17,11 +17,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from ..commands.outputs import publish
 from ..commands.terminal import progress_bar
 from ..errors import InputError
 from ..evaluation.metrics import score_other_slices
 from ..imageio.volume import Volume, read_volume
+from ..imageio.writing import replace_all, write_text
+from ..results.millilitres import millilitres_text, rounded_millilitres
 from ..support.placement import placed_support
 from ..support.structure import Structure, StructureMask
 from ..support.support import Support, check_overlap, check_something_left
@@ -136,7 +137,7 @@ def demonstrate(
     for node in shown:
         node.GetDisplayNode().SetVisibility(node is resultNode)
     out.mkdir(parents=True, exist_ok=True)
-    publish(
+    replace_all(
         {
             out / "segmentation.seg.nrrd": lambda path: nodes.writeSegmentationNode(resultNode, path),
             out / "scene.mrb": lambda path: nodes.writeScene(core.scene, path),
@@ -148,7 +149,7 @@ def demonstrate(
 
 
 def _write_json(path: Path, report: dict[str, Any]) -> None:
-    path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(report, indent=2) + "\n")
 
 
 def _truthNode(case: Case, volumeNode: Any) -> Any:
@@ -167,7 +168,7 @@ def _rows(case: Case, predicted: Masks, report: dict[str, Any]) -> list[dict[str
         row: dict[str, Any] = {
             "name": name,
             "painted_slices": list(one.slices),
-            "millilitres": round(int(mask.sum()) * case.volume.geometry.voxel_ml, 2),
+            "millilitres": rounded_millilitres(int(mask.sum()) * case.volume.geometry.voxel_ml),
             "seconds": by_name.get(name, {}).get("seconds"),
         }
         if name in case.truth:
@@ -221,7 +222,7 @@ def _table(rows: list[dict[str, Any]], with_truth: bool) -> Table:
         column.justify = "right"
     for row in rows:
         slices = ", ".join(map(str, row["painted_slices"]))
-        cells = [row["name"], slices, f"{row['millilitres']:.1f}", _number(row["seconds"], 2)]
+        cells = [row["name"], slices, millilitres_text(row["millilitres"]), _number(row["seconds"], 2)]
         table.add_row(*cells, *([_number(row["dice_other_slices"], 3)] if with_truth else []))
     return table
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import os
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..datasets.cases import Case, benchmark_cases, read_cases
 from ..errors import InputError
+from ..imageio.writing import write_csv
 from .interaction import Row, interaction_rows, own_process
 from .methods import OURS, Method, compared_methods
 from .report import write_report
@@ -114,12 +114,8 @@ def is_there(rows: Sequence[Row], case: Case, method: Method, k: int) -> bool:
 
 def write_rows(path: Path, rows: Sequence[_Record], kind: type[_Record]) -> None:
     """Write records as CSV with a header, whole or not at all; what was not measured (None) is left empty."""
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in dataclasses.fields(kind)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(dataclasses.asdict(row) for row in rows)
-    os.replace(temporary, path)
+    names = [field.name for field in dataclasses.fields(kind)]
+    write_csv(path, names, map(dataclasses.asdict, rows))
 
 
 def read_rows(path: Path, kind: type[_Record]) -> list[_Record]:

@@ -8,7 +8,6 @@ the network has to beat.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import math
 import time
@@ -23,6 +22,7 @@ import typer
 from ..datasets.cases import Case, is_for_development, is_held_out, read_case, read_cases
 from ..errors import InputError
 from ..imageio.geometry import Geometry
+from ..imageio.writing import write_csv
 from ..next_patient.apply import applied_task
 from ..next_patient.atlas_placement import AtlasPlacement, fused_occupancy, register_atlases
 from ..segmenter import Segmenter
@@ -165,11 +165,8 @@ def main(
 
 def write_rows(path: Path, rows: Sequence[NextPatientRow]) -> None:
     """Write rows as CSV with a header."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        names = [one.name for one in dataclasses.fields(NextPatientRow)]
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(dataclasses.asdict(row) for row in rows)
+    names = [one.name for one in dataclasses.fields(NextPatientRow)]
+    write_csv(path, names, map(dataclasses.asdict, rows))
 
 
 def summary(rows: Sequence[NextPatientRow]) -> str:

@@ -9,6 +9,7 @@ from statistics import median
 import numpy as np
 
 from ..datasets.cases import ACCEPTANCE_STRUCTURES, collection_title
+from ..imageio.writing import replace_whole, write_text
 from .interaction import Row
 from .methods import METHOD_NAMES, OURS, TITLES
 from .speed import SpeedRow
@@ -64,7 +65,7 @@ def write_report(rows: Sequence[Row], speed: Sequence[SpeedRow], out: Path) -> l
     """Write the page and the picture; returns their paths. Rows of protocols other than A are left out."""
     rows = [row for row in rows if row.protocol == "A"]
     page = out / PAGE
-    page.write_text(report_text(rows, speed), encoding="utf-8")
+    write_text(page, report_text(rows, speed))
     if not rows:
         return [page]
     picture = out / PICTURE
@@ -153,7 +154,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
         axes[start].set_ylabel("mean Dice, other slices", fontsize=8)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="outside lower center", ncols=len(methods), frameon=False)
-    figure.savefig(path, dpi=150, facecolor="white")
+    replace_whole(path, lambda part: figure.savefig(part, dpi=150, facecolor="white"))
 
 
 def _provenance(rows: Sequence[Row]) -> str:

@@ -13,7 +13,6 @@ things as well they say more than the clock.
 
 from __future__ import annotations
 
-import csv
 import os
 import shutil
 import subprocess
@@ -31,6 +30,7 @@ from ..batch.request import BatchProgress, BatchRequest
 from ..batch.run import run_batch
 from ..batch.states import DONE
 from ..errors import InputError
+from ..imageio.writing import replace_whole, write_csv, write_text
 
 STATUS = Path("/proc/self/statm")
 """Where Linux says what memory a process holds."""
@@ -155,7 +155,7 @@ def draw_memory(taken: Sequence[int], path: Path) -> None:
     axes.set(xlabel="images done", ylabel="resident memory (MB)", ylim=(0, 1.2 * max(taken)))
     axes.grid(alpha=0.3)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    replace_whole(path, lambda part: figure.savefig(part, dpi=120))
     pyplot.close(figure)
 
 
@@ -189,7 +189,7 @@ def main(
             given = [small.images[n % len(small.images)] for n in range(repeat)]
             taken = memory_mb(small.task, given, device)
             lines = "".join(f"{number},{mb}\n" for number, mb in enumerate(taken, start=1))
-            (out / "batch_memory.csv").write_text("image,resident_mb\n" + lines, encoding="utf-8")
+            write_text(out / "batch_memory.csv", "image,resident_mb\n" + lines)
             draw_memory(taken, out / "pictures" / "batch_memory.png")
 
 
@@ -204,10 +204,7 @@ def _rows(
 
 
 def _write(path: Path, rows: Sequence[ThroughputRow]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(ThroughputRow)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
+    write_csv(path, [field.name for field in fields(ThroughputRow)], map(asdict, rows))
 
 
 if __name__ == "__main__":

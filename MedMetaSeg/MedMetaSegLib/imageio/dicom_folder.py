@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["FoundSeries", "may_be_dicom", "series_in", "series_of"]
+__all__ = ["FoundSeries", "may_be_dicom", "series_in", "series_of", "tells_of"]
 
 _IDENTIFYING = (
     "PatientName",
@@ -51,16 +51,19 @@ class FoundSeries:
 
     def neutral(self, name: str) -> str:
         """A name, or when it holds an identifier one made of the series's checksum instead."""
-        plain = _plain(name)
-        if any(_plain(one) in plain for one in self.identifiers if len(_plain(one)) >= _SHORTEST):
-            return self.checksum_name
-        return name
+        return self.checksum_name if tells_of(name, self.identifiers) else name
 
     @property
     def checksum_name(self) -> str:
         """A name made of the series's identifiers, of which it says nothing; of its paths if it has none."""
         uid = "".join(sorted(self.identifiers or map(str, self.files)))
         return f"series_{hashlib.sha256(uid.encode()).hexdigest()[:10]}"
+
+
+def tells_of(name: str, identifiers: Iterable[str]) -> bool:
+    """Whether a name holds one of the texts that say of whom an image is, however it is spelled."""
+    plain = _plain(name)
+    return any(_plain(one) in plain for one in identifiers if len(_plain(one)) >= _SHORTEST)
 
 
 def may_be_dicom(path: Path) -> bool:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeGuard
 import numpy as np
 
 from ..errors import InputError
-from .files import is_gzip, not_an_image, truncated
+from .files import is_gzip, not_an_image, other_of_pair, truncated
 from .frames import by, chosen_frame
 from .geometry import LPS_RAS, Geometry, index3
 
@@ -235,7 +235,7 @@ def _layout(path: Path, header: Nifti1Header) -> _Layout:
     if is_single:
         voxel_path, start = path, max(start, len(header.binaryblock))
     else:
-        voxel_path = _beside(path, "img")
+        voxel_path = other_of_pair(path, "img")
     return _Layout(voxel_path, start, dtype, size[2::-1], size, prod(size[3:]))
 
 
@@ -356,13 +356,4 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def _header_path(path: Path) -> Path:
-    return _beside(path, "hdr") if path.name.lower().endswith((".img", ".img.gz")) else path
-
-
-def _beside(path: Path, kind: str) -> Path:
-    """The other file of a pair: "hdr" or "img", compressed or not."""
-    stem = _ENDING.sub("", path.name)
-    for ending in (f".{kind}", f".{kind}.gz", f".{kind.upper()}", f".{kind.upper()}.GZ"):
-        if (path.parent / (stem + ending)).is_file():
-            return path.parent / (stem + ending)
-    raise InputError(f"{path} needs the file {stem}.{kind}, which is missing; put both in one folder.")
+    return other_of_pair(path, "hdr") if path.name.lower().endswith((".img", ".img.gz")) else path

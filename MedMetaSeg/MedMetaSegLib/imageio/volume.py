@@ -6,6 +6,7 @@ Axis order is (k, j, i).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,10 +17,12 @@ import SimpleITK as sitk
 
 from ..errors import InputError
 from .dicom_series import DicomSeries, find_series, sorted_series
-from .files import check_file, not_an_image, replace_whole, stem, suffix, truncated
+from .files import check_file, check_gzip, is_gzip, not_an_image, stem, suffix, truncated
 from .frames import by, chosen_frame
 from .geometry import LPS_RAS, AxisMap, Geometry
+from .names import itk_path, itk_paths
 from .nifti import NiftiForms, count_frames, is_nifti, nifti_holds, read_nifti, write_nifti
+from .writing import NotWritten, replace_whole
 
 __all__ = [
     "AxisMap",
@@ -44,6 +47,8 @@ _SPATIAL_KINDS = ("domain", "space")
 _COLOUR_CHANNELS = (3, 4)
 """Bytes per voxel that are a colour where the kind "vector" leaves it open: RGB, RGBA."""
 _LARGEST = float(np.finfo(np.float32).max)
+_MOVED_VOXELS = 0.5
+"""A grid that reads back further off is damaged; formats of single precision may round by a little."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +107,7 @@ def read_image(path: str | Path, frame: int | None = None) -> Volume:
     """Read a 3D scalar image of any content, label maps included; `read_volume` without `check_volume`."""
     path = Path(path)
     with _quiet_itk():
-        if path.is_dir():
+        if os.path.isdir(path):
             chosen_frame(path, 1, frame)
             return _read_dicom(path, find_series(path))
         check_file(path)
@@ -115,13 +120,13 @@ def frame_count(path: str | Path) -> int:
     Raises InputError as `read_image` does.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         return 1
     check_file(path)
     if is_nifti(path):
         return count_frames(path)
-    with _quiet_itk():
-        return _frames(path, _information(path))
+    with _quiet_itk(), itk_path(path) as name:
+        return _frames(path, _information(path, name))
 
 
 def read_series(folder: str | Path, files: Sequence[str]) -> Volume:
@@ -146,7 +151,8 @@ def check_volume(volume: Volume, allow_nonfinite: bool = False) -> Volume:
         bad = sum(piece.size - int(np.count_nonzero(np.isfinite(piece))) for piece in array)
         if bad and not allow_nonfinite:
             raise InputError(
-                f"{label} has {bad} NaN or infinite voxels; repair it, or allow them to take its minimum."
+                f"{label} has {bad} NaN or infinite voxels; repair it, or let them take its minimum "
+                "(--allow-nonfinite)."
             )
         if bad:
             volume = replace(volume, array=_finite(array, label))
@@ -216,11 +222,18 @@ def write_labels(
         raise ValueError(f"Labels of {labels.shape} do not fill a grid of {geometry.shape}.")
     small = _smallest_unsigned(labels)
     if suffix(path) in _NIFTI:
-        replace_whole(path, lambda temporary: write_nifti(temporary, small, geometry, forms))
+        replace_whole(
+            path,
+            lambda temporary: write_nifti(temporary, small, geometry, forms),
+            lambda temporary: _holds(temporary, small, geometry),
+        )
         return
     with _quiet_itk():
-        image = to_sitk(small, geometry)
-        replace_whole(path, lambda temporary: _write_image(image, temporary, path))
+        replace_whole(
+            path,
+            lambda temporary: _write_image(to_sitk(small, geometry), temporary),
+            lambda temporary: _holds(temporary, small, geometry),
+        )
 
 
 @contextmanager
@@ -235,15 +248,9 @@ def _quiet_itk() -> Iterator[None]:
 
 
 def _read_dicom(folder: Path, series: DicomSeries) -> Volume:
-    reader: sitk.ImageSeriesReader | sitk.ImageFileReader
-    if len(series.files) == 1:
-        reader = sitk.ImageFileReader()
-        reader.SetFileName(series.files[0])
-    else:
-        reader = sitk.ImageSeriesReader()
-        reader.SetFileNames(series.files)
     try:
-        image = reader.Execute()
+        with itk_paths(series.files) as files:
+            image = _dicom_image(files)
     except RuntimeError as error:
         raise InputError(f"The DICOM series in {folder} cannot be decoded; export it again.") from error
     _check_kind(folder, image.GetSize(), image.GetNumberOfComponentsPerPixel(), image.GetPixelID())
@@ -257,13 +264,27 @@ def _read_dicom(folder: Path, series: DicomSeries) -> Volume:
     return Volume(array, geometry, stem(folder.resolve()), str(folder), series.modality)
 
 
-def _read_nifti(path: Path, frame: int | None) -> Volume:
+def _read_nifti(path: Path, frame: int | None = None) -> Volume:
     array, forms = read_nifti(path, frame)
     return Volume(array, forms.geometry, _name(path, frame), str(path), forms=forms)
 
 
-def _read_file(path: Path, frame: int | None) -> Volume:
-    reader = _information(path)
+def _dicom_image(files: Sequence[str]) -> sitk.Image:
+    if len(files) == 1:
+        return sitk.ReadImage(files[0])
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(files)
+    return reader.Execute()
+
+
+def _read_file(path: Path, frame: int | None = None) -> Volume:
+    with itk_path(path) as name:
+        return _read_named(path, name, frame)
+
+
+def _read_named(path: Path, name: str, frame: int | None) -> Volume:
+    """The image file `path`, or one frame of it, which ITK takes under another name."""
+    reader = _information(path, name)
     frames = _frames(path, reader)
     number = chosen_frame(path, frames, frame)
     try:
@@ -283,10 +304,10 @@ def _name(path: Path, frame: int | None) -> str:
     return stem(path) if frame is None else f"{stem(path)}_frame{frame}"
 
 
-def _information(path: Path) -> sitk.ImageFileReader:
-    """A reader that knows the header of a file. Raises InputError."""
+def _information(path: Path, name: str) -> sitk.ImageFileReader:
+    """A reader that knows the header of a file, which ITK takes under `name`. Raises InputError."""
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader.SetFileName(name)
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
@@ -344,6 +365,9 @@ def _reading_error(path: Path, message: str) -> InputError:
     if any(hint in message for hint in ("fread got only", "but received", "not read completely")):
         return truncated(path)
     if "Unable to determine ImageIO" in message:
+        # So it is, too, where a stream breaks off soon after a header that is whole.
+        if is_gzip(path):
+            check_gzip(path)
         return not_an_image(path)
     return InputError(f"{path} is truncated, damaged or of a rare kind; copy or export it again.")
 
@@ -365,8 +389,16 @@ def _smallest_unsigned(labels: np.ndarray) -> np.ndarray:
     return labels.astype(np.uint16 if labels.max() > 255 else np.uint8, copy=False)
 
 
-def _write_image(image: sitk.Image, temporary: Path, path: Path) -> None:
+def _write_image(image: sitk.Image, path: Path) -> None:
     try:
-        sitk.WriteImage(image, str(temporary), useCompression=suffix(path) != ".nii")
+        with itk_path(path) as name:
+            sitk.WriteImage(image, name, useCompression=suffix(path) != ".nii")
     except RuntimeError as error:
-        raise InputError(f"{path} cannot be written; is the disk full?") from error
+        raise NotWritten from error
+
+
+def _holds(path: Path, labels: np.ndarray, geometry: Geometry) -> bool:
+    """Whether a label map that was written, and may have been cut without a word, reads back as it was."""
+    check_file(path)
+    written = _read_nifti(path) if is_nifti(path) else _read_file(path)
+    return written.geometry.same_grid(geometry, _MOVED_VOXELS) and np.array_equal(written.array, labels)

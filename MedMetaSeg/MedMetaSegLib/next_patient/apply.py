@@ -19,6 +19,7 @@ from ..network.inference import Predictor
 from ..network.prototypes import Prototypes
 from ..progress import Progress, check_cancelled
 from ..results.merge import LabelMerger, without_islands
+from ..results.millilitres import rounded_millilitres
 from ..results.segmentation import Segmentation, SegmentedStructure, probability_map, segmented_structure
 from ..support.structure import AnnotatedStructure, Structure
 from ..support.support import Support
@@ -272,7 +273,7 @@ def _entry(result: SegmentedStructure, prediction: _Prediction) -> dict[str, obj
         "found": not reason,
         "reason": reason,
         "voxels": result.voxels,
-        "millilitres": rounded(result.millilitres, 3),
+        "millilitres": rounded_millilitres(result.millilitres),
         "seconds": round(prediction.seconds, 3),
         "working_spacing_mm": [rounded(s, 3) for s in result.spacing_mm],
         "evidence": {} if prediction.evidence is None else prediction.evidence.as_dict(),

@@ -14,6 +14,7 @@ import torch
 from .. import __version__
 from ..imageio.geometry import rounded
 from ..network.adaptation import Adaptation
+from ..results.millilitres import rounded_millilitres
 from ..results.segmentation import SegmentedStructure
 from ..support.support import Support
 from ..working_grid.intensity import IntensityNormalization
@@ -35,7 +36,7 @@ def segment_report(
             "name": one.structure.name,
             "label": one.structure.label,
             "voxels": one.voxels,
-            "millilitres": rounded(one.millilitres, 3),
+            "millilitres": rounded_millilitres(one.millilitres),
             "seconds": round(one.seconds, 3),
             "working_spacing_mm": [rounded(s, 3) for s in one.spacing_mm],
             "plane": annotated[one.structure.label]["plane"],

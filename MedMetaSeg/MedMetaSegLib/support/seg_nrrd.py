@@ -1,13 +1,17 @@
 """Slicer's .seg.nrrd: segments with names, colours and terminology, in layers where they overlap.
 
-Its LPS becomes the RAS used throughout here.
+Its LPS becomes the RAS used throughout here. Texts in the header are UTF-8, with newlines and backslashes
+escaped, as Teem does in Slicer; pynrrd knows ASCII alone, so that texts are read and written here.
 """
 
 from __future__ import annotations
 
 import importlib
+import io
+import os
+import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -16,12 +20,16 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..imageio.files import check_file, replace_whole, suffix, truncated
+from ..imageio.files import check_file, nrrd_header, suffix, truncated
 from ..imageio.geometry import LPS_RAS, Geometry, Index3, index3
+from ..imageio.writing import write_bytes
 from .structure import Structure, StructureMask, default_color, tight
 
 _PACKAGES = {"nrrd": "pynrrd"}
 """Packages by their module, where that has another name."""
+_FRACTIONAL = "Fractional labelmap"
+_TEXT_FIELD = re.compile(r"^Segment(\d+)_(Name|ID|Tags):=(.*)$", re.MULTILINE)
+_TERMINOLOGY = re.compile(r"(?:^|\|)\s*TerminologyEntry:([^|]*)")
 _UNREADABLE = (OSError, ValueError, KeyError, IndexError, zlib.error, StopIteration)
 
 
@@ -48,11 +56,12 @@ class SegmentationContent:
 
 def is_segmentation_file(path: Path) -> bool:
     """True for a NRRD file that describes segments, whatever its name; False if it cannot be parsed."""
-    if suffix(path) not in (".seg.nrrd", ".nrrd") or not path.is_file():
+    if suffix(path) not in (".seg.nrrd", ".nrrd") or not os.path.isfile(path):
         return False
     nrrd = _package("nrrd")
     try:
-        header = nrrd.read_header(str(path))
+        with path.open("rb") as file:
+            header = nrrd.read_header(file)
     except (nrrd.NRRDError, *_UNREADABLE):
         return False
     return any(key.startswith("Segment0_") for key in header)
@@ -62,7 +71,8 @@ def read_segmentation(path: str | Path) -> SegmentationContent:
     """Read a .seg.nrrd; overlapping segments keep their own masks.
 
     A structure's label is the segment's label value if no two segments share one, else 1 to n in file order.
-    Raises InputError when the file is missing, truncated or not a segmentation.
+    A segment whose name is blank is called by its identity. Raises InputError when the file is missing,
+    truncated, fractional or not a segmentation.
     """
     slicerio = _package("slicerio")
     path = Path(path)
@@ -71,7 +81,12 @@ def read_segmentation(path: str | Path) -> SegmentationContent:
         content = slicerio.read_segmentation(str(path))
     except _UNREADABLE as error:
         raise _damaged(path, str(error)) from error
-    segments = content["segments"]
+    if _is_fractional(content):
+        raise InputError(
+            f"{path} holds a fractional segmentation; convert it to a binary labelmap in Slicer's module "
+            "Segmentations and save it again."
+        )
+    segments = _with_texts(content["segments"], path)
     # pynrrd gives (i, j, k), or (layer, i, j, k) with layers next to each other in memory.
     voxels = content["voxels"]
     layers = [voxels] if voxels.ndim == 3 else list(voxels)
@@ -105,16 +120,19 @@ def write_segmentation(
         raise InputError(f"{path} has no suffix for a segmentation; use .seg.nrrd.")
     cropped = [StructureMask(one.structure, *tight(one.mask, one.offset)) for one in masks]
     layers, layer_of = _layered(cropped, geometry.shape)
-    segments = [_segment_fields(one, layer) for one, layer in zip(cropped, layer_of, strict=True)]
-    voxels = layers[0].T if len(layers) == 1 else np.stack([layer.T for layer in layers])
     document = {
-        "voxels": voxels,
+        "voxels": layers[0].T if len(layers) == 1 else np.stack([layer.T for layer in layers]),
         "ijkToLPS": LPS_RAS @ geometry.affine,
         "encoding": "gzip",
         "containedRepresentationNames": ["Binary labelmap"],
-        "segments": segments,
+        "segments": [_segment_fields(one, layer) for one, layer in zip(cropped, layer_of, strict=True)],
     }
-    replace_whole(path, lambda temporary: slicerio.write_segmentation(str(temporary), document, 3))
+
+    file = io.BytesIO()
+    slicerio.write_segmentation(file, document, 3)
+    header, _, voxels = file.getvalue().partition(b"\n\n")
+    texts = _header_with_texts(header, [one.structure for one in cropped])
+    write_bytes(path, b"\n\n".join((texts, voxels)))
 
 
 def check_packages() -> None:
@@ -149,19 +167,92 @@ def _placed_mask(
     layer = int(segment.get("layer", number if len(arrays) > 1 else 0))
     if not 0 <= layer < len(arrays):
         raise InputError(f"{path} names a layer that it does not hold; export it from Slicer again.")
-    return tight(arrays[layer] == int(segment.get("labelValue", 1)), (0, 0, 0))
+    value = int(segment.get("labelValue", 1))
+    if value == 0:
+        raise InputError(
+            f"{path} gives the segment '{segment['name']}' the value 0, which is where nothing is painted; "
+            "export it from Slicer again."
+        )
+    return tight(arrays[layer] == value, (0, 0, 0))
 
 
 def _structure(segment: Mapping[str, Any], label: int) -> Structure:
-    terminology_text = _package("slicerio.segmentation").terminology_entry_to_string
-    terminology = segment.get("terminology")
     color = segment.get("color")
     return Structure(
-        name=str(segment.get("name", segment["id"])),
+        name=segment["name"],
         label=label,
         color=(color[0], color[1], color[2]) if color else default_color(label),
-        terminology=terminology_text(terminology) if terminology else "",
-        segment_id=str(segment["id"]),
+        terminology=segment["terminology"],
+        segment_id=segment["id"],
+    )
+
+
+def _with_texts(segments: Sequence[Mapping[str, Any]], path: Path) -> list[dict[str, Any]]:
+    """The segments with id, name and terminology ("" if none) as the header has them."""
+    with path.open("rb") as file:
+        header = nrrd_header(file).decode("utf-8", "replace")
+    texts: dict[int, dict[str, str]] = {}
+    for number, field, text in _TEXT_FIELD.findall(header):
+        texts.setdefault(int(number), {})[field] = _unescaped(text)
+    # slicerio gives segments in the order of their numbers, whatever fields they have.
+    numbers = sorted({int(number) for number in re.findall(r"^Segment(\d+)_.", header, re.MULTILINE)})
+    result = []
+    for number, segment in zip(numbers, segments, strict=True):
+        own = texts.get(number, {})
+        identity = own.get("ID", str(segment["id"]))
+        terminology = _TERMINOLOGY.search(own.get("Tags", ""))
+        name = own.get("Name", "")
+        result.append(
+            {
+                **segment,
+                "id": identity,
+                "name": name if name.strip() else identity,
+                "terminology": terminology[1].strip() if terminology else "",
+            }
+        )
+    return result
+
+
+def _header_with_texts(header: bytes, structures: Sequence[Structure]) -> bytes:
+    """A header of segments in this order with their texts put in."""
+    texts: dict[bytes, str] = {}
+    identities: set[str] = set()
+    for number, one in enumerate(structures):
+        identities.add(identity := _free(one.segment_id or f"Segment_{one.label}", identities))
+        tags = f"TerminologyEntry:{one.terminology}" if one.terminology else ""
+        fields = {"ID": identity, "Name": one.name, "Tags": f"{tags}|"}
+        texts |= {f"Segment{number}_{field}".encode(): text for field, text in fields.items()}
+    lines = []
+    for line in header.split(b"\n"):
+        key = line.partition(b":=")[0]
+        lines.append(key + b":=" + _escaped(texts[key]).encode("utf-8") if key in texts else line)
+    return b"\n".join(lines)
+
+
+def _free(identity: str, taken: Collection[str]) -> str:
+    """An identity that no other segment has: of two that are the same, Slicer keeps one."""
+    free, number = identity, 2
+    while free in taken:
+        free, number = f"{identity}_{number}", number + 1
+    return free
+
+
+def _escaped(text: str) -> str:
+    """A text on one line, as Teem writes it."""
+    one_kind = text.replace("\r\n", "\n").replace("\r", "\n")
+    return one_kind.replace("\\", "\\\\").replace("\n", "\\n")
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\([\\n])", lambda found: "\n" if found[1] == "n" else "\\", text)
+
+
+def _is_fractional(content: Mapping[str, Any]) -> bool:
+    """Whether voxels are shares of 0 to 1 of a segment, scaled, instead of label values."""
+    # Slicer says "source" instead of "master" since 5.8.
+    stored = content.get("Segmentation_SourceRepresentation", content.get("masterRepresentation"))
+    return stored == _FRACTIONAL or (
+        stored is None and content.get("containedRepresentationNames") == [_FRACTIONAL]
     )
 
 
@@ -187,19 +278,16 @@ def _layered(masks: Sequence[StructureMask], shape: Index3) -> tuple[list[np.nda
 
 
 def _segment_fields(one: StructureMask, layer: int) -> dict[str, Any]:
+    """The fields of a segment for slicerio, with empty texts; `_header_with_texts` puts them in."""
     structure, extent = one.structure, one.region[::-1]
-    fields: dict[str, Any] = {
-        "id": structure.segment_id or f"Segment_{structure.label}",
-        "name": structure.name,
+    return {
+        "id": "",
+        "name": "",
         "color": list(structure.color),
         "labelValue": structure.label,
         "layer": layer,
         "extent": [bound for along in extent for bound in (along.start, along.stop - 1)],
     }
-    if structure.terminology:
-        # As a plain tag, for slicerio to write the text as it is.
-        fields["tags"] = {"TerminologyEntry": structure.terminology}
-    return fields
 
 
 def _damaged(path: Path, message: str) -> InputError:

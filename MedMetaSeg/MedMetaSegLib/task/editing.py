@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import InputError
 from .atlas import Atlas
-from .task_file import MAX_NAME, Task
+from .task_file import Task, check_structure_name
 
 
 def merged_tasks(tasks: Sequence[Task]) -> Task:
@@ -51,7 +51,6 @@ def with_renamed_structure(task: Task, old: str, new: str) -> Task:
         raise InputError(f"The task has no structure called {old}; it has {', '.join(names)}.")
     if new in names:
         raise InputError(f"The task has a structure called {new} already.")
-    if not new.strip() or not new.isprintable() or len(new) > MAX_NAME:
-        raise InputError(f"A structure cannot be called {new[:40]!r}; give 1 to {MAX_NAME} characters.")
+    check_structure_name(new)
     structures = tuple(replace(one, name=new) if one.name == old else one for one in task.structures)
     return replace(task, structures=structures)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError, TaskError
-from ..imageio.files import replace_whole
+from ..imageio.writing import write_bytes
 from .task_file import Task
 
 SUFFIX = ".medmetaseg"
@@ -91,7 +91,7 @@ class TaskFolder:
         """Write a task that was just learned."""
         path = self.path_for(name)
         self._make(self.path)
-        _write(path, content)
+        write_bytes(path, content)
         return path
 
     def rename(self, path: Path, name: str) -> Path:
@@ -128,7 +128,7 @@ class TaskFolder:
             content = path.read_bytes()
         except OSError as error:
             raise InputError(f"{path} cannot be read ({error.strerror}).") from error
-        _write(target, content)
+        write_bytes(target, content)
         return target
 
     @staticmethod
@@ -167,13 +167,6 @@ def thumbnail(task: Task) -> np.ndarray:
     j = np.minimum(np.arange(rows) * picture.shape[0] // rows, picture.shape[0] - 1)
     i = np.minimum(np.arange(columns) * picture.shape[1] // columns, picture.shape[1] - 1)
     return np.clip(picture[j][:, i], 0, 255).astype(np.uint8)
-
-
-def _write(path: Path, content: bytes) -> None:
-    def put(temporary: Path) -> None:
-        temporary.write_bytes(content)
-
-    replace_whole(path, put)
 
 
 def _attempt(work: Callable[[], object], path: Path, what: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import TaskError
-from ..imageio.files import replace_whole
+from ..errors import InputError, TaskError
 from ..imageio.geometry import rounded
+from ..imageio.writing import write_bytes
 from ..support.structure import Structure
 from ..working_grid.reduced_image import ReducedImage
 from .atlas import Atlas, Place
@@ -80,19 +81,21 @@ class Task:
         from safetensors.numpy import load
 
         path = Path(path)
-        if not path.is_file():
-            raise TaskError(f"There is no task file {path}; check the path.")
         try:
             if path.stat().st_size > _MAX_BYTES:
                 raise _damaged(path, "it is far too large")
             content = path.read_bytes()
+        except FileNotFoundError as error:
+            raise TaskError(f"There is no task file {path}; check the path.") from error
         except OSError as error:
             raise TaskError(f"{path} cannot be read ({error.strerror}).") from error
+        if content[8:9] not in (b"{", b""):
+            raise _no_task(path)
         problem, texts = check_header(content)
         if problem:
             raise _damaged(path, problem)
         if _TEXT not in texts:
-            raise TaskError(f"{path} is no task file; make one with `medmetaseg learn`.")
+            raise _no_task(path)
         try:
             sealed = json.loads(texts[_TEXT])
             version, about, sha256 = (str(sealed[key]) for key in ("format", "about", "sha256"))
@@ -114,9 +117,13 @@ class Task:
             raise _damaged(path, "its contents do not belong together") from error
 
     def write(self, path: str | Path) -> None:
-        """Write the task file, whole or not at all. Raises InputError when the place cannot be written."""
-        content = self._bytes()
-        replace_whole(Path(path), lambda temporary: _put(temporary, content))
+        """Write the task file, whole or not at all.
+
+        Raises WriteError when the place cannot be written, InputError for a name that no task can hold.
+        """
+        for structure in self.structures:
+            check_structure_name(structure.name)
+        write_bytes(Path(path), self._bytes())
 
     def check_weights(self, sha256: str) -> None:
         """Raise TaskError when the task was learned with another network."""
@@ -193,12 +200,27 @@ class Task:
                 yield f"prototypes.{m}.{part}", getattr(prototypes, field_name)
 
 
-def _put(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
+def check_structure_name(name: str) -> None:
+    """Raise InputError for a structure's name that no task can hold: blank, long, with control characters."""
+    if not _is_name(name):
+        raise InputError(f"A structure cannot be called {name[:40]!r}; give 1 to {MAX_NAME} characters.")
+
+
+def _is_name(text: str) -> bool:
+    return bool(text.strip()) and len(text) <= MAX_NAME and _is_text(text)
+
+
+def _is_text(text: str) -> bool:
+    """Whether a text can be shown anywhere: without control characters but for newlines and tabs."""
+    return all(one in "\n\t" or unicodedata.category(one) not in ("Cc", "Cs") for one in text)
 
 
 def _damaged(path: Path, why: str) -> TaskError:
     return TaskError(f"The task file {path} is damaged: {why}; copy it again, or learn the task again.")
+
+
+def _no_task(path: Path) -> TaskError:
+    return TaskError(f"{path} is no task file; make one with `medmetaseg learn`.")
 
 
 def _fingerprint(about: str, tensors: dict[str, np.ndarray]) -> str:
@@ -241,9 +263,9 @@ def _task(about: dict[str, Any], tensors: dict[str, np.ndarray]) -> Task:
 
 def _structure(entry: dict[str, Any]) -> Structure:
     name, label, color, terminology = (entry[key] for key in ("name", "label", "color", "terminology"))
-    _require(isinstance(name, str) and 0 < len(name) <= MAX_NAME and name.isprintable())
+    _require(isinstance(name, str) and _is_name(name))
     _require(isinstance(label, int) and 1 <= label <= 65535)
-    _require(isinstance(terminology, str) and (terminology == "" or terminology.isprintable()))
+    _require(isinstance(terminology, str) and _is_text(terminology))
     red, green, blue = (float(value) for value in color)
     _require(all(0 <= value <= 1 for value in (red, green, blue)))
     return Structure(name, label, (red, green, blue), terminology)

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..imageio.files import replace_whole
+from ..imageio.writing import replace_whole
 from ..network.prompt_channels import ASPECT, BACKGROUND, FOREGROUND
 from .episodes import Episode
 from .stream import EpisodeStream

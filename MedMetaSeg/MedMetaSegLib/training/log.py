@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..imageio.files import replace_whole
+from ..imageio.writing import replace_whole, write_csv
 
 TRAINING, VALIDATION, PICTURE, EVENTS = "training.csv", "validation.csv", "training.png", "tensorboard"
 """Files and folder that a run's log consists of."""
@@ -38,14 +38,7 @@ class Table:
         """Add a row and write the file."""
         self.rows.append({name: round(value, 4) for name, value in row.items()})
         names = list(dict.fromkeys(name for one in self.rows for name in one))
-
-        def written(part: Path) -> None:
-            with part.open("w", newline="") as file:
-                writer = csv.DictWriter(file, names, restval="")
-                writer.writeheader()
-                writer.writerows(self.rows)
-
-        replace_whole(self.path, written)
+        write_csv(self.path, names, self.rows)
 
     def column(self, name: str) -> tuple[list[float], list[float]]:
         """Steps and values of one column, where it has any."""

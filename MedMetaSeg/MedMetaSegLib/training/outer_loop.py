@@ -9,7 +9,6 @@ stepped head on all the rest.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from monai.losses import DiceCELoss
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from ..imageio.writing import write_bytes
 from ..network.adaptation import HeldOut, around, slice_loss
 from ..network.inference import chosen_device
 from ..network.model import FewShotNetwork
@@ -176,9 +176,7 @@ def _save(loop: OuterLoop, about: dict[str, Any], number: int, hours: float, out
         **about,
         "outer_loop": {"episodes": number, "hours": round(hours, 2), "inner_steps": INNER_STEPS},
     }
-    part = out / "medmetaseg.safetensors.part"
-    part.write_bytes(weights_bytes(loop.finish(), provenance))
-    os.replace(part, part.with_suffix(""))
+    write_bytes(out / "medmetaseg.safetensors", weights_bytes(loop.finish(), provenance))
 
 
 if __name__ == "__main__":

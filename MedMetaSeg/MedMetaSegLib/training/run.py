@@ -14,7 +14,7 @@ from monai.losses import DiceCELoss
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..imageio.files import replace_whole
+from ..imageio.writing import replace_whole, write_bytes
 from ..network import prompt_channels as prompts
 from ..network.inference import LAYOUT
 from ..network.model import Architecture, FewShotNetwork
@@ -135,11 +135,7 @@ class Run:
         if self.began_with:
             about["began_with"] = {name: self.began_with.get(name) for name in ("sha256", "steps")}
         weights = weights_bytes(cast(FewShotNetwork, self.averaged.module), about)
-
-        def written(part: Path) -> None:
-            part.write_bytes(weights)
-
-        replace_whole(self.folder / WEIGHTS, written)
+        write_bytes(self.folder / WEIGHTS, weights)
 
     def learn(self, batch: Batch) -> dict[str, float]:
         """Take one step on one batch of episodes; returns its loss, and Dice off the annotated voxels.

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -34,15 +38,15 @@ def found(folder: Path, *inputs: str, **options: object) -> tuple[dict[str, Batc
 
 def test_a_folder_is_searched_to_its_depth_but_for_the_results_and_hidden_folders(folder: Path):
     items, skipped = found(folder, ".")
-    assert list(items) == [f"{folder.name}_a", "deep_a", "b"]
+    assert list(items) == ["a", "deep/a", "deep/er/b"]
     assert skipped == {"a.seg.nrrd": "a segmentation, no image"}
-    assert items["deep_a"].output == "deep_a.nii.gz"
-    assert items["deep_a"].image == "a.nii.gz"
+    assert items["deep/a"].output == "deep/a.nii.gz"
+    assert items["deep/a"].image == "deep/a.nii.gz"
 
 
 def test_patterns_and_files_name_an_image_once(folder: Path):
     items, _ = found(folder, "deep/**/*.n*", "deep/a.nii.gz", "deep")
-    assert list(items) == ["a", "b"]
+    assert list(items) == ["a", "er/b"]
 
 
 def test_a_list_gives_names_and_options(folder: Path):
@@ -50,8 +54,26 @@ def test_a_list_gives_names_and_options(folder: Path):
         "image,name,allow_nonfinite\na.nii.gz,first,yes\ndeep/a.nii.gz,,\ngone.nii.gz,,no\n"
     )
     items, _ = found(folder, "list.csv", allow_nonfinite=True)
-    assert list(items) == ["first", "a", "gone"]
+    assert list(items) == ["first", "deep/a", "gone"]
     assert [item.allow_nonfinite for item in items.values()] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("image;name\ndeep/a.nii.gz;ä\n", "utf-8-sig"),
+        ("image\tname\ndeep/a.nii.gz\tä\n", "utf-16"),
+        (" Image , Name\r\ndeep/a.nii.gz , ä.nii.gz\r\n", "utf-8"),
+    ],
+)
+def test_a_list_may_come_from_a_spreadsheet(folder: Path, text: str, encoding: str):
+    (folder / "list.csv").write_bytes(text.encode(encoding))
+    assert list(found(folder, "list.csv")[0]) == ["ä"]
+
+
+def test_an_image_that_is_listed_under_two_names_has_two_results(folder: Path):
+    (folder / "list.csv").write_text("image,name\na.nii.gz,one\na.nii.gz,two\na.nii.gz,two\n")
+    assert list(found(folder, "list.csv")[0]) == ["one", "two"]
 
 
 @pytest.mark.parametrize(
@@ -181,7 +203,119 @@ def test_a_series_whose_files_are_gone_is_one_item(tmp_path: Path):
 
 
 def test_names_of_results_never_meet():
-    given = [("ct", "x"), ("CT", "y"), ("ct", "y"), ("mr", "z"), ("x_ct", "z")]
-    names = result_names(given)
-    assert names == ["x_ct", "y_CT", "y_ct_2", "mr", "x_ct_2"]
-    assert len({name.casefold() for name in names}) == len(names)
+    given = [("ct", ("x",)), ("CT", ("y",)), ("ct", ("y",)), ("mr", ()), ("ct", ()), ("y_ct", ())]
+    assert result_names(given, "folders") == ["x/ct", "y/CT", "y/ct_2", "mr", "ct", "y_ct"]
+    assert result_names(given, "names") == ["x_ct", "y_CT", "y_ct_2", "mr", "ct", "y_ct_3"]
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"something")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (("in",), ["p1/s1/ct", "p1/s2/ct", "p2/s1/ct"]),
+        (("in/p1",), ["s1/ct", "s2/ct"]),
+        (("in/p1", "in/p2"), ["p1/s1/ct", "p1/s2/ct", "p2/s1/ct"]),
+        (("in/p1/s1/ct.nii.gz", "in/p2/s1/ct.nii.gz"), ["p1/s1/ct", "p2/s1/ct"]),
+        (("in/p2/s1/ct.nii.gz",), ["ct"]),
+        (("in/*/s1/*.nii.gz",), ["p1/s1/ct", "p2/s1/ct"]),
+        (("in/**/ct.nii.gz",), ["p1/s1/ct", "p1/s2/ct", "p2/s1/ct"]),
+        (("in/list.csv",), ["p1/s1/ct", "other"]),
+        (("far.csv",), ["p1/s1/ct", "p2/s1/ct"]),
+    ],
+)
+def test_results_follow_the_folders_that_images_came_from(
+    tmp_path: Path, given: tuple[str, ...], expected: list[str]
+):
+    touch(tmp_path, *(f"in/{place}/ct.nii.gz" for place in ("p1/s1", "p1/s2", "p2/s1")), "lists/x")
+    (tmp_path / "in/list.csv").write_text("image,name\np1/s1/ct.nii.gz,\np2/s1/ct.nii.gz,other\n")
+    absolute = "\n".join(str(tmp_path / "in" / place / "ct.nii.gz") for place in ("p1/s1", "p2/s1"))
+    (tmp_path / "lists/far.csv").write_text(f"image\n{absolute}\n")
+    places = [one if one != "far.csv" else "lists/far.csv" for one in given]
+    items, _ = found(tmp_path, *places)
+    assert list(items) == expected
+    flat, _ = found(tmp_path, *places, layout="names")
+    assert list(flat) == [name.replace("/", "_") for name in expected]
+    assert [one.image for one in flat.values()] == [one.image for one in items.values()]
+    # What else lies there has no say.
+    touch(tmp_path, "in/p3/s1/mr.nii.gz")
+    assert set(expected) <= set(found(tmp_path, *places)[0])
+
+
+def test_what_lies_beside_images_and_could_be_one_is_listed(tmp_path: Path):
+    taken = ["ct.nii.gz", "pair.hdr", "pair.img", "v.mhd", "v.raw"]
+    listed = ["lone.hdr", "sub/lone2.img", "x.dcm", "y.IMA", "z.gipl", "b.mnc", "t.tif", "c.nii.bz2"]
+    touch(tmp_path, *taken, *listed, "notes.txt", "list.csv", ".x.dcm", "a.json", "README")
+    (tmp_path / "v.mhd").write_bytes(b"ElementDataFile = v.raw\n")
+    (tmp_path / "elsewhere").symlink_to(tmp_path / "sub")
+    items, skipped = found(tmp_path, ".")
+    assert sorted(items) == ["ct", "pair", "v"]
+    assert [path.name for path in items["pair"].files] == ["pair.hdr", "pair.img"]
+    assert sorted(skipped) == sorted([*listed, "elsewhere"])
+    assert skipped["sub/lone2.img"] == "the .hdr file that belongs to it is missing"
+    assert "damaged?" in skipped["x.dcm"]
+
+
+def test_a_pair_given_by_either_file_is_one_image(tmp_path: Path):
+    touch(tmp_path, "pair.hdr", "pair.img")
+    assert list(found(tmp_path, "pair.*")[0]) == ["pair"]
+    assert [one.path.name for one in found(tmp_path, "pair.img")[0].values()] == ["pair.hdr"]
+
+
+@pytest.mark.parametrize("given", ["in", "in/**/*.nii.gz", "in/*/*.nii.gz"])
+def test_a_folder_that_cannot_be_read_is_listed(tmp_path: Path, given: str, monkeypatch: pytest.MonkeyPatch):
+    touch(tmp_path, "in/open/ct.nii.gz", "in/closed/ct.nii.gz")
+    with closed_folder(tmp_path / "in/closed", monkeypatch):
+        items, skipped = found(tmp_path, given)
+    assert list(items) == ["open/ct"]
+    assert skipped == {"closed": "a folder that cannot be read (Permission denied)"}
+
+
+def test_files_without_permission_fail_or_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    touch(tmp_path, "ct.nii.gz", "IM0001", "notes.txt")
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).suffix == ".txt" and real(path, mode))
+    items, skipped = found(tmp_path, ".")
+    assert list(items) == ["ct"]
+    assert skipped == {"IM0001": "a file that cannot be read (Permission denied)"}
+
+
+def test_a_result_with_no_place_is_an_item_with_a_problem(tmp_path: Path):
+    touch(tmp_path, f"{'L' * 250}.nii", "p1/ct.nii.gz", "ok.nii.gz")
+    touch(tmp_path / "out", "p1")
+    items, _ = found(tmp_path, ".")
+    problems = {name[:5]: one.problem for name, one in items.items()}
+    assert "too long" in problems["LLLLL"]
+    assert "is a file and no folder" in problems["p1/ct"]
+    assert problems["ok"] == ""
+
+
+def test_names_that_are_not_utf_8_are_shown_with_their_bytes(tmp_path: Path):
+    name = os.fsdecode(b"p\xe9re.nii.gz")
+    touch(tmp_path, name, os.fsdecode(b"p\xe9re.dcm"))
+    items, skipped = found(tmp_path, ".")
+    (item,) = items.values()
+    assert item.output == name
+    assert item.image == "p\\xe9re.nii.gz"
+    assert item.public(f"{item.path} is odd") == "p\\xe9re.nii.gz is odd"
+    assert list(skipped) == ["p\\xe9re.dcm"]
+
+
+@contextmanager
+def closed_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A folder that says what it would to somebody who may not read it, to root too."""
+    real_scandir, real_access = os.scandir, os.access
+
+    def scandir(path: object = ".") -> object:
+        if os.fspath(path) == str(folder):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real_scandir(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", scandir)
+        patch.setattr(os, "access", lambda path, mode: Path(path) != folder and real_access(path, mode))
+        yield

@@ -292,3 +292,24 @@ def test_a_label_map_of_a_batch_keeps_the_forms_of_its_image(
     written = nibabel.load(request_for.out / "a.nii.gz").header
     for field in ("qform_code", "sform_code", "quatern_b", "qoffset_x", "srow_x", "pixdim", "xyzt_units"):
         assert written[field].tobytes() == image.header[field].tobytes(), field
+
+
+def test_notes_reach_the_terminal_the_table_and_the_page_and_stay_when_resumed(
+    request_for: BatchRequest, segmenter: StandInSegmenter, capsys: pytest.CaptureFixture[str]
+):
+    from MedMetaSegLib.commands.apply import apply_files
+
+    segmenter.notes = ["The task was learned on CT, and this image is read as MR."]
+    for request in (request_for, resumed(request_for)):
+        assert apply_files(request) == 0
+        shown = " ".join(capsys.readouterr().out.split())
+        assert f"a.nii.gz, b.nii.gz, c.nii.gz: {segmenter.notes[0]}" in shown
+        assert [row["notes"] for row in rows_of(request.out.parent / "r.csv")] == segmenter.notes * 3
+        assert segmenter.notes[0] in (request.out.parent / "r.html").read_text(encoding="utf-8")
+
+
+def test_a_result_without_a_place_fails_alone(request_for: BatchRequest, segmenter: StandInSegmenter):
+    (request_for.out / "b.nii.gz").mkdir(parents=True)
+    result = run_batch(replace(request_for, overwrite=True))
+    assert [row.status for row in result.rows] == [DONE, FAILED, DONE]
+    assert "b.nii.gz cannot be written" in result.rows[1].reason

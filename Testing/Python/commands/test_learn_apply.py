@@ -64,10 +64,10 @@ def run(folder: Path, *arguments: str) -> int:
         (["apply", "two.medmetaseg", "a.nii.gz", "-o", "none/out"], "there is no folder"),
         (["apply", "two.medmetaseg", "a.nii.gz", "-o", "./"], "would overwrite"),
         (["apply", "two.medmetaseg", "a.nii.gz", "-o", "out/", "--report", "r.json"], "let it end in .csv"),
-        (["apply", "painted.nii.gz", "a.nii.gz", "-o", "out/"], "damaged"),
+        (["apply", "painted.nii.gz", "a.nii.gz", "-o", "out/"], "is no task file"),
         (["apply", "two.medmetaseg", "-o", "out/"], "Missing argument"),
         (["inspect", "none.medmetaseg"], "There is no task file"),
-        (["inspect", "a.nii.gz"], "damaged"),
+        (["inspect", "a.nii.gz"], "is no task file"),
     ],
 )
 def test_bad_arguments_are_one_line_and_write_nothing(
@@ -147,7 +147,8 @@ def test_with_a_stand_in_segmenter_apply_writes_a_label_map_per_image_in_its_own
 ):
     images = ["a.nii.gz", "b.nrrd", "again/a.nii.gz"]
     assert run(folder, "apply", "two.medmetaseg", *images, "-o", "out/", "--report", "r.csv") == 0
-    assert results(folder / "out") == ["again_a.nii.gz", "b.nii.gz", f"{folder.name}_a.nii.gz"]
+    assert results(folder / "out") == ["a.nii.gz", "again", "b.nii.gz"]
+    assert results(folder / "out" / "again") == ["a.nii.gz"]
     written = read_image(folder / "out" / "b.nii.gz")
     assert written.geometry.same_grid(read_image(folder / "b.nrrd").geometry)
     assert np.unique(written.array).tolist() == [0, 2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -19,9 +20,9 @@ from command_files import (
     run_segment,
     write_overlapping,
 )
+from disk_faults import failing
 from MedMetaSegLib.commands import segment as segment_command
-from MedMetaSegLib.commands.outputs import publish
-from MedMetaSegLib.errors import Cancelled, InputError
+from MedMetaSegLib.errors import Cancelled
 from MedMetaSegLib.imageio.volume import Volume, read_image
 from MedMetaSegLib.support.support import Support
 
@@ -138,28 +139,6 @@ def test_with_a_stand_in_segmenter_a_result_without_its_report_is_not_written(
     assert_refused(folder, capsys, run, "No space left")
 
 
-# --- files in place -------------------------------------------------------------------------------
-
-
-def write_whole(path: Path) -> None:
-    path.write_text("whole")
-
-
-def test_when_the_second_file_cannot_be_put_in_place_the_first_new_one_is_taken_back(tmp_path: Path):
-    (tmp_path / "b.txt").mkdir()
-    writers = {tmp_path / name: write_whole for name in ("a.txt", "b.txt")}
-    with pytest.raises(InputError, match=r"b\.txt"):
-        publish(writers)
-    assert [path.name for path in tmp_path.iterdir()] == ["b.txt"]
-
-
-def test_published_files_replace_what_was_there(tmp_path: Path):
-    (tmp_path / "a.txt").write_text("old")
-    publish({tmp_path / "a.txt": write_whole})
-    assert (tmp_path / "a.txt").read_text() == "whole"
-    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
-
-
 # --- frames ---------------------------------------------------------------------------------------
 
 
@@ -216,3 +195,24 @@ def test_what_is_asked_of_a_sequence_has_to_be_there(
     options = tuple(one.format(folder) for one in options)
     assert_refused(folder, capsys, lambda: run_segment(folder, *options, image="film.nii.gz"), says)
     assert segmenter.volumes == []
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EACCES])
+def test_with_a_stand_in_segmenter_a_disk_that_refuses_at_any_step_leaves_all_or_nothing(
+    folder: Path, segmenter, capsys, code: int
+):
+    old = {folder / "out" / name: b"yesterday's" for name in ("seg.nii.gz", "r.json")}
+    steps, done = 0, False
+    while not done:
+        for path, content in old.items():
+            path.write_bytes(content)
+        with failing(steps, code) as faults:
+            status = run_segment(folder, "--report", str(folder / "out/r.json"))
+        done = not faults.failed
+        now = files(folder / "out")
+        assert set(now) == {str(path) for path in old}
+        changed = {path for path, content in old.items() if now[str(path)] != content}
+        assert changed == (set(old) if status == 0 else set())
+        assert ".partial" not in capsys.readouterr().err
+        steps += 1
+    assert steps > 10

@@ -85,7 +85,7 @@ def test_merging_keeps_the_first_task_and_adds_the_supports_of_the_others(
             "already",
         ),
         (
-            ["rename-structure", "a.medmetaseg", "left kidney", "a\nb"],
+            ["rename-structure", "a.medmetaseg", "left kidney", "a\x1bb"],
             "cannot be called",
         ),
         (["rename-structure", "a.medmetaseg", "left kidney", " "], "cannot be called"),

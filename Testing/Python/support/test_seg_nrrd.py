@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import slicerio
 
 from MedMetaSegLib.errors import InputError
@@ -198,3 +199,40 @@ def test_slicer_reads_what_was_written(geometry: Geometry, tmp_path: Path) -> No
         found = vtk.reference("")
         assert kidney.GetTag(text, found)
         assert str(found) == TERMINOLOGY
+
+
+@pytest.mark.parametrize("name", ["肝臓 é", "Niere ß 🫀", "a\nb", "tab\there", "back\\slash\\n", "a|b~c\"d'"])
+def test_a_name_of_any_characters_comes_back_to_us_and_to_teem(
+    geometry: Geometry, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / "x.seg.nrrd"
+    write_segmentation(path, placed([Structure(name, 1, (1.0, 0.0, 0.0))], [ball()]), geometry)
+    assert read_segmentation(path).masks[0].structure.name == name
+    # ITK reads NRRD with Teem, as Slicer does.
+    assert sitk.ReadImage(str(path)).GetMetaData("Segment0_Name") == name
+
+
+def test_segments_of_one_identity_are_written_with_two(geometry: Geometry, tmp_path: Path) -> None:
+    structures = [Structure(name, n, (1.0, 0.0, 0.0), segment_id="S") for n, name in ((1, "a"), (2, "b"))]
+    write_segmentation(tmp_path / "x.seg.nrrd", placed(structures, overlapping_masks()), geometry)
+    masks = read_segmentation(tmp_path / "x.seg.nrrd").masks
+    assert [one.structure.segment_id for one in masks] == ["S", "S_2"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (b"LabelValue:=4", b"LabelValue:=0", "the value 0"),
+        (b"MasterRepresentation:=Binary", b"MasterRepresentation:=Fractional", "a fractional segmentation"),
+    ],
+)
+def test_what_would_be_misread_is_refused(
+    geometry: Geometry, tmp_path: Path, old: bytes, new: bytes, says: str
+) -> None:
+    path = tmp_path / "x.seg.nrrd"
+    write_segmentation(path, placed([LIVER], [ball()]), geometry)
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new))
+    with pytest.raises(InputError, match=says):
+        read_segmentation(path)

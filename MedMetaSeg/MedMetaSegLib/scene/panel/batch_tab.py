@@ -11,6 +11,7 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from ...errors import InputError
+from ...results.millilitres import millilitres_text
 from ..dicom_database import seriesFiles
 from .host import Host
 from .parameters import BatchExisting, BatchSource
@@ -126,7 +127,8 @@ class BatchTab:
         self.ui.batchTable.setRowCount(len(self._rows))
         for column, text in enumerate((event.item, _state(event))):
             item = qt.QTableWidgetItem(text)
-            item.setToolTip(event.reason or text)
+            notes = () if event.row is None else event.row.notes
+            item.setToolTip("\n".join([event.reason or text, *notes]))
             self.ui.batchTable.setItem(row, column, item)
         self._host.showProgress(
             event.finished / max(1, event.total),
@@ -156,9 +158,9 @@ class BatchTab:
             return
         try:
             slicer.util.loadSegmentation(str(self._out / chosen.output))
-            images = list(self._images.rglob(chosen.image)) if self._images and chosen.image else []
-            if len(images) == 1 and images[0].is_file():
-                slicer.util.loadVolume(str(images[0]))
+            image = self._images / chosen.image if self._images and chosen.image else None
+            if image is not None and image.is_file():
+                slicer.util.loadVolume(str(image))
         except RuntimeError as error:
             self._host.say(error=str(error).splitlines()[0])
 
@@ -246,5 +248,5 @@ def _state(event: BatchProgress) -> str:
         "done": _("done"),
     }
     text = words.get(event.state, event.state).format(reason=event.reason)
-    found = [f"{name} {volume:.1f}\N{NO-BREAK SPACE}ml" for name, volume in event.found]
+    found = [f"{name} {millilitres_text(volume)}\N{NO-BREAK SPACE}ml" for name, volume in event.found]
     return ": ".join([text, ", ".join(found)]) if found else text

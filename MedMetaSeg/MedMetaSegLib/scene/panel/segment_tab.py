@@ -10,6 +10,7 @@ import slicer.util
 import vtk
 from slicer.i18n import tr as _
 
+from ...results.millilitres import millilitres_text
 from ..space import CHANGED, PREVIEW_ATTRIBUTE
 from .answers import Answers
 from .host import Host
@@ -329,7 +330,9 @@ def _firstNode(className: str) -> Any:
 def summary(report: dict[str, Any], seconds: float) -> str:
     """Structures with their volume, the time it took, and what the user should know."""
     structures = ", ".join(
-        _("{name} {volume:.1f}\N{NO-BREAK SPACE}ml").format(name=one["name"], volume=one["millilitres"])
+        _("{name} {volume}\N{NO-BREAK SPACE}ml").format(
+            name=one["name"], volume=millilitres_text(one["millilitres"])
+        )
         for one in report["structures"]
     )
     lines = [

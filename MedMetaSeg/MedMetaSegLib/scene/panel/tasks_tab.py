@@ -13,6 +13,7 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from ...errors import InputError
+from ...results.millilitres import millilitres_text
 from .host import Host
 from .pair_table import PairTable
 from .parameters import SequenceItems
@@ -296,7 +297,9 @@ def _itemText(report: dict[str, Any]) -> list[str]:
     """What was found in one volume, and what was not."""
     found = [one for one in report["structures"] if one["found"]]
     texts = [
-        _("{name} {volume:.1f}\N{NO-BREAK SPACE}ml").format(name=one["name"], volume=one["millilitres"])
+        _("{name} {volume}\N{NO-BREAK SPACE}ml").format(
+            name=one["name"], volume=millilitres_text(one["millilitres"])
+        )
         for one in found
     ]
     texts += [
@@ -318,8 +321,8 @@ def _sequenceText(reports: Sequence[dict[str, Any]]) -> list[str]:
             if one["name"] == name and one["found"]
         ]
         if found:
-            text = _("{name} in {count} of {total} items, {least:.1f} to {most:.1f}\N{NO-BREAK SPACE}ml")
-            least, most = min(found), max(found)
+            text = _("{name} in {count} of {total} items, {least} to {most}\N{NO-BREAK SPACE}ml")
+            least, most = millilitres_text(min(found)), millilitres_text(max(found))
             texts.append(text.format(name=name, count=len(found), total=len(reports), least=least, most=most))
         else:
             texts.append(_("{name} in none of {total} items").format(name=name, total=len(reports)))
