@@ -15,9 +15,11 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import InputError
-from .dicom_series import DicomSeries, find_series, sorted_series
+from .dicom_header import may_be_dicom
+from .dicom_series import DicomSeries, find_series, series_of_file, sorted_series
+from .dicom_voxels import read_voxels
 from .files import check_file, check_gzip, is_gzip, not_an_image, replace_whole, stem, suffix, truncated
-from .geometry import LPS_RAS, AxisMap, Geometry
+from .geometry import LPS_RAS, AxisMap, Geometry, index3
 from .nifti import restore_nonfinite
 
 __all__ = [
@@ -41,7 +43,8 @@ class Volume:
     """An image on its grid.
 
     array: (k, j, i), any real dtype, as read. name: for people and file names. source: the path, if any.
-    modality: "CT", "MR", ... where DICOM says, else "".
+    modality: "CT", "MR", ... where DICOM says, else "". padding: lowest and highest value that DICOM says
+    stands for no tissue. notes: sentences about the reading that who uses the result has to know.
     """
 
     array: np.ndarray
@@ -49,15 +52,17 @@ class Volume:
     name: str = ""
     source: str = ""
     modality: str = ""
+    padding: tuple[float, float] | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.array.shape != self.geometry.shape:
             raise ValueError(f"An array of {self.array.shape} does not fill a grid of {self.geometry.shape}.")
 
     @classmethod
-    def read(cls, path: str | Path, allow_nonfinite: bool = False) -> Volume:
+    def read(cls, path: str | Path, allow_nonfinite: bool = False, resample_uneven: bool = False) -> Volume:
         """See `read_volume`."""
-        return read_volume(path, allow_nonfinite=allow_nonfinite)
+        return read_volume(path, allow_nonfinite=allow_nonfinite, resample_uneven=resample_uneven)
 
     @classmethod
     def from_array(cls, array: np.ndarray, geometry: Geometry | np.ndarray, name: str = "") -> Volume:
@@ -77,31 +82,34 @@ class Volume:
         return replace(self, array=axis_map.apply(self.array), geometry=geometry), axis_map
 
 
-def read_volume(path: str | Path, *, allow_nonfinite: bool = False) -> Volume:
-    """Read NIfTI, NRRD (sheared too), MetaImage, or a folder with one DICOM series, and check it.
+def read_volume(path: str | Path, *, allow_nonfinite: bool = False, resample_uneven: bool = False) -> Volume:
+    """Read NIfTI, NRRD (sheared too), MetaImage, a folder with one DICOM series or a multi-frame DICOM file.
 
+    resample_uneven: put DICOM slices that are not evenly spaced onto even ones, which the volume's notes say.
     Raises InputError, in one sentence, for everything that cannot be segmented; see `check_volume`.
     """
-    return check_volume(read_image(path), allow_nonfinite)
+    return check_volume(read_image(path, resample_uneven=resample_uneven), allow_nonfinite)
 
 
-def read_image(path: str | Path) -> Volume:
+def read_image(path: str | Path, *, resample_uneven: bool = False) -> Volume:
     """Read a 3D scalar image of any content, label maps included; `read_volume` without `check_volume`."""
     path = Path(path)
     with _quiet_itk():
         if path.is_dir():
-            return _read_dicom(path, find_series(path))
+            return _read_dicom(path, find_series(path, resample_uneven))
         check_file(path)
+        if may_be_dicom(path):
+            return _read_dicom(path, series_of_file(path, resample_uneven))
         return _read_file(path)
 
 
-def read_series(folder: str | Path, files: Sequence[str]) -> Volume:
+def read_series(folder: str | Path, files: Sequence[str], *, resample_uneven: bool = False) -> Volume:
     """Read one DICOM series of a folder by its files, in any order; other series beside it do not matter.
 
     Raises InputError as `read_image` does.
     """
     with _quiet_itk():
-        return _read_dicom(Path(folder), sorted_series(Path(folder), tuple(files)))
+        return _read_dicom(Path(folder), sorted_series(Path(folder), tuple(files), resample_uneven))
 
 
 def check_volume(volume: Volume, allow_nonfinite: bool = False) -> Volume:
@@ -117,7 +125,8 @@ def check_volume(volume: Volume, allow_nonfinite: bool = False) -> Volume:
         bad = sum(piece.size - int(np.count_nonzero(np.isfinite(piece))) for piece in array)
         if bad and not allow_nonfinite:
             raise InputError(
-                f"{label} has {bad} NaN or infinite voxels; repair it, or allow them to take its minimum."
+                f"{label} has {bad} NaN or infinite voxels; repair it, or let them take its minimum with "
+                "--allow-nonfinite."
             )
         if bad:
             volume = replace(volume, array=_finite(array, label))
@@ -182,27 +191,30 @@ def _quiet_itk() -> Iterator[None]:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 
 
-def _read_dicom(folder: Path, series: DicomSeries) -> Volume:
-    reader: sitk.ImageSeriesReader | sitk.ImageFileReader
-    if len(series.files) == 1:
-        reader = sitk.ImageFileReader()
-        reader.SetFileName(series.files[0])
-    else:
-        reader = sitk.ImageSeriesReader()
-        reader.SetFileNames(series.files)
+def _read_dicom(path: Path, series: DicomSeries) -> Volume:
+    array, affine = read_voxels(series)
     try:
-        image = reader.Execute()
-    except RuntimeError as error:
-        raise InputError(f"The DICOM series in {folder} cannot be decoded; export it again.") from error
-    _check_kind(folder, image.GetSize(), image.GetNumberOfComponentsPerPixel(), image.GetPixelID())
-    array, geometry = from_sitk(image)
-    if len(series.files) > 1:
-        # From the first to the last slice, so that a tilted gantry stays tilted.
-        affine = geometry.affine.copy()
-        affine[:3, 3] = LPS_RAS[:3, :3] @ series.first_lps
-        affine[:3, 2] = LPS_RAS[:3, :3] @ (series.last_lps - series.first_lps) / (len(series.files) - 1)
-        geometry = Geometry(geometry.shape, affine)
-    return Volume(array, geometry, stem(folder.resolve()), str(folder), series.modality)
+        geometry = Geometry(index3(array.shape), LPS_RAS @ affine)
+    except ValueError as error:
+        raise InputError(f"{path} has no usable position in space; export it again.") from error
+    name = stem(path.resolve())
+    notes = _dicom_notes(name, series, geometry)
+    return Volume(array, geometry, name, str(path), series.modality, series.padding, notes)
+
+
+def _dicom_notes(name: str, series: DicomSeries, geometry: Geometry) -> tuple[str, ...]:
+    spacing = geometry.spacing_mm[0]
+    if series.stack is None:
+        return (
+            f"{name} does not say where its frames lie: {spacing:.3g} mm between them is a guess, and so are "
+            "millilitres.",
+        )
+    if series.stack.uneven:
+        return (
+            f"{series.stack.uneven} in {name}: it was resampled onto {geometry.shape[0]} even slices, "
+            f"{spacing:.4g} mm apart, and the result lies on these.",
+        )
+    return ()
 
 
 def _read_file(path: Path) -> Volume:
