@@ -35,6 +35,10 @@ app = typer.Typer(
 AllowNonfinite = Annotated[
     bool, typer.Option("--allow-nonfinite", help="Read NaN and infinite voxels as the image's minimum.")
 ]
+ResampleUneven = Annotated[
+    bool,
+    typer.Option("--resample-uneven", help="Put DICOM slices that are not evenly spaced onto even ones."),
+]
 Painting = Annotated[
     Literal["slices", "complete", "scribbles"],
     typer.Option(help="What the painting says: whole slices, every voxel, or painted voxels only."),
@@ -114,6 +118,7 @@ def segment(
     ] = None,
     device: Device = "auto",
     allow_nonfinite: AllowNonfinite = False,
+    resample_uneven: ResampleUneven = False,
     keep_islands: Annotated[
         bool, typer.Option("--keep-islands", help="Keep small parts that touch nothing painted.")
     ] = False,
@@ -142,6 +147,7 @@ def segment(
             report=report,
             device=device,
             allow_nonfinite=allow_nonfinite,
+            resample_uneven=resample_uneven,
             keep_islands=keep_islands,
             save_task=save_task,
             quality=quality,
@@ -160,6 +166,7 @@ def learn(
     plane: Plane = None,
     device: Device = "auto",
     allow_nonfinite: AllowNonfinite = False,
+    resample_uneven: ResampleUneven = False,
 ) -> None:
     """Learn a task from one or several patients, to be applied to others."""
     from .commands.learn import LearnRequest, in_pairs, learn_files
@@ -172,6 +179,7 @@ def learn(
             plane=plane,
             device=device,
             allow_nonfinite=allow_nonfinite,
+            resample_uneven=resample_uneven,
         )
     )
 
@@ -209,6 +217,7 @@ def apply(
     ] = False,
     device: Device = "auto",
     allow_nonfinite: AllowNonfinite = False,
+    resample_uneven: ResampleUneven = False,
 ) -> None:
     """Segment the structures of TASK in other patients' images; nothing is painted on them."""
     from .batch.request import BatchRequest
@@ -226,6 +235,7 @@ def apply(
         device=device,
         memory_limit_mb=memory_limit,
         allow_nonfinite=allow_nonfinite,
+        resample_uneven=resample_uneven,
         with_identifiers=with_identifiers,
         scheduler=scheduler,
     )

@@ -37,6 +37,7 @@ class BatchItem:
     series: bool = False
     allow_nonfinite: bool = False
     private: tuple[str, ...] = ()
+    resample_uneven: bool = False
 
     def public(self, text: str) -> str:
         """A message about the item without its path and what else is private."""
@@ -243,7 +244,17 @@ def _item(found: _Found, name: str, ending: str, request: BatchRequest) -> Batch
         image = name if found.series else found.path.name
     private = () if request.with_identifiers else found.private
     files = found.series or _with_data(found.path)
-    return BatchItem(name, name + ending, found.path, files, image, bool(found.series), allowed, private)
+    return BatchItem(
+        name,
+        name + ending,
+        found.path,
+        files,
+        image,
+        bool(found.series),
+        allowed,
+        private,
+        request.resample_uneven,
+    )
 
 
 def _with_data(path: Path) -> tuple[Path, ...]:

@@ -27,6 +27,7 @@ class BatchRequest:
     there, whoever made them. workers: images worked on at the same time. memory_limit_mb: for images that are
     read ahead, worked on or waiting to be written; None for half of the memory. with_identifiers: paths and
     names of folders may be in the report. scheduler: address of a Dask scheduler, "" for this machine.
+    resample_uneven: put DICOM slices that are not evenly spaced onto even ones.
     """
 
     task: Path
@@ -43,6 +44,7 @@ class BatchRequest:
     with_identifiers: bool = False
     scheduler: str = ""
     series: tuple[tuple[str | Path, ...], ...] = ()
+    resample_uneven: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """The request for JSON; its paths are absolute, for a process that works in another folder."""

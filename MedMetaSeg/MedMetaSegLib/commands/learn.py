@@ -29,6 +29,7 @@ class LearnRequest:
     plane: str | None = None
     device: str = "auto"
     allow_nonfinite: bool = False
+    resample_uneven: bool = False
 
 
 def in_pairs(files: Sequence[Path]) -> tuple[tuple[Path, Path], ...]:
@@ -69,7 +70,9 @@ def _read(image: Path, support: Path, request: LearnRequest) -> tuple[Volume, Su
     from ..support.support import Support, check_overlap, check_something_left
 
     painted = Support.read(support, annotation=request.annotation, plane=request.plane)
-    volume = read_volume(image, allow_nonfinite=request.allow_nonfinite)
+    volume = read_volume(
+        image, allow_nonfinite=request.allow_nonfinite, resample_uneven=request.resample_uneven
+    )
     check_overlap(painted, volume.geometry)
     if request.annotation != "complete":
         check_something_left(painted, volume.geometry)

@@ -37,6 +37,7 @@ class SegmentRequest:
     report: Path | None = None
     device: str = "auto"
     allow_nonfinite: bool = False
+    resample_uneven: bool = False
     keep_islands: bool = False
     save_task: Path | None = None
     quality: str = "balanced"
@@ -108,7 +109,11 @@ def _read(request: SegmentRequest) -> tuple[Volume, Support]:
             raise InputError(
                 f"There is no structure '{name}' in {request.support}; it has {', '.join(names)}."
             )
-    volume = read_volume(request.image, allow_nonfinite=request.allow_nonfinite)
+    volume = read_volume(
+        request.image,
+        allow_nonfinite=request.allow_nonfinite,
+        resample_uneven=request.resample_uneven,
+    )
     if volume.geometry.is_sheared and suffix(request.out) in (".nii", ".nii.gz"):
         raise InputError(
             f"{request.image} has axes that are not perpendicular, which NIfTI loses; write a .nrrd."
