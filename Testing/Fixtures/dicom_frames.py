@@ -37,8 +37,12 @@ def write_slices(
     sop_class: str = CT,
     modality: str = "CT",
     tags: Mapping[str, Any] | None = None,
+    compressed: str = "",
 ) -> list[Path]:
-    """One file for each plane of stored values (k, j, i); rescale: slope and intercept of each."""
+    """One file for each plane of stored values (k, j, i); rescale: slope and intercept of each.
+
+    compressed: "JPEG2000" or "JPEG", without loss; "" for neither.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for number, (plane, position) in enumerate(zip(stored, positions, strict=True)):
@@ -50,6 +54,8 @@ def write_slices(
         for name, value in (tags or {}).items():
             setattr(one, name, value)
         files.append(folder / f"{number:03d}.dcm")
+        if compressed:
+            _compress_by_itk(one, plane[np.newaxis], files[-1], compressed)
         _save(one, files[-1])
     return files
 

@@ -37,6 +37,7 @@ _TAGS = (
     "Columns",
     "NumberOfFrames",
     "SamplesPerPixel",
+    "PhotometricInterpretation",
     "BitsAllocated",
     "BitsStored",
     "PixelRepresentation",
@@ -83,6 +84,7 @@ class DicomFile:
     """The header of a DICOM file.
 
     series: its identifier, "" where it was taken out. size: rows, columns. samples: values per voxel.
+    photometric: how values are shown; MONOCHROME1 shows large ones dark, which does not change them.
     storage: all that stored voxels of two files have to share to be of one type (bits, sign). padding: lowest
     and highest stored value that stands for no tissue, () where none is named. planes: in stored order.
     """
@@ -94,6 +96,7 @@ class DicomFile:
     description: str
     size: tuple[int, int]
     samples: int
+    photometric: str
     storage: tuple[int, ...]
     padding: tuple[int, ...]
     planes: tuple[Plane, ...]
@@ -197,6 +200,7 @@ def _described(file: str, header: Any) -> DicomFile:
         _text(header, "SeriesDescription"),
         (_whole_number(header, "Rows"), _whole_number(header, "Columns")),
         _whole_number(header, "SamplesPerPixel", 1),
+        _text(header, "PhotometricInterpretation"),
         tuple(_whole_number(header, name) for name in storage),
         (min(ends), max(ends)) if lowest.size else (),
         _planes(file, header) if is_image else (),

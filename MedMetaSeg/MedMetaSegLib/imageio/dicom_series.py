@@ -135,7 +135,8 @@ def _series(headers: Sequence[DicomFile], what: str, resample_uneven: bool) -> D
         )
     planes = [plane for one in headers for plane in one.planes]
     placed = [plane.is_placed for plane in planes]
-    if len(planes) > len(headers) and any(placed) and any(one.pixel_mm.size != 2 for one in planes):
+    own_affine = len(planes) > len(headers) or any(one.photometric == "MONOCHROME1" for one in headers)
+    if own_affine and any(placed) and any(one.pixel_mm.size != 2 for one in planes):
         raise InputError(f"{_start(what)} does not say how large its voxels are; export it again.")
     unplaced = len(headers) == 1 and not any(placed)
     return DicomSeries(what, tuple(headers), None if unplaced else stacked(planes, what, resample_uneven))

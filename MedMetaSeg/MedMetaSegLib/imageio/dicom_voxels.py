@@ -17,13 +17,13 @@ from .dicom_stack import Stack, on_even_slices
 
 _PLAIN_IMAGE = "1.2.840.10008.5.1.4.1.1.7.3"
 """SOP class of a grey multi-frame image without rescale (secondary capture)."""
+_SHOWN_INVERTED = "MONOCHROME1"
 _KEPT = (
     "SOPInstanceUID",
     "Rows",
     "Columns",
     "NumberOfFrames",
     "SamplesPerPixel",
-    "PhotometricInterpretation",
     "BitsAllocated",
     "BitsStored",
     "HighBit",
@@ -42,7 +42,7 @@ def read_voxels(series: DicomSeries) -> tuple[np.ndarray, np.ndarray]:
     try:
         array, affine = _read(series)
     except RuntimeError as error:
-        raise InputError(f"The voxels of {series.what} cannot be decoded; export it again.") from error
+        raise _undecoded(series) from error
     stack = series.stack
     if stack is not None and stack.between is not None:
         array = on_even_slices(array, stack.between)
@@ -69,7 +69,8 @@ def _read(series: DicomSeries) -> tuple[np.ndarray, np.ndarray]:
     stack = series.stack
     if stack is None:
         return _from_itk(_executed(sitk.ImageFileReader(), series.headers[0].path), series)
-    if series.is_multiframe:
+    # ITK inverts MONOCHROME1, which is a matter of display alone.
+    if series.is_multiframe or _is_shown_inverted(series):
         return _frame_values(series.headers, stack.planes), _affine(stack)
     files = [plane.file for plane in stack.planes]
     if len(files) == 1:
@@ -89,6 +90,16 @@ def _read(series: DicomSeries) -> tuple[np.ndarray, np.ndarray]:
     return array, affine
 
 
+def _undecoded(series: DicomSeries) -> InputError:
+    """The error for a series that cannot be decoded, with the name of the first file that cannot."""
+    for header in series.headers:
+        try:
+            _executed(sitk.ImageFileReader(), header.path)
+        except RuntimeError:
+            return damaged(header.path)
+    return InputError(f"The voxels of {series.what} cannot be decoded; export it again.")
+
+
 def _executed(reader: sitk.ImageFileReader, file: str) -> sitk.Image:
     reader.SetFileName(file)
     return reader.Execute()
@@ -102,6 +113,10 @@ def _from_itk(image: sitk.Image, series: DicomSeries) -> tuple[np.ndarray, np.nd
     affine[:3, :3] = direction * np.array(image.GetSpacing()[:3])
     affine[:3, 3] = image.GetOrigin()[:3]
     return sitk.GetArrayFromImage(image), affine
+
+
+def _is_shown_inverted(series: DicomSeries) -> bool:
+    return any(one.photometric == _SHOWN_INVERTED for one in series.headers)
 
 
 def _is_uniform(series: DicomSeries) -> bool:
@@ -169,6 +184,7 @@ def _decoded_by_itk(header: Any, path: str) -> np.ndarray:
     for name in _KEPT:
         if name in header:
             plain[name] = header[name]
+    plain.PhotometricInterpretation = "MONOCHROME2"
     plain.SOPClassUID, plain.Modality = UID(_PLAIN_IMAGE), "OT"
     plain.file_meta, plain.preamble = header.file_meta, bytes(128)
     plain.file_meta.MediaStorageSOPClassUID = plain.SOPClassUID

@@ -252,3 +252,26 @@ def test_the_padding_that_dicom_names_is_kept_as_voxel_values(tmp_path: Path) ->
     tags = {"PixelPaddingValue": -2000}
     write_slices(tmp_path / "ct", planes(), along_z(range(8)), [(2.0, -1024.0)] * 8, tags=tags)
     assert read_volume(tmp_path / "ct").padding == (-5024, -5024)
+
+
+def test_a_compressed_file_cut_in_half_is_named(tmp_path: Path) -> None:
+    plane = np.arange(32 * 32).reshape(1, 32, 32).astype(np.int16)
+    files = []
+    for number, position in enumerate(along_z(range(4))):
+        files += write_slices(tmp_path / str(number), plane, [position], compressed="JPEG2000")
+        files[-1] = files[-1].rename(tmp_path / f"{number}.dcm")
+    assert read_volume(tmp_path).array.shape == (4, 32, 32)
+    files[2].write_bytes(files[2].read_bytes()[:-400])
+    assert "2.dcm is damaged" in error_of(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.uint16])
+@pytest.mark.parametrize("compressed", ["", "JPEG2000"])
+def test_values_shown_inverted_are_read_as_they_are(tmp_path: Path, kind: type, compressed: str) -> None:
+    stored = np.arange(3 * 32 * 32).reshape(3, 32, 32).astype(kind)
+    tags = {"PhotometricInterpretation": "MONOCHROME1"}
+    rescale = [(1.0, -1024.0)] * 3
+    write_slices(tmp_path / "ct", stored, along_z(range(3)), rescale, tags=tags, compressed=compressed)
+    volume = read_volume(tmp_path / "ct")
+    np.testing.assert_array_equal(volume.array, stored.astype(int) - 1024)
+    np.testing.assert_allclose(volume.geometry.spacing_mm, (1, 0.8, 0.7))
