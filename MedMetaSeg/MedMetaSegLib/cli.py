@@ -37,6 +37,10 @@ app = typer.Typer(
 AllowNonfinite = Annotated[
     bool, typer.Option("--allow-nonfinite", help="Read NaN and infinite voxels as the image's minimum.")
 ]
+ResampleUneven = Annotated[
+    bool,
+    typer.Option("--resample-uneven", help="Put DICOM slices that are not evenly spaced onto even ones."),
+]
 Painting = Annotated[
     Literal["slices", "complete", "scribbles"],
     typer.Option(help="What the painting says: whole slices, every voxel, or painted voxels only."),
@@ -122,6 +126,7 @@ def segment(
     ] = None,
     device: Device = "auto",
     allow_nonfinite: AllowNonfinite = False,
+    resample_uneven: ResampleUneven = False,
     keep_islands: Annotated[
         bool, typer.Option("--keep-islands", help="Keep small parts that touch nothing painted.")
     ] = False,
@@ -151,6 +156,7 @@ def segment(
             report=report,
             device=device,
             allow_nonfinite=allow_nonfinite,
+            resample_uneven=resample_uneven,
             keep_islands=keep_islands,
             save_task=save_task,
             quality=quality,
@@ -173,6 +179,7 @@ def learn(
     volume: Annotated[
         int | None, typer.Option(metavar="N", help="Of 4D images: the frame, counted from 0.", min=0)
     ] = None,
+    resample_uneven: ResampleUneven = False,
 ) -> None:
     """Learn a task from one or several patients, to be applied to others."""
     from .commands.learn import LearnRequest, in_pairs, learn_files
@@ -186,6 +193,7 @@ def learn(
             device=device,
             allow_nonfinite=allow_nonfinite,
             frame=volume,
+            resample_uneven=resample_uneven,
         )
     )
 
@@ -228,6 +236,7 @@ def apply(
     device: Device = "auto",
     allow_nonfinite: AllowNonfinite = False,
     volume: Frame = None,
+    resample_uneven: ResampleUneven = False,
 ) -> None:
     """Segment the structures of TASK in other patients' images; nothing is painted on them."""
     from .batch.request import BatchRequest
@@ -245,6 +254,7 @@ def apply(
         device=device,
         memory_limit_mb=memory_limit,
         allow_nonfinite=allow_nonfinite,
+        resample_uneven=resample_uneven,
         with_identifiers=with_identifiers,
         scheduler=scheduler,
         frames=named_frames(volume),

@@ -46,6 +46,7 @@ class BatchItem:
     private: tuple[str, ...] = ()
     frame: int | None = None
     problem: str = ""
+    resample_uneven: bool = False
 
     def public(self, text: str) -> str:
         """A message about the item without its path and what else is private."""
@@ -304,4 +305,5 @@ def _item(
         () if request.with_identifiers else found.private,
         found.frame,
         place_problem(request.out / (name + ending)),
+        request.resample_uneven,
     )

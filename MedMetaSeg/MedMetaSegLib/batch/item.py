@@ -96,11 +96,11 @@ def read_item(item: BatchItem, ending: str) -> ReadItem:
         raise InputError(f"There is no file {item.image}; was it moved?") from error
     except OSError as error:
         raise InputError(f"{item.image} cannot be read ({error.strerror}).") from error
-    volume = (
-        read_series(item.path, [str(file) for file in item.files])
-        if item.series
-        else read_image(item.path, item.frame)
-    )
+    if item.series:
+        files = [str(file) for file in item.files]
+        volume = read_series(item.path, files, resample_uneven=item.resample_uneven)
+    else:
+        volume = read_image(item.path, item.frame, resample_uneven=item.resample_uneven)
     volume = check_volume(volume, item.allow_nonfinite)
     if suffix(Path(ending)) == ".nii.gz" and not nifti_holds(volume.geometry, volume.forms):
         raise InputError(

@@ -41,11 +41,13 @@ class MadeBy:
     task: str
     ending: str
     allow_nonfinite: bool
+    resample_uneven: bool = False
 
     @property
     def digest(self) -> str:
         """One text for the journal."""
-        return f"{self.task}{self.ending}{'!' if self.allow_nonfinite else ''}"
+        options = ("!" if self.allow_nonfinite else "") + ("~" if self.resample_uneven else "")
+        return f"{self.task}{self.ending}{options}"
 
 
 @dataclass

@@ -34,6 +34,7 @@ class BatchRequest:
     worked on or waiting to be written; None for half of the memory. with_identifiers: whole paths, and what
     DICOM headers say of a patient, may be in the report. scheduler: address of a Dask scheduler, "" for this
     machine. frames: of files of several, one counted from 0 or "all", each an image of its own.
+    resample_uneven: put DICOM slices that are not evenly spaced onto even ones.
     """
 
     task: Path
@@ -52,6 +53,7 @@ class BatchRequest:
     series: tuple[tuple[str | Path, ...], ...] = ()
     frames: Frames = None
     layout: str = FOLDERS
+    resample_uneven: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """The request for JSON; its paths are absolute, for a process that works in another folder."""

@@ -67,7 +67,8 @@ def run_batch(
     items, skipped = find_items(request, ending)
     check_results(request, [item.output for item in items])
     content = request.task.read_bytes()
-    made_by = MadeBy(hashlib.sha256(content).hexdigest()[:12], ending, request.allow_nonfinite)
+    digest = hashlib.sha256(content).hexdigest()[:12]
+    made_by = MadeBy(digest, ending, request.allow_nonfinite, request.resample_uneven)
     run = _Run(request, task, made_by, items, skipped, progress or _silent, cancelled or never, begun)
     return run.finish(content)
 

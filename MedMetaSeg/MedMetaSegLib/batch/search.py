@@ -78,10 +78,14 @@ def images_in(top: Path, own: Path) -> Iterator[FoundImage | LeftOut]:
 def series_images(folder: Path, files: list[Path]) -> Iterator[FoundImage | LeftOut]:
     """The DICOM series that files of one folder belong to, named after the folder."""
     from ..imageio.dicom_folder import series_in
+    from ..imageio.dicom_header import has_signature
 
     whole = Path(os.path.abspath(folder))
     for series in series_in(files):
-        if series.why_not:
+        alone = series.files[0]
+        if len(series.files) == 1 and not series.identifiers and not has_signature(alone):
+            yield LeftOut(alone, _why_left_out(alone) or "no DICOM file; damaged?")
+        elif series.why_not:
             yield LeftOut(None, series.why_not, f"DICOM {series.modality or 'object'}")
         else:
             yield FoundImage(

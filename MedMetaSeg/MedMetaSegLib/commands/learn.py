@@ -31,6 +31,7 @@ class LearnRequest:
     device: str = "auto"
     allow_nonfinite: bool = False
     frame: int | None = None
+    resample_uneven: bool = False
 
 
 def in_pairs(files: Sequence[Path]) -> tuple[tuple[Path, Path], ...]:
@@ -73,7 +74,12 @@ def _read(image: Path, support: Path, request: LearnRequest) -> tuple[Volume, Su
     from ..support.support import Support, check_overlap, check_something_left
 
     painted = Support.read(support, annotation=request.annotation, plane=request.plane)
-    volume = read_volume(image, allow_nonfinite=request.allow_nonfinite, frame=request.frame)
+    volume = read_volume(
+        image,
+        allow_nonfinite=request.allow_nonfinite,
+        frame=request.frame,
+        resample_uneven=request.resample_uneven,
+    )
     painted = placed_support(painted, volume)
     check_overlap(painted, volume.geometry)
     if request.annotation != "complete":

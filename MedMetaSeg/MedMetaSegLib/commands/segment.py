@@ -42,6 +42,7 @@ class SegmentRequest:
     report: Path | None = None
     device: str = "auto"
     allow_nonfinite: bool = False
+    resample_uneven: bool = False
     keep_islands: bool = False
     save_task: Path | None = None
     quality: str = "balanced"
@@ -161,7 +162,12 @@ def _read_image(request: SegmentRequest, support: Support, frame: int | None) ->
     from ..support.support import check_overlap, check_something_left
 
     started = time.perf_counter()
-    volume = read_volume(request.image, allow_nonfinite=request.allow_nonfinite, frame=frame)
+    volume = read_volume(
+        request.image,
+        allow_nonfinite=request.allow_nonfinite,
+        frame=frame,
+        resample_uneven=request.resample_uneven,
+    )
     if suffix(request.out) != SEGMENTATION:
         check_label_map(request.out, volume.geometry, volume.forms)
     support = placed_support(support, volume)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .dicom_header import NOT_IMAGES, UNREADABLE, may_be_dicom
+
 __all__ = ["FoundSeries", "may_be_dicom", "series_in", "series_of", "tells_of"]
 
 _IDENTIFYING = (
@@ -32,7 +34,6 @@ _IDENTIFYING = (
     "InstitutionName",
 )
 _NEEDED = ("SOPClassUID", "Modality", "SeriesNumber", "ImageType", "Rows", "Columns", "NumberOfFrames")
-_NOT_IMAGES = ("SR", "KO", "PR", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "SEG", "REG", "DOC", "AU", "ECG")
 _SHORTEST = 3
 """Characters of an identifier that is looked for in names; shorter ones are in everything."""
 
@@ -57,7 +58,7 @@ class FoundSeries:
     def checksum_name(self) -> str:
         """A name made of the series's identifiers, of which it says nothing; of its paths if it has none."""
         uid = "".join(sorted(self.identifiers or map(str, self.files)))
-        return f"series_{hashlib.sha256(uid.encode()).hexdigest()[:10]}"
+        return f"series_{hashlib.sha256(uid.encode('utf-8', 'surrogateescape')).hexdigest()[:10]}"
 
 
 def tells_of(name: str, identifiers: Iterable[str]) -> bool:
@@ -66,30 +67,33 @@ def tells_of(name: str, identifiers: Iterable[str]) -> bool:
     return any(_plain(one) in plain for one in identifiers if len(_plain(one)) >= _SHORTEST)
 
 
-def may_be_dicom(path: Path) -> bool:
-    """True for a file with DICOM's signature."""
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
-
-
 def series_in(files: Iterable[Path]) -> list[FoundSeries]:
-    """The series that DICOM files belong to, in the order of their first files."""
+    """The series that DICOM files of one folder belong to, in the order of their first files.
+
+    A damaged file that does not say its series is counted to the one beside it, which then fails with its
+    name: without it that series would be an image that is not whole. Beside several it stands alone.
+    """
     groups: dict[str, list[tuple[Path, Any]]] = {}
+    nameless = []
     for path in files:
         header = _header(path)
-        uid = _text(header, "SeriesInstanceUID") or str(path)
-        groups.setdefault(uid, []).append((path, header))
+        uid = _text(header, "SeriesInstanceUID")
+        if uid or _text(header, "Rows"):
+            groups.setdefault(uid, []).append((path, header))
+        else:
+            nameless.append((path, header))
+    images = [group for group in groups.values() if not _why_not(group)]
+    for one in nameless:
+        if len(images) == 1:
+            images[0].append(one)
+        else:
+            groups[str(one[0])] = [one]
     return [_series(group) for group in groups.values()]
 
 
 def series_of(files: Iterable[Path]) -> FoundSeries:
     """The series of DICOM files that someone who knows says are one, all of them, readable or not."""
-    group = [(path, _header(path)) for path in files]
-    # One that can be read tells what the series is.
-    return _series(sorted(group, key=lambda one: not one[1]))
+    return _series([(path, _header(path)) for path in files])
 
 
 def _header(path: Path) -> Any:
@@ -97,16 +101,15 @@ def _header(path: Path) -> Any:
     import pydicom
     from pydicom.errors import InvalidDicomError
 
+    tags = [*_IDENTIFYING, *_NEEDED]
     try:
-        return pydicom.dcmread(
-            path, stop_before_pixels=True, specific_tags=[*_IDENTIFYING, *_NEEDED], force=False
-        )
-    except (InvalidDicomError, OSError, ValueError, KeyError, AttributeError, EOFError):
+        return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags, force=True)
+    except (InvalidDicomError, *UNREADABLE):
         return pydicom.Dataset()
 
 
 def _series(group: list[tuple[Path, Any]]) -> FoundSeries:
-    header = group[0][1]
+    header = _telling(group)
     identifiers = {_text(one, name) for _, one in group for name in _IDENTIFYING}
     parts = {part for text in identifiers for part in re.split(r"[\^\\=]", text)}
     return FoundSeries(
@@ -119,17 +122,22 @@ def _series(group: list[tuple[Path, Any]]) -> FoundSeries:
 
 
 def _why_not(group: list[tuple[Path, Any]]) -> str:
-    header = group[0][1]
+    header = _telling(group)
     modality = _text(header, "Modality")
     if not header:
         return ""
-    if modality in _NOT_IMAGES or not (_text(header, "Rows") and _text(header, "Columns")):
+    if modality in NOT_IMAGES or not (_text(header, "Rows") and _text(header, "Columns")):
         return "no image"
     if "LOCALIZER" in _text(header, "ImageType").upper():
         return "a localizer"
     if len(group) == 1 and (_text(header, "NumberOfFrames") or "1") == "1":
         return "a single slice"
     return ""
+
+
+def _telling(group: list[tuple[Path, Any]]) -> Any:
+    """The header that says what the series is: one that was read to the size of its image, if any was."""
+    return next((header for _, header in group if _text(header, "Rows")), group[0][1])
 
 
 def _text(header: Any, name: str) -> str:

@@ -1,159 +1,167 @@
-"""The one DICOM series in a folder: its files in order, and where its slices lie."""
+"""The one DICOM series in a folder, or of a file: its planes in order, and where they lie."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import SimpleITK as sitk
 
 from ..errors import InputError
+from .dicom_header import DicomFile, damaged, may_be_dicom, read_header
+from .dicom_stack import Stack, stacked
 
-_POSITION, _ORIENTATION, _MODALITY, _DESCRIPTION = "0020|0032", "0020|0037", "0008|0060", "0008|103e"
-_EXTENT = ("Rows", "Columns", "BitsAllocated", "NumberOfFrames", "SamplesPerPixel")
+_DIRECTORY = "DICOMDIR"
+"""Name of the file that lists a medium's DICOM files and is no image."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DicomSeries:
-    """Files of a series sorted along the slice normal.
+    """One series of DICOM images.
 
-    first_lps, last_lps: position in mm (LPS) of the first voxel of the first and of the last file.
+    what: names it in messages. headers: of its files. stack: its planes in order; None for an older
+    multi-frame file that does not say where its frames lie.
     """
 
-    files: tuple[str, ...]
-    modality: str
-    first_lps: np.ndarray
-    last_lps: np.ndarray
+    what: str
+    headers: tuple[DicomFile, ...]
+    stack: Stack | None
+
+    @property
+    def modality(self) -> str:
+        """As the header says."""
+        return self.headers[0].modality
+
+    @property
+    def is_multiframe(self) -> bool:
+        """True where a file holds several planes."""
+        return any(len(one.planes) > 1 for one in self.headers)
+
+    @property
+    def padding(self) -> tuple[float, float] | None:
+        """Lowest and highest voxel value that stands for no tissue; None where files differ or name none."""
+        named = {one.padding for one in self.headers}
+        rescales = {(plane.slope, plane.intercept) for one in self.headers for plane in one.planes}
+        if len(named) > 1 or len(rescales) > 1 or not self.headers[0].padding:
+            return None
+        slope, intercept = rescales.pop()
+        low, high = sorted(value * slope + intercept for value in self.headers[0].padding)
+        return low, high
 
 
-@dataclass(frozen=True)
-class _Slice:
-    file: str
-    size: tuple[int, ...]
-    modality: str
-    position: np.ndarray
-    orientation: np.ndarray
+def find_series(folder: Path, resample_uneven: bool = False) -> DicomSeries:
+    """The series in `folder`; subfolders are not looked at, and objects that are no images are left out.
 
-
-def find_series(folder: Path) -> DicomSeries:
-    """The series in `folder`; subfolders are not looked at.
-
-    Raises InputError when there is none, when there are several (listed), when a slice is missing or doubled,
-    or when the files differ in size or direction.
+    Raises InputError when there is none, when there are several (listed), when a file is damaged, and as
+    `stacked` does.
     """
-    identifiers = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    if not identifiers:
-        raise InputError(f"The folder {folder} holds no DICOM images; give the folder of one series.")
-    groups = [sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), name) for name in identifiers]
+    headers, problem = _headers(folder)
+    groups: dict[str, list[DicomFile]] = {}
+    for one in headers:
+        if one.is_image:
+            groups.setdefault(one.series, []).append(one)
     if len(groups) > 1:
-        listed = "; ".join(f"{_description(files[0])} ({len(files)} slices)" for files in groups)
+        listed = "; ".join(_described(group) for group in groups.values())
         raise InputError(
             f"The folder {folder} holds {len(groups)} DICOM series ({listed}); "
             "give a folder with one of them alone."
         )
-    return sorted_series(folder, groups[0])
+    if problem is not None:
+        # It may be of this series: to leave it out would give an image that is not whole.
+        raise problem
+    if not groups:
+        raise _no_image(folder, headers)
+    return _series(next(iter(groups.values())), f"the DICOM series in {folder}", resample_uneven)
 
 
-def sorted_series(folder: Path, files: tuple[str, ...]) -> DicomSeries:
+def sorted_series(folder: Path, files: Sequence[str], resample_uneven: bool = False) -> DicomSeries:
     """The files of one series of a folder in order; raises InputError as `find_series` does."""
-    slices = [_read_slice(file) for file in files]
-    head = slices[0]
-    if len(slices) == 1:
-        return DicomSeries(tuple(files), head.modality, head.position, head.position)
-    if any(
-        one.size != head.size or np.abs(one.orientation - head.orientation).max() > 1e-3 for one in slices
-    ):
+    headers = [read_header(file) for file in files]
+    images = [one for one in headers if one.is_image]
+    if not images:
+        raise _no_image(folder, headers)
+    return _series(images, f"the DICOM series in {folder}", resample_uneven)
+
+
+def series_of_file(path: Path, resample_uneven: bool = False) -> DicomSeries:
+    """The series that a multi-frame file is by itself.
+
+    Raises InputError for a file of one slice, naming the folder to give, and as `find_series` does.
+    """
+    header = read_header(str(path))
+    if not header.is_image:
+        raise _no_image(path, [header])
+    if len(header.planes) == 1:
         raise InputError(
-            f"The DICOM images in {folder} differ in size or direction (a localizer among them?); "
+            f"{path} is a single slice of a DICOM series; give its folder {path.resolve().parent} instead."
+        )
+    return _series([header], f"the DICOM file {path}", resample_uneven)
+
+
+def dicom_files(folder: Path) -> list[str]:
+    """The files of a folder that may be DICOM, with or without its signature, in the order of their names."""
+    known = {
+        file
+        for name in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+        for file in sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), name)
+    }
+    for path in folder.iterdir():
+        if path.name != _DIRECTORY and not path.name.startswith(".") and may_be_dicom(path):
+            known.add(str(path))
+    return sorted(known)
+
+
+def _headers(folder: Path) -> tuple[list[DicomFile], InputError | None]:
+    """The headers of a folder's files, and the error of the first that cannot be read."""
+    headers: list[DicomFile] = []
+    problem: InputError | None = None
+    for file in dicom_files(folder):
+        try:
+            headers.append(read_header(file))
+        except InputError as error:
+            problem = problem or error
+    return headers, problem
+
+
+def _series(headers: Sequence[DicomFile], what: str, resample_uneven: bool) -> DicomSeries:
+    head = headers[0]
+    if any(one.samples != 1 for one in headers):
+        raise InputError(f"{_start(what)} is a colour image; give a grey one.")
+    if any(one.size != head.size for one in headers):
+        raise InputError(
+            f"The images in {what} differ in size or direction (a localizer among them?); "
             "leave the images of one stack only."
         )
-    normal = np.cross(head.orientation[:3], head.orientation[3:])
-    slices.sort(key=lambda one: float(one.position @ normal))
-    _check_even(folder, np.array([one.position @ normal for one in slices]))
-    return DicomSeries(
-        tuple(one.file for one in slices), head.modality, slices[0].position, slices[-1].position
-    )
+    planes = [plane for one in headers for plane in one.planes]
+    placed = [plane.is_placed for plane in planes]
+    own_affine = len(planes) > len(headers) or any(one.photometric == "MONOCHROME1" for one in headers)
+    if own_affine and any(placed) and any(one.pixel_mm.size != 2 for one in planes):
+        raise InputError(f"{_start(what)} does not say how large its voxels are; export it again.")
+    unplaced = len(headers) == 1 and not any(placed)
+    return DicomSeries(what, tuple(headers), None if unplaced else stacked(planes, what, resample_uneven))
 
 
-def _check_even(folder: Path, heights_mm: np.ndarray) -> None:
-    gaps = np.diff(heights_mm)
-    usual = float(np.median(gaps))
-    if gaps.min() < 1e-3:
-        raise InputError(
-            f"The DICOM series in {folder} has several images at one place (a time series?); "
-            "leave one per slice."
+def _no_image(path: Path, headers: Sequence[DicomFile]) -> InputError:
+    if any(one.is_segmentation for one in headers):
+        return InputError(f"{path} is a DICOM segmentation, no image; give it as what was painted.")
+    if path.is_dir():
+        return InputError(f"The folder {path} holds no DICOM images; give the folder of one series.")
+    if headers and headers[0].modality:
+        return InputError(
+            f"{path} is a DICOM {headers[0].modality} object, which is not read here; give images, and what "
+            "was painted as a label map, .seg.nrrd or DICOM SEG."
         )
-    if np.abs(gaps - usual).max() > 0.1 * usual:
-        worst = int(np.argmax(np.abs(gaps - usual)))
-        raise InputError(
-            f"The slices of the DICOM series in {folder} are not evenly spaced: {gaps[worst]:.3g} mm between "
-            f"slices {worst + 1} and {worst + 2}, {usual:.3g} mm elsewhere; add the missing slices."
-        )
+    return damaged(path)
 
 
-def _read_slice(file: str) -> _Slice:
-    header = _header(file)
-    _check_whole(file)
-    position, orientation = _numbers(header, _POSITION), _numbers(header, _ORIENTATION)
-    if len(position) != 3 or len(orientation) != 6:
-        # Enhanced (multi-frame) files keep these per frame; GDCM has worked them out for the whole.
-        position = np.array(header.GetOrigin()[:3])
-        orientation = np.array(header.GetDirection()).reshape(header.GetDimension(), -1)[:3, :2].T.ravel()
-    return _Slice(file, header.GetSize(), _text(header, _MODALITY), position, orientation)
+def _described(headers: Sequence[DicomFile]) -> str:
+    head, files = headers[0], len(headers)
+    frames = len(head.planes)
+    number = f"{frames} frames" if files == 1 and frames > 1 else f"{files} slices"
+    return f'"{head.description or "no description"}" {head.modality} ({number})'
 
 
-def _check_whole(file: str) -> None:
-    """Raise InputError when the file ends before its voxels do: SimpleITK 2.5.2 makes up what is missing.
-
-    Of a compressed image only the decoder can tell, and it does.
-    """
-    import pydicom
-
-    with open(file, "rb") as stream:
-        try:
-            header = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=list(_EXTENT))
-        except (EOFError, ValueError, KeyError) as error:
-            raise _damaged(file) from error
-        left = Path(file).stat().st_size - stream.tell()
-    syntax = header.file_meta.get("TransferSyntaxUID")
-    if syntax is not None and (syntax.is_compressed or syntax.is_deflated):
-        return
-    rows, columns, bits = (header.get(name) for name in _EXTENT[:3])
-    if rows and columns and bits and header.get("SamplesPerPixel", 1) == 1:
-        wanted = int(rows) * int(columns) * int(header.get("NumberOfFrames", 1) or 1) * int(bits) // 8
-        if left < wanted:
-            raise _damaged(file)
-
-
-def _damaged(file: str) -> InputError:
-    return InputError(f"The DICOM file {file} is damaged or of a rare kind; export it again.")
-
-
-def _header(file: str) -> sitk.ImageFileReader:
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(file)
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise _damaged(file) from error
-    return reader
-
-
-def _description(file: str) -> str:
-    header = _header(file)
-    return f'"{_text(header, _DESCRIPTION) or "no description"}" {_text(header, _MODALITY)}'.strip()
-
-
-def _text(header: sitk.ImageFileReader, key: str) -> str:
-    if not header.HasMetaDataKey(key):
-        return ""
-    return str(header.GetMetaData(key)).encode("utf-8", "replace").decode("utf-8").strip("\0 ")
-
-
-def _numbers(header: sitk.ImageFileReader, key: str) -> np.ndarray:
-    try:
-        return np.array([float(part) for part in _text(header, key).split("\\")])
-    except ValueError:
-        return np.empty(0)
+def _start(text: str) -> str:
+    """A text as the beginning of a sentence."""
+    return text[:1].upper() + text[1:]

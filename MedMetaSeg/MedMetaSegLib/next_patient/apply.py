@@ -259,7 +259,7 @@ def _report(
         "intensity": placement.normalization.as_dict(),
         "device": predictor.device.type,
         "seconds": {stage: round(time_s, 3) for stage, time_s in seconds.items()},
-        "notes": [*notes, *([other] if modality != task.modality else [])],
+        "notes": [*placement.volume.notes, *notes, *([other] if modality != task.modality else [])],
     }
 
 

@@ -93,7 +93,7 @@ def segmented_volume(
         "seconds": clock.as_dict(),
         "weights": provenance["weights"],
     }
-    notes = [*grids.support.notes, *noted]
+    notes = [*volume.notes, *grids.support.notes, *noted]
     adaptations = [answer.adaptation for answer in there]
     report = segment_report(support, intensity, results, adaptations, notes, about)
     probabilities = tuple(_probability(asked, answer) for answer in there)

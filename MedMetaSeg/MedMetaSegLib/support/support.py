@@ -23,11 +23,12 @@ from ..imageio.geometry import Geometry, index3
 from ..imageio.nifti import NiftiForms
 from ..imageio.volume import read_image
 from .annotated_planes import with_complete_slices
+from .dicom_seg import find_dicom_seg, read_dicom_seg
 from .drawing_plane import PLANES, drawing_axes, plane_axis, plane_name
 from .label_values import SupportProblem, whole_labels
 from .lost_header import lost_header
 from .regrid import GridResampling, without_slices_on
-from .seg_nrrd import is_segmentation_file, read_segmentation, write_segmentation
+from .seg_nrrd import SegmentationContent, is_segmentation_file, read_segmentation, write_segmentation
 from .structure import (
     AnnotatedStructure,
     Structure,
@@ -93,15 +94,15 @@ class Support:
         plane: str | None = None,
         names: Mapping[int, str] | None = None,
     ) -> Support:
-        """Read a .seg.nrrd or a label map of any format; see `from_masks` and `from_labels`.
+        """Read a .seg.nrrd, a DICOM SEG or a label map of any format; see `from_masks` and `from_labels`.
 
         names: structure names by label value, over those in the file. Raises InputError for a file that
         cannot be read or used.
         """
         path = Path(path)
         try:
-            if is_segmentation_file(path):
-                content = read_segmentation(path)
+            content = _segments(path)
+            if content is not None:
                 if names:
                     content = content.renamed(names)
                 tagged = content.background_ids
@@ -291,6 +292,16 @@ def check_something_left(support: Support, geometry: Geometry) -> None:
         raise InputError(
             "Every slice of the image is drawn, so nothing is left to segment; leave some empty."
         )
+
+
+def _segments(path: Path) -> SegmentationContent | None:
+    """What a file of segments holds, None for an image or label map. Raises InputError."""
+    if is_segmentation_file(path):
+        return read_segmentation(path)
+    if not path.exists():
+        return None  # which reading it as an image will say
+    found = find_dicom_seg(path)
+    return None if found is None else read_dicom_seg(found)
 
 
 def _check_count(number: int) -> None:

@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from batch_stand_in import write_noise
+from dicom_frames import along_z, write_slices
 from dicom_phantom import OTHER_IDENTIFIERS, write_report_object, write_series
 from MedMetaSegLib.batch.inputs import BatchItem, find_items
+from MedMetaSegLib.batch.item import read_item
 from MedMetaSegLib.batch.paths import result_names
 from MedMetaSegLib.batch.request import BatchRequest
 from MedMetaSegLib.errors import InputError
@@ -319,3 +322,26 @@ def closed_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
         patch.setattr(os, "scandir", scandir)
         patch.setattr(os, "access", lambda path, mode: Path(path) != folder and real_access(path, mode))
         yield
+
+
+def test_a_damaged_file_fails_the_series_it_lies_beside(tmp_path: Path) -> None:
+    files = write_slices(tmp_path / "ct", np.zeros((5, 4, 4), np.int16), along_z(range(5)))
+    files[-1].write_bytes(files[-1].read_bytes()[:400])
+    items, skipped = found(tmp_path, "ct")
+    assert [len(item.files) for item in items.values()] == [5]
+    assert not skipped
+    with pytest.raises(InputError, match=f"{files[-1].name} is damaged"):
+        read_item(items["ct"], ".nii.gz")
+
+
+def test_uneven_slices_fail_or_are_resampled_as_the_request_says(tmp_path: Path) -> None:
+    stored = np.arange(5 * 16).reshape(5, 4, 4).astype(np.int16)
+    write_slices(tmp_path / "ct", stored, along_z([0, 3, 6, 12, 15]))
+    with pytest.raises(InputError, match="A slice seems missing"):
+        read_item(found(tmp_path, "ct")[0]["ct"], ".nii.gz")
+    items, _ = found(tmp_path, "ct", resample_uneven=True)
+    volume = read_item(items["ct"], ".nii.gz").volume
+    assert volume.geometry.shape == (6, 4, 4)
+    assert "resampled onto 6 even slices" in volume.notes[0]
+    request = BatchRequest(tmp_path / "t", (), tmp_path / "out", resample_uneven=True)
+    assert BatchRequest.from_dict(request.as_dict()).resample_uneven

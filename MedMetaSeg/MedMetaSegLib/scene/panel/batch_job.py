@@ -22,11 +22,13 @@ def batchRequest(
     overwrite: bool,
     device: str,
     series: Sequence[Sequence[str]] = (),
+    resample_uneven: bool = False,
 ) -> BatchRequest:
     """The request for what was chosen in the panel.
 
     images: a folder, None for `series` alone. pattern: of file names, "" for all images in `images` and its
-    folders. ending: of the results. series: the files of DICOM series.
+    folders. ending: of the results. series: the files of DICOM series. resample_uneven: put
+    DICOM slices that are not evenly spaced onto even ones.
     """
     inputs: tuple[Path, ...] = ()
     if images is not None:
@@ -41,6 +43,7 @@ def batchRequest(
         overwrite=overwrite,
         device=device,
         series=tuple(map(tuple, series)),
+        resample_uneven=resample_uneven,
     )
 
 

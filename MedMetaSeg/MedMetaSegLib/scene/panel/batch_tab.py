@@ -117,6 +117,7 @@ class BatchTab:
             parameters.batchExisting is BatchExisting.OVERWRITE,
             parameters.device.value,
             series,
+            parameters.batchResampleUneven,
         )
         return BatchJob(request, self._onItem, self._onDone)
 
@@ -211,6 +212,7 @@ class BatchTab:
             ui.batchOutputButton,
             ui.batchFormatCombo,
             ui.batchExistingCombo,
+            ui.batchResampleCheck,
             ui.batchButton,
         ):
             widget.setEnabled(not busy)

@@ -155,6 +155,7 @@ class _Choices:
     batchOutput: str
     batchFormat: BatchFormat = BatchFormat.NRRD
     batchExisting: BatchExisting = BatchExisting.RESUME
+    batchResampleUneven: bool = False
     device: Device = Device.AUTO
     quality: Quality = Quality.BALANCED
     memory: Memory = Memory.AS_NEEDED
