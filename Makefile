@@ -3,6 +3,7 @@
 
 VENV := .venv/bin
 ARGS ?=
+JOBS ?= 2
 MINUTES ?=
 DATA ?= ../shared/data
 
@@ -33,8 +34,9 @@ setup:
 demo: setup
 	@$(VENV)/medmetaseg demo $(if $(IMAGE),--image "$(IMAGE)") $(if $(SUPPORT),--support "$(SUPPORT)") $(ARGS)
 
+# Files of tests run side by side, each process with one thread; JOBS=0 for one after the other.
 test: setup
-	@$(VENV)/python -m pytest $(ARGS)
+	@$(VENV)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 test-slicer-5.10:
 	@bash tools/test_slicer_5_10.sh $(ARGS)

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+
+# Before anything imports numpy or torch: processes that run side by side share the cores.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
