@@ -21,11 +21,12 @@ import typer
 
 from ..datasets.cases import Case, is_for_development, is_held_out, read_case, read_cases
 from ..errors import InputError
-from ..imageio.geometry import Geometry
+from ..imageio.geometry import Geometry, Index3
 from ..imageio.writing import write_csv
 from ..next_patient.apply import applied_task
 from ..next_patient.atlas_placement import AtlasPlacement, fused_occupancy, register_atlases
 from ..segmenter import Segmenter
+from ..support.structure import region
 from ..support.support import Support
 from ..task.task_file import Task
 from ..working_grid.reduced_image import sampled_at
@@ -81,7 +82,7 @@ def next_patient_rows(
         placement = register_atlases(task, volume, _never)
         result = applied_task(task, volume, segmenter.predictor, _silent, _never, placement)
         apply_s = time.perf_counter() - begun
-        atlas = atlas_labels(task, placement)
+        atlas = atlas_labels(task, placement, volume.geometry.shape)
         for number, one in enumerate(result.structures, start=1):
             truth = labels == one.structure.label
             whole = score(result.mask(one.structure.label), truth, volume.geometry.spacing_mm)
@@ -101,8 +102,16 @@ def next_patient_rows(
             )
 
 
-def atlas_labels(task: Task, placement: AtlasPlacement) -> np.ndarray:
-    """What the warped atlases alone say, uint8 (k, j, i) on the canonical query: a structure's number + 1."""
+def atlas_labels(task: Task, placement: AtlasPlacement, shape: Index3) -> np.ndarray:
+    """What the warped atlases alone say, uint8 (k, j, i) on the query: a structure's number + 1."""
+    whole = np.zeros(shape, np.uint8)
+    inner = placement.axis_map.undo(_inner_atlas_labels(task, placement))
+    whole[region(placement.offset, inner.shape)] = inner
+    return whole
+
+
+def _inner_atlas_labels(task: Task, placement: AtlasPlacement) -> np.ndarray:
+    """As `atlas_labels`, on the canonical query without its margins."""
     grid = placement.volume.geometry
     labels = np.zeros(grid.shape, np.uint8)
     if placement.close is None:

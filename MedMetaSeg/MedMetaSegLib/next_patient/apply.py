@@ -12,7 +12,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from ..imageio.geometry import AxisMap, Geometry, rounded
+from ..imageio.geometry import AxisMap, Geometry, Index3, index3, rounded
 from ..imageio.volume import Volume
 from ..network.image_evidence import ImageEvidence, image_channels
 from ..network.inference import Predictor
@@ -21,7 +21,7 @@ from ..progress import Progress, check_cancelled
 from ..results.merge import LabelMerger, without_islands
 from ..results.millilitres import rounded_millilitres
 from ..results.segmentation import Segmentation, SegmentedStructure, probability_map, segmented_structure
-from ..support.structure import AnnotatedStructure, Structure
+from ..support.structure import AnnotatedStructure, Structure, region
 from ..support.support import Support
 from ..task.task_file import LearnedPrototypes, Task
 from ..working_grid.grid import Bounds, WorkingGrid, sampled_back, sampled_image, working_grid
@@ -79,12 +79,13 @@ def applied_task(
     placement = placement or register_atlases(task, volume, cancelled)
     aligned = time.perf_counter()
     notes = predictor.new_notes()
-    query, axis_map = placement.volume, placement.axis_map
+    axis_map = placement.axis_map
     predictions, masks = _predicted(task, placement, predictor, progress, cancelled)
     results, probabilities = [], []
     for structure, prediction, (where, mask) in zip(task.structures, predictions, masks, strict=True):
-        results.append(_result(structure, prediction, where, mask, axis_map, volume.geometry))
-        probabilities.append(partial(_probability, prediction, query.geometry, axis_map))
+        found = _result(structure, prediction, where, mask, axis_map, volume.geometry)
+        results.append(replace(found, offset=index3(np.add(found.offset, placement.offset))))
+        probabilities.append(partial(_probability, prediction, placement, volume.geometry.shape))
     progress(1.0, "done")
     finished = time.perf_counter()
     seconds = {"align": aligned - begun, "network": finished - aligned, "total": finished - begun}
@@ -233,11 +234,16 @@ def _result(
     return segmented_structure(structure, where, mask, axis_map, geometry, spacing, prediction.seconds)
 
 
-def _probability(prediction: _Prediction, grid: Geometry, axis_map: AxisMap) -> np.ndarray:
+def _probability(prediction: _Prediction, placement: AtlasPlacement, shape: Index3) -> np.ndarray:
+    """Probability, float16 (k, j, i), on the whole of the volume, which has `shape`; 0 on its margins."""
+    whole = np.zeros(shape, np.float16)
     if prediction.grid is None or prediction.logits is None:
-        return probability_map(None, grid.shape, axis_map)
+        return whole
+    grid = placement.volume.geometry
     logits = partial(sampled_back, prediction.logits, prediction.grid, grid)
-    return probability_map(logits, grid.shape, axis_map)
+    inner = probability_map(logits, grid.shape, placement.axis_map)
+    whole[region(placement.offset, inner.shape)] = inner
+    return whole
 
 
 def _report(

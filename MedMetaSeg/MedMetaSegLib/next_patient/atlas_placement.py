@@ -17,13 +17,14 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from ..errors import Cancelled
-from ..imageio.geometry import AxisMap
+from ..imageio.geometry import AxisMap, Index3
 from ..imageio.volume import Volume, check_volume
 from ..registration.deformable import dense_displacement, mind_descriptors
 from ..registration.pose import Pose, find_starts, refined_poses
 from ..registration.rotations import angle_between, likely_rotations, possible_rotations, rotated
 from ..task.atlas import Atlas, close_image, overview
 from ..task.task_file import Task
+from ..working_grid.black_margins import without_margins
 from ..working_grid.intensity import IntensityNormalization, intensity_normalization
 from ..working_grid.reduced_image import ReducedImage, sampled_at, slice_axis, without_world_position
 
@@ -92,13 +93,15 @@ class RegisteredAtlas:
 class AtlasPlacement:
     """The atlases of a task placed on a query.
 
-    volume: the query, canonical and without world position; axis_map: how it was made canonical. close: its
-    part where the structures can be, None when that lies outside. registered: the atlases there, every one in
+    volume: the query, without margins of one value, canonical and without world position; axis_map: how it
+    was made canonical. offset: (k, j, i) of its first voxel in the query as it was given. close: its part
+    where the structures can be, None when that lies outside. registered: the atlases there, every one in
     several placements.
     """
 
     volume: Volume
     axis_map: AxisMap
+    offset: Index3
     normalization: IntensityNormalization
     close: ReducedImage | None
     registered: tuple[RegisteredAtlas, ...]
@@ -118,11 +121,12 @@ def register_atlases(task: Task, volume: Volume, cancelled: Callable[[], bool]) 
             raise Cancelled("Cancelled: nothing was written.")
 
     check()
-    canonical, axis_map = check_volume(volume).canonical()
+    inner, offset = without_margins(check_volume(volume))
+    canonical, axis_map = inner.canonical()
     query = without_world_position(canonical)
     normalization = intensity_normalization(query)
     close, registered = _registered(query, normalization, canonical.geometry.axes, task.atlases, check)
-    return AtlasPlacement(query, axis_map, normalization, close, registered)
+    return AtlasPlacement(query, axis_map, offset, normalization, close, registered)
 
 
 def _registered(

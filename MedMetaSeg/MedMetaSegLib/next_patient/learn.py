@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import InputError
-from ..imageio.geometry import Geometry
+from ..imageio.geometry import Geometry, index3
 from ..imageio.volume import Volume, check_volume
 from ..network.image_evidence import image_channels
 from ..network.inference import Predictor
@@ -20,6 +20,7 @@ from ..support.structure import AnnotatedStructure, Structure, StructureMask
 from ..support.support import MAX_STRUCTURES, Support, check_overlap
 from ..task.atlas import Atlas, make_atlas
 from ..task.task_file import LearnedPrototypes, Task
+from ..working_grid.black_margins import without_margins
 from ..working_grid.grid import Bounds, WorkingGrid, sampled_image, working_grid
 from ..working_grid.intensity import IntensityNormalization, intensity_normalization
 from ..working_grid.reduced_image import without_world_position
@@ -126,14 +127,14 @@ def _patient(
         whole: Sequence[StructureMask] = _on_grid(placed, volume.geometry).structures
     else:
         whole = segment(volume, support).structures
-    canonical, axis_map = volume.canonical()
+    there = [one for one in whole if one.voxels]
+    inner, start = without_margins(volume, there)
+    canonical, axis_map = inner.canonical()
     structures = {}
-    for one in whole:
-        if one.voxels:
-            shape = (one.mask.shape[0], one.mask.shape[1], one.mask.shape[2])
-            offset = axis_map.apply_offset(one.offset, shape)
-            mask = np.ascontiguousarray(axis_map.apply(one.mask))
-            structures[one.structure.name] = AnnotatedStructure(one.structure, offset, mask)
+    for one in there:
+        offset = axis_map.apply_offset(index3(np.subtract(one.offset, start)), index3(one.mask.shape))
+        mask = np.ascontiguousarray(axis_map.apply(one.mask))
+        structures[one.structure.name] = AnnotatedStructure(one.structure, offset, mask)
     if not structures:
         raise InputError("No structure of the support lies in the image; check that they belong together.")
     plain = without_world_position(canonical)

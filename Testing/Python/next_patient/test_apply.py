@@ -75,6 +75,31 @@ def test_structures_are_carried_to_another_patient(segmenter: Segmenter, task: T
     assert set(np.unique(result.labels)) == {0, LIVER, KIDNEY}
 
 
+@pytest.mark.parametrize("margin", [4, 8, 14])
+def test_black_margins_around_the_next_patient_change_nothing(
+    segmenter: Segmenter, task: Task, second: Patient, margin: int
+):
+    before = segmenter.apply(task, second.volume)
+    volume = second.volume
+    around = volume.geometry.cropped((-margin,) * 3, [size + 2 * margin for size in SHAPE])
+    after = segmenter.apply(task, Volume(np.pad(volume.array, margin), around))
+    np.testing.assert_array_equal(after.labels, np.pad(before.labels, margin))
+    np.testing.assert_array_equal(after.probability("liver"), np.pad(before.probability("liver"), margin))
+
+
+def test_black_margins_around_the_support_change_nothing(
+    segmenter: Segmenter, task: Task, first: Patient, second: Patient
+):
+    around = first.volume.geometry.cropped((-6, -5, -4), [size + 12 for size in SHAPE])
+    pad = [(6, 6), (5, 7), (4, 8)]
+    labels = np.pad(complete(first).labels(), pad)
+    support = Support.from_labels(labels, around, NAMES, "complete")
+    learned = segmenter.learn([(Volume(np.pad(first.volume.array, pad), around), support)])
+    for one, other in zip(learned.atlases, task.atlases, strict=True):
+        np.testing.assert_array_equal(one.close.intensity, other.close.intensity)
+        np.testing.assert_array_equal(one.overview.intensity, other.overview.intensity)
+
+
 def test_a_support_is_warped_several_times_and_its_pose_has_a_say_too(task: Task, second: Patient):
     found = register_atlases(task, second.volume, lambda: False)
     assert found.close is not None
