@@ -7,14 +7,15 @@ from pathlib import Path
 
 import torch
 
-from MedMetaSegLib.training import log, run
+from MedMetaSegLib.imageio import writing
+from MedMetaSegLib.training import run
 from MedMetaSegLib.training.trainer import train
 from training_phantom import quick
 
 folder = Path(sys.argv[1])
 seen: list[float] = []
 written: list[str] = []
-learn, replace_whole = run.Run.learn, log.replace_whole
+learn, replace_all = run.Run.learn, writing.replace_all
 
 
 def noted_batch(self: run.Run, batch: tuple) -> dict[str, float]:
@@ -22,13 +23,13 @@ def noted_batch(self: run.Run, batch: tuple) -> dict[str, float]:
     return learn(self, batch)
 
 
-def noted_file(path: Path, write) -> None:
-    written.append(path.name)
-    replace_whole(path, write)
+def noted_files(writers: dict, check=None) -> None:
+    written.extend(path.name for path in writers)
+    replace_all(writers, check)
 
 
 run.Run.learn = noted_batch  # type: ignore[method-assign]
-log.replace_whole = run.replace_whole = noted_file
+writing.replace_all = noted_files
 done = train(folder, quick(steps=3, validation_episodes=1), device="cpu")
 ended = {"network": done.network.state_dict(), "averaged": done.averaged.state_dict()}
 torch.save({**ended, "seen": seen, "written": written}, folder.parent / f"rank{done.ranks.rank}.pt")

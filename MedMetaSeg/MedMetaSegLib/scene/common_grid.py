@@ -126,7 +126,7 @@ def _painted(one: SegmentMask, grid: Geometry, annotation: str) -> AnnotatedStru
     annotated = AnnotatedStructure(one.structure, one.offset, one.mask)
     if annotation != "slices":
         return annotated
-    return with_complete_slices(annotated, drawing_axes([one.mask], grid)[0])
+    return with_complete_slices(annotated, drawing_axes([one.mask], grid)[0], grid.spacing_mm)
 
 
 def _nearest(one: SegmentMask, volume: Geometry) -> SegmentMask:

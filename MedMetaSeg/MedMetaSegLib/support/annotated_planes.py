@@ -9,7 +9,7 @@ its voxels are known, the rest of it is not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,12 +19,16 @@ from .structure import AnnotatedStructure, SlicePlane
 
 _SPILT = 0.5
 """Area over that of the painted slice that it touches: a slice below was only touched by the brush."""
+_THICK = 0.35
+"""Distance to that slice over its radius from which on a structure may well end in between."""
 _SHORT_RUN = 6
 """Slices: in longer runs, painted slice by slice, ends may be small."""
-_END_OF_RUN = 0.15
-"""Area at the end of a long run over that of its neighbour, below which the slice is not complete."""
+_ENDS = 0.15
+"""The area in that case, and at the end of a long run: below, the slice is not complete."""
 _STRAY = 0.05
 """Area over that of the nearest painted slices: an isolated slice below was touched by accident."""
+_TIP = 0.5
+"""Share of its voxels that lie over the nearest painted slice: so many may be the tip of the structure."""
 _CORRECTED = 0.1
 """The same between two painted slices, unless the structure is of many parts: below, a part was painted."""
 _FEWER = 0.6
@@ -50,46 +54,113 @@ class AnnotatedPlanes:
     loose: np.ndarray
 
 
-def annotated_planes(mask: np.ndarray, usual: int, only: bool = False) -> AnnotatedPlanes:
+def annotated_planes(
+    mask: np.ndarray, usual: int, spacing_mm: Sequence[float], only: bool = False
+) -> AnnotatedPlanes:
     """The complete slices of a mask (k, j, i), bool, cropped or not, with at least one voxel.
 
-    usual: the axis (0, 1, 2) across the slices where those of one plane explain all. only: slices along
-    `usual` are the only ones that were painted.
+    usual: the axis (0, 1, 2) across the slices where those of one plane explain all. spacing_mm: of the grid,
+    (k, j, i). only: slices along `usual` are the only ones that were painted.
     """
     least = _STRAY if annotated_in_parts(mask) else _CORRECTED
-    single = _along_one_axis(mask, usual, least)
+    stacks = [_stack(mask, axis, spacing_mm, least) for axis in range(3)]
+    single = _along_one_axis(mask, usual, stacks[usual])
     if only:
         return single
-    filled = np.count_nonzero(_areas(mask, usual))
+    filled = np.count_nonzero(stacks[usual].areas)
     most = filled - 1 if single.loose.any() else int(_FEWER * filled)
-    several = _along_any_axis(mask, usual, most, least)
+    several = _along_any_axis(mask, usual, most, stacks)
     return single if several is None else several
 
 
-def with_complete_slices(annotated: AnnotatedStructure, usual: int, only: bool = False) -> AnnotatedStructure:
-    """A structure with the slices that are complete; usual and only as in `annotated_planes`."""
+def with_complete_slices(
+    annotated: AnnotatedStructure, usual: int, spacing_mm: Sequence[float], only: bool = False
+) -> AnnotatedStructure:
+    """A structure with the slices that are complete; the rest as in `annotated_planes`."""
     offset = annotated.offset
     planes = [
         SlicePlane(one.axis, tuple(number + offset[one.axis] for number in one.slices))
-        for one in annotated_planes(annotated.mask, usual, only).planes
+        for one in annotated_planes(annotated.mask, usual, spacing_mm, only).planes
     ]
     return AnnotatedStructure.on_planes(annotated, planes)
 
 
-def _along_one_axis(mask: np.ndarray, axis: int, least: float) -> AnnotatedPlanes:
-    areas = _areas(mask, axis)
+@dataclass(frozen=True, eq=False)
+class _Stack:
+    """The slices along one axis, (n, rows, columns). areas: painted voxels of each. thickness: distance
+    between slices, in radii of a disc of one voxel. least: area between two painted slices over theirs.
+    """
+
+    slices: np.ndarray
+    areas: np.ndarray
+    thickness: float
+    least: float
+
+    def is_plausible(self, number: int, accepted: Sequence[int], near: Iterable[int]) -> bool:
+        """Whether a slice can be complete, given larger ones that are, and those of them that a brush which
+        painted them may have spilt from.
+        """
+        if any(self.areas[number] < self._share(number, one) * self.areas[one] for one in near):
+            return False
+        below = max((one for one in accepted if one < number), default=None)
+        above = min((one for one in accepted if one > number), default=None)
+        around = [one for one in (below, above) if one is not None]
+        if len(around) == 1:
+            return self._may_end(number, around[0])
+        return bool(self.areas[number] >= self.least * min((self.areas[one] for one in around), default=0))
+
+    def in_one_run(self, number: int, accepted: Sequence[int]) -> list[int]:
+        """The nearest of these slices on either side that no empty slice parts from a slice."""
+        first, last = self._run(number)
+        below = max((one for one in accepted if first <= one < number), default=None)
+        above = min((one for one in accepted if number < one <= last), default=None)
+        return [one for one in (below, above) if one is not None]
+
+    def _may_end(self, number: int, other: int) -> bool:
+        """Whether a slice beyond all painted ones, the nearest of which is `other`, is of the structure."""
+        if self.areas[number] >= _STRAY * self.areas[other]:
+            return True
+        on_other = np.count_nonzero(self.slices[number] & self.slices[other])
+        return bool(on_other >= _TIP * self.areas[number] and self._radii(number, other) <= 1)
+
+    def _radii(self, number: int, other: int) -> float:
+        """Distance to a painted slice, in radii of what is painted there."""
+        return abs(number - other) * self.thickness / float(self.areas[other]) ** 0.5
+
+    def _share(self, number: int, other: int) -> float:
+        """The area that a slice has at least over that of a painted one beside it."""
+        first, last = self._run(number)
+        far = self._radii(number, other) >= _THICK
+        return _ENDS if far or last - first >= _SHORT_RUN else _SPILT
+
+    def _run(self, number: int) -> tuple[int, int]:
+        """First and last of the filled slices without a gap around a slice."""
+        empty = np.flatnonzero(self.areas == 0)
+        first = empty[empty < number].max(initial=-1) + 1
+        return int(first), int(empty[empty > number].min(initial=len(self.areas)) - 1)
+
+
+def _stack(mask: np.ndarray, axis: int, spacing_mm: Sequence[float], least: float) -> _Stack:
+    pixel_mm2 = float(np.prod(spacing_mm)) / spacing_mm[axis]
+    thickness = spacing_mm[axis] / (pixel_mm2 / np.pi) ** 0.5
+    return _Stack(np.moveaxis(mask, axis, 0), _areas(mask, axis), thickness, least)
+
+
+def _along_one_axis(mask: np.ndarray, axis: int, stack: _Stack) -> AnnotatedPlanes:
     accepted: list[int] = []
-    for number in _largest_first(areas):
-        if _plausible(number, areas, accepted, least):
+    for number in _largest_first(stack.areas):
+        if stack.is_plausible(number, accepted, stack.in_one_run(number, accepted)):
             accepted.append(number)
     loose = mask.copy()
     np.moveaxis(loose, axis, 0)[accepted] = False
     return AnnotatedPlanes((SlicePlane(axis, tuple(sorted(accepted))),), loose)
 
 
-def _along_any_axis(mask: np.ndarray, usual: int, most: int, least: float) -> AnnotatedPlanes | None:
+def _along_any_axis(
+    mask: np.ndarray, usual: int, most: int, stacks: Sequence[_Stack]
+) -> AnnotatedPlanes | None:
     """The reading by slices of any planes; None where that takes more than `most` of them."""
-    reading = _Reading(mask, least)
+    reading = _Reading(mask, stacks)
     taken = 0
     while reading.left.any():
         if taken == most:
@@ -97,22 +168,20 @@ def _along_any_axis(mask: np.ndarray, usual: int, most: int, least: float) -> An
         reading.take(*reading.next_slice(usual))
         taken += 1
     found = reading.finished(usual)
-    far_fewer = taken <= _FAR_FEWER * np.count_nonzero(reading.areas[usual])
+    far_fewer = taken <= _FAR_FEWER * np.count_nonzero(stacks[usual].areas)
     return found if len(found.planes) > 1 or far_fewer else None
 
 
 class _Reading:
     """Slices of a mask that were taken for painted so far.
 
-    areas: painted voxels of every slice, per axis. left: voxels that no slice explains yet; counts: of every
-    slice. accepted: numbers of complete slices, per axis. largest: voxels of the first of them. least: area
-    between two painted slices over theirs.
+    left: voxels that no slice explains yet; counts: of every slice, per axis. accepted: numbers of complete
+    slices, per axis. largest: voxels of the first of them.
     """
 
-    def __init__(self, mask: np.ndarray, least: float) -> None:
-        self.mask, self.left, self.least = mask, mask.copy(), least
-        self.areas = [_areas(mask, axis) for axis in range(3)]
-        self.counts = [areas.copy() for areas in self.areas]
+    def __init__(self, mask: np.ndarray, stacks: Sequence[_Stack]) -> None:
+        self.mask, self.left, self.stacks = mask, mask.copy(), stacks
+        self.counts = [stack.areas.copy() for stack in stacks]
         self.accepted: tuple[list[int], list[int], list[int]] = ([], [], [])
         self.largest = 0
 
@@ -123,7 +192,7 @@ class _Reading:
 
     def take(self, axis: int, number: int) -> None:
         """Take a slice for complete if it can be; its voxels are explained either way."""
-        self.largest = max(self.largest, int(self.areas[axis][number]))
+        self.largest = max(self.largest, int(self.stacks[axis].areas[number]))
         if self._is_complete(axis, number):
             self.accepted[axis].append(number)
         plane = np.moveaxis(self.left, axis, 0)[number]
@@ -143,14 +212,12 @@ class _Reading:
         return AnnotatedPlanes(tuple(planes), loose)
 
     def _voxels(self, plane: SlicePlane) -> int:
-        return int(self.areas[plane.axis][list(plane.slices)].sum())
+        return int(self.stacks[plane.axis].areas[list(plane.slices)].sum())
 
     def _is_complete(self, axis: int, number: int) -> bool:
-        areas, accepted = self.areas[axis], self.accepted[axis]
+        accepted = self.accepted[axis]
         near = [one for one in accepted if abs(one - number) <= _TOUCHED]
-        if any(areas[number] < _SPILT * areas[one] for one in near):
-            return False
-        if not _plausible(number, areas, accepted, self.least, touching=False):
+        if not self.stacks[axis].is_plausible(number, accepted, near):
             return False
         plane = np.moveaxis(self.mask, axis, 0)[number]
         others = [one for one in range(3) if one != axis]
@@ -164,35 +231,6 @@ class _Reading:
         crossed = [int(counts[crossing].max()) for counts, crossing in rows if crossing]
         longest = max(crossed, default=0)
         return new >= (_WIDE * longest if longest else _STRAY * self.largest)
-
-
-def _plausible(
-    number: int, areas: np.ndarray, accepted: list[int], least: float, touching: bool = True
-) -> bool:
-    """Whether a slice can be complete, given larger ones that are.
-
-    least: its area over the smaller of those around it, where it lies between two. touching: look at slices
-    of the same run, too.
-    """
-    if not accepted:
-        return True
-    below = max((one for one in accepted if one < number), default=None)
-    above = min((one for one in accepted if one > number), default=None)
-    around = [one for one in (below, above) if one is not None]
-    if touching:
-        for one in around:
-            run = areas[min(one, number) : max(one, number) + 1]
-            if run.all() and areas[number] < _least_share(areas, number) * areas[one]:
-                return False
-    share = least if len(around) == 2 else _STRAY
-    return bool(areas[number] >= share * min(areas[one] for one in around))
-
-
-def _least_share(areas: np.ndarray, number: int) -> float:
-    empty = np.flatnonzero(areas == 0)
-    first = empty[empty < number].max(initial=-1)
-    last = empty[empty > number].min(initial=len(areas))
-    return _SPILT if last - first - 1 <= _SHORT_RUN else _END_OF_RUN
 
 
 def _fills(rows: np.ndarray, crossing: Iterable[int]) -> bool:

@@ -185,7 +185,7 @@ class Support:
             else:
                 axes = [axis] * len(usable)
             usable = [
-                with_complete_slices(one, along, only=axis is not None)
+                with_complete_slices(one, along, geometry.spacing_mm, only=axis is not None)
                 for one, along in zip(usable, axes, strict=True)
             ]
         if overlapping is None:

@@ -30,7 +30,7 @@ def painted(organ=ORGAN, **slices):
 
 
 def found(mask, usual=0, **options):
-    reading = annotated_planes(mask, usual, **options)
+    reading = annotated_planes(mask, usual, (1, 1, 1), **options)
     return {("axial", "coronal", "sagittal")[one.axis]: one.slices for one in reading.planes}
 
 
@@ -53,11 +53,11 @@ def found(mask, usual=0, **options):
 def test_slices_of_any_planes_are_found(slices):
     mask = painted(**slices)
     assert found(mask) == slices
-    assert not annotated_planes(mask, 0).loose.any()
+    assert not annotated_planes(mask, 0, (1, 1, 1)).loose.any()
 
 
 def test_the_plane_with_most_slices_comes_first():
-    reading = annotated_planes(painted(axial=(10, 18, 26), sagittal=(15,)), usual=2)
+    reading = annotated_planes(painted(axial=(10, 18, 26), sagittal=(15,)), 2, (1, 1, 1))
     assert [one.axis for one in reading.planes] == [0, 2]
 
 
@@ -65,7 +65,7 @@ def test_the_plane_with_most_slices_comes_first():
 def test_a_stray_voxel_does_not_make_its_slice_complete(place):
     mask = painted(axial=(10, 18, 26))
     mask[place] = True
-    reading = annotated_planes(mask, 0)
+    reading = annotated_planes(mask, 0, (1, 1, 1))
     assert found(mask) == {"axial": (10, 18, 26)}
     assert np.argwhere(reading.loose).tolist() == [list(place)]
 
@@ -77,7 +77,9 @@ def test_a_brush_that_spills_onto_the_next_slice_does_not_make_it_complete(share
     for number in (11, 19, 27):
         mask[number] |= smaller[number]
     assert found(mask) == {"axial": (10, 18, 26)}
-    assert annotated_planes(mask, 0).loose.sum() == sum(smaller[number].sum() for number in (11, 19, 27))
+    assert annotated_planes(mask, 0, (1, 1, 1)).loose.sum() == sum(
+        smaller[number].sum() for number in (11, 19, 27)
+    )
 
 
 def test_a_spill_beside_a_single_slice_is_no_slice_of_another_plane():
@@ -97,10 +99,21 @@ def test_neighbours_of_about_equal_area_are_complete():
     assert found(painted(axial=(24, 25, 26, 27))) == {"axial": (24, 25, 26, 27)}
 
 
+def test_thick_slices_of_a_small_structure_may_taper() -> None:
+    """Of a lesion three slices high, all were painted."""
+    lesion = ellipsoid(radii=(1.6, 6, 6))
+    mask = painted(lesion, axial=(16, 17, 18))
+    assert mask[16].sum() < 0.65 * mask[17].sum()
+    mask[16] &= ellipsoid(radii=(1.3, 5, 5))[16]
+    assert mask[16].sum() < 0.5 * mask[17].sum()
+    reading = annotated_planes(mask, 0, (5, 1, 1))
+    assert reading.planes[0].slices == (16, 17, 18)
+
+
 def test_the_named_plane_alone_is_complete():
     mask = painted(axial=(10, 18, 26), sagittal=(15,))
     assert found(mask, only=True) == {"axial": (10, 18, 26)}
-    assert annotated_planes(mask, 0, only=True).loose.any()
+    assert annotated_planes(mask, 0, (1, 1, 1), only=True).loose.any()
 
 
 def test_a_support_tells_its_planes_and_voxels_on_no_complete_slice():
