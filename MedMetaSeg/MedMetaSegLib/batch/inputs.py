@@ -49,10 +49,17 @@ class BatchItem:
     resample_uneven: bool = False
 
     def public(self, text: str) -> str:
-        """A message about the item without its path and what else is private."""
-        places = sorted({str(p) for f in (self.path, *self.files) for p in (f, f.resolve())}, key=len)
-        for place in reversed(places):
-            text = text.replace(place, self.image)
+        """A message about the item without its path and what else is private.
+
+        Files of a DICOM series, whose names may say of whom it is, are called by their number in order of name.
+        """
+        called = {self.path: self.image}
+        for number, file in enumerate(sorted(self.files), start=1):
+            told = f"{self.image} (file {number} of {len(self.files)} by name)" if self.series else self.image
+            called[file] = told
+        places = {str(p): told for path, told in called.items() for p in (path, path.resolve())}
+        for place in sorted(places, key=len, reverse=True):
+            text = text.replace(place, places[place])
         for private in sorted(self.private, key=len, reverse=True):
             text = re.sub(re.escape(private), "...", text, flags=re.IGNORECASE)
         return " ".join(shown(text).split())

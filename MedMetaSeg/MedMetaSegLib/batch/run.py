@@ -16,7 +16,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -194,7 +194,9 @@ class _Run:
         self.progress(BatchProgress(item.name, row.status, len(self.rows), len(self.items), row.reason, row))
         if self.request.report is not None and time.monotonic() - self.reported > REPORT_EVERY_S:
             if len(self.items) > 1:
-                self._write_table()
+                # Written again at the end, where a disk that still refuses is told.
+                with suppress(WriteError):
+                    self._write_table()
             self.reported = time.monotonic()
 
     def _write_table(self) -> Path:

@@ -24,7 +24,7 @@ _NAMED = 5
 
 
 def apply_files(request: BatchRequest) -> int:
-    """Apply a task to every image and return how many are not done.
+    """Apply a task to every image and return how many files are missing: images not done, or the report.
 
     Their reasons are shown, and are in the report. Raises InputError with nothing written for arguments that
     cannot be right, and where the only image fails; CancelledPartway, with what is done in place, when
@@ -46,7 +46,8 @@ def apply_files(request: BatchRequest) -> int:
             raise InputError(result.stopped)
         print(f"medmetaseg: {result.stopped} {done}", file=sys.stderr)
     _summarise(result, request.out)
-    return result.total - len(result.finished)
+    missing = result.total - len(result.finished)
+    return missing or int(bool(result.stopped))
 
 
 @contextmanager

@@ -5,6 +5,7 @@ Tests that say so run with `StandInSegmenter`, which gives back one block: there
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from batch_stand_in import GRID, SHAPE, StandInSegmenter, results, rows_of
+from disk_faults import failing
 from MedMetaSegLib import cli
 from MedMetaSegLib.errors import InputError
 from MedMetaSegLib.imageio.volume import read_image, to_sitk, write_labels
@@ -216,3 +218,57 @@ def test_with_a_stand_in_segmenter_overlapping_structures_go_into_a_segmentation
 def test_an_unwritable_task_is_an_input_error(folder: Path):
     with pytest.raises(InputError):
         make_task().write(folder / "none" / "t.medmetaseg")
+
+
+# --- disks that refuse ----------------------------------------------------------------------------
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a file is what a run that went well leaves there."""
+    if path.suffix == ".gz":
+        return read_image(path).geometry.same_grid(GRID)
+    if path.suffix == ".medmetaseg":
+        return bool(Task.read(path).structures)
+    text = path.read_text(encoding="utf-8")
+    return text.startswith("image,") and "a.nii.gz" in text if path.suffix == ".csv" else "</html>" in text
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EACCES])
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["learn", "a.nii.gz", "painted.nii.gz", "-o", "t.medmetaseg"], ["t.medmetaseg"]),
+        (
+            ["apply", "two.medmetaseg", "a.nii.gz", "-o", "out/", "--report", "r.csv", "--overwrite"],
+            ["out/a.nii.gz", "r.csv", "r.html"],
+        ),
+    ],
+    ids=["learn", "apply"],
+)
+def test_with_a_stand_in_segmenter_a_disk_that_refuses_leaves_every_file_old_or_new(
+    folder: Path,
+    segmenter: StandInSegmenter,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    names: list[str],
+    code: int,
+):
+    (folder / "out").mkdir()
+    inputs = files(folder)
+    steps, done = 0, False
+    while not done:
+        for name in names:
+            (folder / name).write_bytes(b"yesterday's")
+        with failing(steps, code) as faults:
+            status = run(folder, *arguments)
+        done = not faults.failed
+        new = [name for name in names if (folder / name).read_bytes() != b"yesterday's"]
+        assert all(is_whole(folder / name) for name in new), (steps, new)
+        assert status in (0, 2, 3)
+        assert new == names or status != 0
+        assert ".partial" not in capsys.readouterr().err
+        there = files(folder)
+        assert {path: there[path] for path in inputs} == inputs
+        steps += 1
+    assert status == 0
+    assert steps >= 5
