@@ -51,7 +51,7 @@ class BatchItem:
     def public(self, text: str) -> str:
         """A message about the item without its path and what else is private.
 
-        Files of a DICOM series, whose names may say of whom it is, are called by their number in order of name.
+        Files of a DICOM series, whose names may say of whom it is, are called by their number by name.
         """
         called = {self.path: self.image}
         for number, file in enumerate(sorted(self.files), start=1):
