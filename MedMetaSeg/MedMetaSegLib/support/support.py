@@ -345,10 +345,10 @@ def _loose_voxels(annotated: AnnotatedStructure, geometry: Geometry) -> list[str
     numbers = filled_slices(loose, axis) + annotated.offset[axis]
     listed = ", ".join(str(number) for number in numbers[:_LISTED]) + (", ..." * (len(numbers) > _LISTED))
     slices = f"slice {listed} is" if len(numbers) == 1 else f"slices {listed} are"
-    voxels = "1 voxel" if count == 1 else f"{count} voxels"
+    voxels = "the 1 voxel painted there counts" if count == 1 else f"the {count} voxels painted there count"
     return [
-        f"{annotated.structure.name}: {plane_name(geometry, axis)} {slices} not taken for complete; the "
-        f"{voxels} painted there count as scribbles."
+        f"{annotated.structure.name}: {plane_name(geometry, axis)} {slices} not taken for complete; "
+        f"{voxels} as scribbles."
     ]
 
 

@@ -131,7 +131,7 @@ def test_a_support_tells_its_planes_and_voxels_on_no_complete_slice():
     support = Support.from_labels(mask.astype(np.uint8), geometry)
     assert support.describe()[0]["scribbled"] == 1
     assert support.notes == (
-        "Label 1: axial slice 2 is not taken for complete; the 1 voxel painted there count as scribbles.",
+        "Label 1: axial slice 2 is not taken for complete; the 1 voxel painted there counts as scribbles.",
     )
 
 
