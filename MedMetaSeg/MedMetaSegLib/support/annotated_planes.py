@@ -17,19 +17,19 @@ import numpy as np
 from .parts import annotated_in_parts
 from .structure import AnnotatedStructure, SlicePlane
 
-_SPILT = 0.5
-"""Area over that of the painted slice that it touches: a slice below was only touched by the brush."""
+_SPILT = ((3, 0.65), (6, 0.5))
+"""In a run of at most so many slices without a gap: area over that of the painted slice next to it, below
+which a slice was only touched by the brush. Longer runs were painted slice by slice.
+"""
 _THICK = 0.35
 """Distance to that slice over its radius from which on a structure may well end in between."""
-_SHORT_RUN = 6
-"""Slices: in longer runs, painted slice by slice, ends may be small."""
 _ENDS = 0.15
-"""The area in that case, and at the end of a long run: below, the slice is not complete."""
+"""The area in that case, and in a longer run: below, the slice is not complete."""
 _STRAY = 0.05
 """Area over that of the nearest painted slices: an isolated slice below was touched by accident."""
 _TIP = 0.5
 """Share of its voxels that lie over the nearest painted slice: so many may be the tip of the structure."""
-_CORRECTED = 0.1
+_CORRECTED = 0.3
 """The same between two painted slices, unless the structure is of many parts: below, a part was painted."""
 _FEWER = 0.6
 """Slices of several planes over those of the usual plane that explain the same: above, that was painted."""
@@ -130,8 +130,9 @@ class _Stack:
     def _share(self, number: int, other: int) -> float:
         """The area that a slice has at least over that of a painted one beside it."""
         first, last = self._run(number)
-        far = self._radii(number, other) >= _THICK
-        return _ENDS if far or last - first >= _SHORT_RUN else _SPILT
+        if self._radii(number, other) >= _THICK:
+            return _ENDS
+        return next((share for most, share in _SPILT if last - first < most), _ENDS)
 
     def _run(self, number: int) -> tuple[int, int]:
         """First and last of the filled slices without a gap around a slice."""

@@ -94,6 +94,13 @@ def test_a_correction_in_another_view_is_known_by_itself():
     assert found(mask) == {"axial": (10, 26)}
 
 
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_a_dab_between_painted_slices_does_not_make_its_slice_complete(size: int) -> None:
+    mask = painted(axial=(10, 18, 26))
+    mask[13, 19 : 19 + size, 13 : 13 + size] = True
+    assert found(mask) == {"axial": (10, 18, 26)}
+
+
 def test_neighbours_of_about_equal_area_are_complete():
     """Slices of a vessel or of a tapering organ that were painted one after the other."""
     assert found(painted(axial=(24, 25, 26, 27))) == {"axial": (24, 25, 26, 27)}
