@@ -35,6 +35,8 @@ _FEWER = 0.6
 """Slices of several planes over those of the usual plane that explain the same: above, that was painted."""
 _FAR_FEWER = 0.25
 """The same, of slices of one other plane."""
+_BLOCK = 4
+"""Slices without a gap that were not painted one by one, where slices of the usual plane explain all, too."""
 _TOUCHED = 2
 """Slices of several planes: how far from a painted slice a brush reaches."""
 _WIDE = 2
@@ -70,7 +72,10 @@ def annotated_planes(
     filled = np.count_nonzero(stacks[usual].areas)
     most = filled - 1 if single.loose.any() else int(_FEWER * filled)
     several = _along_any_axis(mask, usual, most, stacks)
-    return single if several is None else several
+    # A block that was painted through can be cut along any axis.
+    if several is None or (not single.loose.any() and _longest_run(several) >= _BLOCK):
+        return single
+    return several
 
 
 def with_complete_slices(
@@ -247,6 +252,15 @@ def _fills(rows: np.ndarray, crossing: Iterable[int]) -> bool:
     expected[np.isin(between, known)] = 0
     there = np.minimum(rows[between], expected)
     return bool(there.sum() >= _CROSSED * expected.sum())
+
+
+def _longest_run(reading: AnnotatedPlanes) -> int:
+    """The most slices of one plane without a gap."""
+    longest = 0
+    for plane in reading.planes:
+        breaks = np.flatnonzero(np.diff(plane.slices) > 1) + 1
+        longest = max(longest, *(len(run) for run in np.split(np.array(plane.slices), breaks)))
+    return longest
 
 
 def _areas(mask: np.ndarray, axis: int) -> np.ndarray:

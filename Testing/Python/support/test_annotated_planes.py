@@ -56,6 +56,15 @@ def test_slices_of_any_planes_are_found(slices):
     assert not annotated_planes(mask, 0, (1, 1, 1)).loose.any()
 
 
+@pytest.mark.parametrize("left_out", [(), (17,), (9, 17, 30)], ids=str)
+def test_a_column_painted_through_is_of_the_usual_plane(left_out: tuple[int, ...]) -> None:
+    """As a spine, though slices along it are larger, and fewer."""
+    _, j, i = np.indices(SHAPE)
+    column = (j - 21) ** 2 + (i - 21) ** 2 <= 100
+    slices = tuple(number for number in range(SHAPE[0]) if number not in left_out)
+    assert found(painted(column, axial=slices)) == {"axial": slices}
+
+
 def test_the_plane_with_most_slices_comes_first():
     reading = annotated_planes(painted(axial=(10, 18, 26), sagittal=(15,)), 2, (1, 1, 1))
     assert [one.axis for one in reading.planes] == [0, 2]
