@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from . import __version__
+from .commands.options import AllowNonfinite, Device, Frame, Painting, Plane, ResampleUneven
 from .errors import Cancelled, CancelledPartway, InputError
 from .imageio.frames import named_frames
 from .imageio.names import shown
@@ -33,29 +34,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-
-AllowNonfinite = Annotated[
-    bool, typer.Option("--allow-nonfinite", help="Read NaN and infinite voxels as the image's minimum.")
-]
-ResampleUneven = Annotated[
-    bool,
-    typer.Option("--resample-uneven", help="Put DICOM slices that are not evenly spaced onto even ones."),
-]
-Painting = Annotated[
-    Literal["slices", "complete", "scribbles"],
-    typer.Option(help="What the painting says: whole slices, every voxel, or painted voxels only."),
-]
-Plane = Annotated[
-    Literal["axial", "coronal", "sagittal"] | None,
-    typer.Option(help="The plane that was drawn in, where the drawing leaves a doubt."),
-]
-Frame = Annotated[
-    str | None,
-    typer.Option(
-        "--volume", metavar="N|all", help="Of a 4D file: the frame, counted from 0, or all of them."
-    ),
-]
-Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the network runs.")]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -111,8 +89,8 @@ def _common(
 
 @app.command()
 def segment(
-    image: Annotated[Path, typer.Argument(help="NIfTI, NRRD, MetaImage or a folder with one DICOM series.")],
-    support: Annotated[Path, typer.Argument(help="What was painted: a label map or a Slicer .seg.nrrd.")],
+    image: Annotated[Path, typer.Argument(help="NIfTI, NRRD, MetaImage, a DICOM folder or file.")],
+    support: Annotated[Path, typer.Argument(help="What was painted: a label map, .seg.nrrd or DICOM SEG.")],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Label map (.nii.gz, .nii, .nrrd, .mha) or .seg.nrrd.")
     ],

@@ -51,8 +51,11 @@ class BatchItem:
     def public(self, text: str) -> str:
         """A message about the item without its path and what else is private.
 
-        Files of a DICOM series, whose names may say of whom it is, are called by their number by name.
+        Files of a DICOM series, whose names may say of whom it is, are told by where they stand in the order
+        of names.
         """
+        if self.image == shown(self.path):
+            return " ".join(shown(text).split())
         called = {self.path: self.image}
         for number, file in enumerate(sorted(self.files), start=1):
             told = f"{self.image} (file {number} of {len(self.files)} by name)" if self.series else self.image

@@ -60,7 +60,7 @@ def stored_frames(header: Any, path: str) -> np.ndarray:
         return _decoded_by_itk(header, path)
     try:
         array = np.asarray(header.pixel_array)
-    except (*UNREADABLE, RuntimeError, NotImplementedError) as error:
+    except (*UNREADABLE, RuntimeError) as error:
         raise damaged(path) from error
     array = array.reshape(-1, *array.shape[-2:])
     return array if array.dtype.kind == "f" else _stored_bits(array, header)

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..network.crossing_slices import CrossingSlice, crossing_distance
 from ..network.image_evidence import ImageEvidence
 from ..network.prompt_channels import KnownSlice, scribble_prompt, signed_distance, slice_prompt
-from ..support.structure import AnnotatedStructure
+from ..support.structure import AnnotatedStructure, filled_slices
 from ..working_grid.grid import WorkingGrid
 
 FREE_GAPS = 0.25
@@ -130,8 +130,9 @@ def beyond_penalty(grid: WorkingGrid, annotated: AnnotatedStructure) -> np.ndarr
         return np.zeros((1, 1, 1), np.float32)
     position = grid.to_working(np.array(annotated.slices), 0)
     gap = max(float(np.diff(position).mean()), 1.0)
-    first = annotated.offset[grid.order[0]]
-    ends = grid.to_working(np.array([first, first + annotated.mask.shape[grid.order[0]] - 1]), 0)
+    on_slices = annotated.mask & ~annotated.loose
+    shown = filled_slices(on_slices, grid.order[0]) + annotated.offset[grid.order[0]]
+    ends = grid.to_working(shown[[0, -1]], 0)
     k = np.arange(grid.shape[0])
     beyond = np.maximum(np.maximum(ends[0] - k, k - ends[1]), 0.0)
     penalty = PENALTY_PER_GAP * np.maximum(beyond / gap - FREE_GAPS, 0.0)

@@ -29,6 +29,8 @@ _STRAY = 0.05
 """Area over that of the nearest painted slices: an isolated slice below was touched by accident."""
 _TIP = 0.5
 """Share of its voxels that lie over the nearest painted slice: so many may be the tip of the structure."""
+_LEAST_TIP = 2
+"""Voxels of such a tip: nobody paints a slice of one voxel."""
 _CORRECTED = 0.3
 """The same between two painted slices, unless the structure is of many parts: below, a part was painted."""
 _FEWER = 0.6
@@ -101,11 +103,12 @@ class _Stack:
     thickness: float
     least: float
 
-    def is_plausible(self, number: int, accepted: Sequence[int], near: Iterable[int]) -> bool:
-        """Whether a slice can be complete, given larger ones that are, and those of them that a brush which
-        painted them may have spilt from.
+    def is_plausible(self, number: int, accepted: Sequence[int], near: Sequence[int], run: int) -> bool:
+        """Whether a slice can be complete, given larger ones that are.
+
+        near: those from which the brush may have spilt; run: slices painted there without a gap.
         """
-        if any(self.areas[number] < self._share(number, one) * self.areas[one] for one in near):
+        if any(self.areas[number] < self._share(number, one, run) * self.areas[one] for one in near):
             return False
         below = max((one for one in accepted if one < number), default=None)
         above = min((one for one in accepted if one > number), default=None)
@@ -116,7 +119,7 @@ class _Stack:
 
     def in_one_run(self, number: int, accepted: Sequence[int]) -> list[int]:
         """The nearest of these slices on either side that no empty slice parts from a slice."""
-        first, last = self._run(number)
+        first, last = self.run(number)
         below = max((one for one in accepted if first <= one < number), default=None)
         above = min((one for one in accepted if number < one <= last), default=None)
         return [one for one in (below, above) if one is not None]
@@ -125,6 +128,8 @@ class _Stack:
         """Whether a slice beyond all painted ones, the nearest of which is `other`, is of the structure."""
         if self.areas[number] >= _STRAY * self.areas[other]:
             return True
+        if self.areas[number] < _LEAST_TIP:
+            return False
         on_other = np.count_nonzero(self.slices[number] & self.slices[other])
         return bool(on_other >= _TIP * self.areas[number] and self._radii(number, other) <= 1)
 
@@ -132,14 +137,13 @@ class _Stack:
         """Distance to a painted slice, in radii of what is painted there."""
         return abs(number - other) * self.thickness / float(self.areas[other]) ** 0.5
 
-    def _share(self, number: int, other: int) -> float:
-        """The area that a slice has at least over that of a painted one beside it."""
-        first, last = self._run(number)
+    def _share(self, number: int, other: int, run: int) -> float:
+        """The area that a slice in a run has at least over that of a painted one beside it."""
         if self._radii(number, other) >= _THICK:
             return _ENDS
-        return next((share for most, share in _SPILT if last - first < most), _ENDS)
+        return next((share for most, share in _SPILT if run <= most), _ENDS)
 
-    def _run(self, number: int) -> tuple[int, int]:
+    def run(self, number: int) -> tuple[int, int]:
         """First and last of the filled slices without a gap around a slice."""
         empty = np.flatnonzero(self.areas == 0)
         first = empty[empty < number].max(initial=-1) + 1
@@ -155,7 +159,8 @@ def _stack(mask: np.ndarray, axis: int, spacing_mm: Sequence[float], least: floa
 def _along_one_axis(mask: np.ndarray, axis: int, stack: _Stack) -> AnnotatedPlanes:
     accepted: list[int] = []
     for number in _largest_first(stack.areas):
-        if stack.is_plausible(number, accepted, stack.in_one_run(number, accepted)):
+        first, last = stack.run(number)
+        if stack.is_plausible(number, accepted, stack.in_one_run(number, accepted), last - first + 1):
             accepted.append(number)
     loose = mask.copy()
     np.moveaxis(loose, axis, 0)[accepted] = False
@@ -181,13 +186,14 @@ def _along_any_axis(
 class _Reading:
     """Slices of a mask that were taken for painted so far.
 
-    left: voxels that no slice explains yet; counts: of every slice, per axis. accepted: numbers of complete
-    slices, per axis. largest: voxels of the first of them.
+    left: voxels that no slice explains yet; counts: of every slice, per axis. taken: numbers of slices, per
+    axis; accepted: of those that are complete. largest: voxels of the first of them.
     """
 
     def __init__(self, mask: np.ndarray, stacks: Sequence[_Stack]) -> None:
         self.mask, self.left, self.stacks = mask, mask.copy(), stacks
         self.counts = [stack.areas.copy() for stack in stacks]
+        self.taken: tuple[set[int], set[int], set[int]] = (set(), set(), set())
         self.accepted: tuple[list[int], list[int], list[int]] = ([], [], [])
         self.largest = 0
 
@@ -201,6 +207,7 @@ class _Reading:
         self.largest = max(self.largest, int(self.stacks[axis].areas[number]))
         if self._is_complete(axis, number):
             self.accepted[axis].append(number)
+        self.taken[axis].add(number)
         plane = np.moveaxis(self.left, axis, 0)[number]
         self.counts[axis][number] = 0
         first, second = (other for other in range(3) if other != axis)
@@ -222,8 +229,14 @@ class _Reading:
 
     def _is_complete(self, axis: int, number: int) -> bool:
         accepted = self.accepted[axis]
-        near = [one for one in accepted if abs(one - number) <= _TOUCHED]
-        if not self.stacks[axis].is_plausible(number, accepted, near):
+        # Slices of other planes fill those between: only what was taken makes a run.
+        near = [
+            one
+            for one in accepted
+            if abs(one - number) <= _TOUCHED
+            and self.taken[axis].issuperset(range(min(one, number) + 1, max(one, number)))
+        ]
+        if not self.stacks[axis].is_plausible(number, accepted, near, len(near) + 1):
             return False
         plane = np.moveaxis(self.mask, axis, 0)[number]
         others = [one for one in range(3) if one != axis]

@@ -50,13 +50,19 @@ class GridResampling:
         if not annotated.crossing and not annotated.loose.any():
             return self._resample(annotated, annotation)
         moved, lost = [], []
-        for part, drawn in _parts(annotated, annotation):
-            one, note = self._resample(part, drawn)
+        for part in _slices_of_each_plane(annotated):
+            one, note = self._resample(part, annotation)
             if one is not None:
                 moved.append(one)
             if note:
                 lost.append(note)
-        return (_together(annotated, moved) if moved else None), "; ".join(lost)
+        if not moved:
+            return None, "; ".join(lost)
+        scribbled = None
+        if annotated.loose.any():
+            loose = tight(annotated.loose, annotated.offset)
+            scribbled, _ = self._resample(AnnotatedStructure(annotated.structure, *loose), "scribbles")
+        return _together(annotated, moved, scribbled), "; ".join(lost)
 
     def _resample(
         self, annotated: AnnotatedStructure, annotation: str
@@ -179,28 +185,36 @@ def without_slices_on(
     return AnnotatedStructure(annotated.structure, index3(low), mask)
 
 
-def _parts(annotated: AnnotatedStructure, annotation: str) -> Iterator[tuple[AnnotatedStructure, str]]:
-    """The slices of each plane, and voxels on none of them as scribbles, with how each was annotated."""
+def _slices_of_each_plane(annotated: AnnotatedStructure) -> Iterator[AnnotatedStructure]:
+    """The structure on its complete slices of one plane after the other."""
     for plane in annotated.planes:
-        mask = np.zeros_like(annotated.mask)
-        numbers = [number - annotated.offset[plane.axis] for number in plane.slices]
-        np.moveaxis(mask, plane.axis, 0)[numbers] = np.moveaxis(annotated.mask, plane.axis, 0)[numbers]
-        part = StructureMask(annotated.structure, *tight(mask, annotated.offset))
-        yield AnnotatedStructure.on_planes(part, [plane]), annotation
-    if annotated.loose.any():
-        rest = tight(annotated.loose, annotated.offset)
-        yield AnnotatedStructure(annotated.structure, *rest), "scribbles"
+        on_plane = replace(annotated, axis=plane.axis, slices=plane.slices, crossing=())
+        part = StructureMask(annotated.structure, *tight(on_plane.on_slices, annotated.offset))
+        yield AnnotatedStructure.on_planes(part, [plane])
 
 
-def _together(annotated: AnnotatedStructure, parts: Sequence[AnnotatedStructure]) -> AnnotatedStructure:
-    """One structure of all voxels and complete slices of its parts, on the grid of these."""
-    low = np.min([one.offset for one in parts], axis=0)
-    high = np.max([np.add(one.offset, one.mask.shape) for one in parts], axis=0)
-    mask = np.zeros(high - low, bool)
-    for one in parts:
-        mask[region(index3(one.offset - low), one.mask.shape)] |= one.mask
+def _together(
+    annotated: AnnotatedStructure,
+    parts: Sequence[AnnotatedStructure],
+    scribbled: AnnotatedStructure | None,
+) -> AnnotatedStructure:
+    """One structure of all voxels and complete slices of its parts, on the grid of these.
+
+    scribbled: voxels known by themselves, which change no complete slice.
+    """
+    every = [*parts, *([scribbled] if scribbled is not None else [])]
+    low = np.min([one.offset for one in every], axis=0)
+    high = np.max([np.add(one.offset, one.mask.shape) for one in every], axis=0)
     planes = [plane for one in parts for plane in one.planes]
-    return AnnotatedStructure.on_planes(StructureMask(annotated.structure, index3(low), mask), planes)
+
+    def placed(masks: Sequence[AnnotatedStructure]) -> AnnotatedStructure:
+        mask = np.zeros(high - low, bool)
+        for one in masks:
+            mask[region(index3(one.offset - low), one.mask.shape)] |= one.mask
+        return AnnotatedStructure.on_planes(StructureMask(annotated.structure, index3(low), mask), planes)
+
+    on_slices = placed(parts)
+    return replace(on_slices, mask=on_slices.mask | placed(every).loose)
 
 
 def _lost(crowded: int, outside: int) -> str:

@@ -334,6 +334,8 @@ def test_a_damaged_file_fails_the_series_it_lies_beside(tmp_path: Path) -> None:
         read_item(items["ct"], ".nii.gz")
     # A report does not say the file's name, which may tell of whom it is.
     assert "ct (file 5 of 5 by name) is damaged" in items["ct"].public(str(raised.value))
+    items, _ = found(tmp_path, "ct", with_identifiers=True)
+    assert f"{files[-1].name} is damaged" in items["ct"].public(str(raised.value))
 
 
 def test_uneven_slices_fail_or_are_resampled_as_the_request_says(tmp_path: Path) -> None:

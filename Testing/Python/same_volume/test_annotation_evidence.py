@@ -93,6 +93,16 @@ def test_going_on_beyond_the_annotated_slices_costs_more_the_farther_and_nothing
     assert (np.diff(penalty[: first - 1]) < 0).all()
 
 
+def test_a_stray_voxel_says_nothing_about_how_far_a_structure_goes() -> None:
+    annotated, grid = setting("slices", [18, 24, 30])
+    low = np.array(annotated.offset) - (6, 0, 0)
+    mask = np.pad(annotated.mask, [(6, 0), (0, 0), (0, 0)])
+    mask[0, 0, 0] = True
+    stray = replace(annotated, offset=tuple(int(one) for one in low), mask=mask)
+    assert stray.loose.sum() == 1
+    np.testing.assert_array_equal(beyond_penalty(grid, stray), beyond_penalty(grid, annotated))
+
+
 def test_one_drawn_slice_says_nothing_about_how_far_its_structure_goes() -> None:
     annotated, grid = setting("slices", [24])
     assert not beyond_penalty(grid, annotated).any()

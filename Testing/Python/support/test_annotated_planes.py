@@ -91,6 +91,14 @@ def test_a_brush_that_spills_onto_the_next_slice_does_not_make_it_complete(share
     )
 
 
+def test_a_spill_is_seen_where_a_slice_of_another_plane_was_painted_too():
+    mask = painted(axial=(10, 18, 26), sagittal=(15,))
+    smaller = ellipsoid(radii=(11.5, 5, 3.5))
+    for number in (11, 19, 27):
+        mask[number] |= smaller[number]
+    assert found(mask) == {"axial": (10, 18, 26), "sagittal": (15,)}
+
+
 def test_a_spill_beside_a_single_slice_is_no_slice_of_another_plane():
     mask = painted(axial=(18,))
     mask[19] |= ellipsoid(radii=(11.5, 4, 3))[19]
@@ -149,6 +157,25 @@ def test_a_support_tells_its_planes_and_voxels_on_no_complete_slice():
     assert support.notes == (
         "Label 1: axial slice 2 is not taken for complete; the 1 voxel painted there counts as scribbles.",
     )
+
+
+def test_scribbled_voxels_change_no_complete_slice_of_a_coarser_grid():
+    """The image's slices are twice as thick: what spilt onto the neighbour lies in the painted slice's."""
+    geometry = Geometry(SHAPE, np.eye(4))
+    mask = painted(axial=(10, 18, 26))
+    mask[11, 2:6, 2:6] = True
+    mask[30, 21, 15] = True
+    support = Support.from_labels(mask.astype(np.uint8), geometry)
+    assert support.structures[0].slices == (10, 18, 26)
+    affine = np.diag([1.0, 1.0, 2.0, 1.0])
+    affine[2, 3] = 0.5
+    (moved,) = support.on(Geometry((SHAPE[0] // 2, *SHAPE[1:]), affine)).structures
+    assert moved.slices == (5, 9, 13)
+    for coarse, fine in ((5, 10), (9, 18), (13, 26)):
+        there = np.zeros(SHAPE[1:], bool)
+        there[moved.region[1:]] = moved.mask[coarse - moved.offset[0]]
+        np.testing.assert_array_equal(there, ORGAN[fine])
+    assert np.count_nonzero(moved.loose) == 1
 
 
 @pytest.mark.parametrize("factor", [1, 2], ids=["moved", "finer"])
