@@ -6,12 +6,17 @@ Tests that say so run with `StandInSegmenter`, which gives back one block: there
 from __future__ import annotations
 
 import errno
+import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import killed_command
 from batch_stand_in import GRID, SHAPE, StandInSegmenter, results, rows_of
 from disk_faults import failing
 from MedMetaSegLib import cli
@@ -230,6 +235,8 @@ def is_whole(path: Path) -> bool:
     if path.suffix == ".medmetaseg":
         return bool(Task.read(path).structures)
     text = path.read_text(encoding="utf-8")
+    if path.suffix == ".json":
+        return bool(json.loads(text)["out"])
     return text.startswith("image,") and "a.nii.gz" in text if path.suffix == ".csv" else "</html>" in text
 
 
@@ -272,3 +279,41 @@ def test_with_a_stand_in_segmenter_a_disk_that_refuses_leaves_every_file_old_or_
         steps += 1
     assert status == 0
     assert steps >= 5
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="every step is killed in a fork")
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (
+            ["segment", "a.nii.gz", "painted.nii.gz", "-o", "out/seg.nii.gz", "--report", "out/r.json"]
+            + ["--save-task", "out/t.medmetaseg"],
+            ["out/seg.nii.gz", "out/r.json", "out/t.medmetaseg"],
+        ),
+        (["learn", "a.nii.gz", "painted.nii.gz", "-o", "t.medmetaseg"], ["t.medmetaseg"]),
+        (
+            ["apply", "two.medmetaseg", "a.nii.gz", "-o", "out/", "--report", "r.csv", "--overwrite"],
+            ["out/a.nii.gz", "r.csv", "r.html"],
+        ),
+    ],
+    ids=["segment", "learn", "apply"],
+)
+def test_with_a_stand_in_segmenter_a_kill_at_any_step_leaves_every_file_old_or_new(
+    folder: Path, arguments: list[str], names: list[str]
+):
+    (folder / "out").mkdir()
+    inputs = files(folder)
+    words = [str(folder / one) if "." in one or "/" in one else one for one in arguments]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"}
+    script = Path(killed_command.__file__)
+    command = [sys.executable, script, folder, json.dumps(names), *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    steps = sorted(folder.glob("step*"), key=lambda step: int(step.name[4:]))
+    assert len(steps) > 4
+    for step in steps:
+        new = [name for name in names if (step / name).read_bytes() != killed_command.OLD]
+        assert all(is_whole(step / name) for name in new), (step, new)
+    assert new == names
+    there = files(folder)
+    assert {path: there[path] for path in inputs} == inputs
