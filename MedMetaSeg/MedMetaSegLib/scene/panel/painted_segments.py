@@ -130,9 +130,12 @@ def _planes(described: Mapping[str, Any]) -> tuple[str, str]:
     details = _("Slices of the grid it is painted on, each taken to be complete: {slices}.").format(
         slices="; ".join(numbers)
     )
-    if described["scribbled"]:
-        scribbled = _("{count} voxels on other slices, not taken to be complete, count as scribbles.")
-        details += " " + scribbled.format(count=described["scribbled"])
+    count = described["scribbled"]
+    if count == 1:
+        details += " " + _("1 voxel on other slices, not taken to be complete, counts as a scribble.")
+    elif count:
+        words = _("{count} voxels on other slices, not taken to be complete, count as scribbles.")
+        details += " " + words.format(count=count)
     return " + ".join(counts), details
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import scene_phantom as fx
-from MedMetaSegLib.demo.phantom import LABEL
+from MedMetaSegLib.demo.phantom import LABEL, painted_slices
 from panel_bench import MODULE, ROOT, Bench, nothing_is_left, rows, running, settle, shown, until
 
 
@@ -85,6 +85,23 @@ def test_the_table_shows_slices_plane_and_scribbles(bench):
     panel.ui.annotationCombo.setCurrentText("scribbles")
     assert [painted for _, painted, _ in rows(panel)] == ["scribbles", "scribbles", "background"]
     assert panel.ui.segmentButton.enabled
+
+
+def test_the_table_shows_every_plane_and_what_counts_as_scribbles(bench):
+    import slicer.util
+
+    mask = bench.mask("liver", painted_slices(bench.truth, LABEL["liver"]))
+    middle = int(np.argwhere(bench.truth == LABEL["liver"]).mean(0)[2])
+    mask[:, :, middle] |= bench.truth[:, :, middle] == LABEL["liver"]
+    mask[0, 0, 0] = True
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        mask.astype(np.uint8), bench.paintedNode, bench.ids["liver"], bench.volumeNode
+    )
+    bench.choose()
+    assert rows(bench.panel) == [("liver", "3 axial slices + 1 sagittal slice", True)]
+    details = bench.ui.segmentTable.item(0, 1).toolTip()
+    assert f"sagittal {middle}" in details
+    assert "1 voxel on other slices" in details
 
 
 def test_a_tick_is_kept_and_without_one_nothing_can_be_segmented(bench):
