@@ -99,6 +99,25 @@ def done(panel):
     return shown(panel)
 
 
+@pytest.mark.parametrize("ticked", [False, True])
+def test_the_tick_for_uneven_slices_is_in_the_request_and_the_scene(tab, monkeypatch, ticked):
+    from MedMetaSegLib.scene.panel import batch_job
+
+    requests = []
+
+    class Noted(batch_job.BatchJob):
+        def __init__(self, request, *rest):
+            requests.append(request)
+            super().__init__(request, *rest)
+
+    monkeypatch.setattr(batch_job, "BatchJob", Noted)
+    tab.ui.batchResampleCheck.setChecked(ticked)
+    assert tab.parameters.batchResampleUneven is ticked
+    tick(tab, 1)
+    done(tab)
+    assert [request.resample_uneven for request in requests] == [ticked]
+
+
 def images_of(out):
     """Rows of what was done, without those of what was left out."""
     return [row for row in rows_of(out / "report.csv") if row["status"] != "left out"]
