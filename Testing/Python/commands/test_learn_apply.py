@@ -307,8 +307,8 @@ def test_with_a_stand_in_segmenter_a_kill_at_any_step_leaves_every_file_old_or_n
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"}
     script = Path(killed_command.__file__)
     command = [sys.executable, script, folder, json.dumps(names), *words]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=300)
+    assert done.returncode == 0, done.stderr.decode("utf-8", "replace")
     steps = sorted(folder.glob("step*"), key=lambda step: int(step.name[4:]))
     assert len(steps) > 4
     for step in steps:

@@ -99,25 +99,6 @@ def done(panel):
     return shown(panel)
 
 
-@pytest.mark.parametrize("ticked", [False, True])
-def test_the_tick_for_uneven_slices_is_in_the_request_and_the_scene(tab, monkeypatch, ticked):
-    from MedMetaSegLib.scene.panel import batch_job
-
-    requests = []
-
-    class Noted(batch_job.BatchJob):
-        def __init__(self, request, *rest):
-            requests.append(request)
-            super().__init__(request, *rest)
-
-    monkeypatch.setattr(batch_job, "BatchJob", Noted)
-    tab.ui.batchResampleCheck.setChecked(ticked)
-    assert tab.parameters.batchResampleUneven is ticked
-    tick(tab, 1)
-    done(tab)
-    assert [request.resample_uneven for request in requests] == [ticked]
-
-
 def images_of(out):
     """Rows of what was done, without those of what was left out."""
     return [row for row in rows_of(out / "report.csv") if row["status"] != "left out"]
@@ -230,3 +211,22 @@ def test_one_source_is_shown_at_a_time_and_fits_into_420_pixels(tab):
         for widget in (ui.batchInputLabel, ui.batchInputEdit, ui.batchInputButton, ui.batchPatternEdit):
             assert widget.isHidden() == (source == DATABASE)
     window.hide()
+
+
+@pytest.mark.parametrize("ticked", [False, True])
+def test_the_tick_for_uneven_slices_is_in_the_request_and_the_scene(tab, monkeypatch, ticked):
+    from MedMetaSegLib.scene.panel import batch_job
+
+    requests = []
+
+    class Noted(batch_job.BatchJob):
+        def __init__(self, request, *rest):
+            requests.append(request)
+            super().__init__(request, *rest)
+
+    monkeypatch.setattr(batch_job, "BatchJob", Noted)
+    tab.ui.batchResampleCheck.setChecked(ticked)
+    assert tab.parameters.batchResampleUneven is ticked
+    tick(tab, 1)
+    done(tab)
+    assert [request.resample_uneven for request in requests] == [ticked]
