@@ -34,9 +34,14 @@ class Room:
 
 # The ground floor first: a room may only name rooms above it in this list.
 ROOMS = (
-    Room("errors, progress", "errors for the user; progress and Cancel"),
-    Room("imageio/", "images, their geometry and their files", ("errors, progress",)),
-    Room("network/", "the network, its channels and its weights", ("errors, progress",), ("torch", "monai")),
+    Room("errors, progress, stages", "errors for the user; progress and Cancel; times of stages"),
+    Room("imageio/", "images, their geometry and their files", ("errors, progress, stages",)),
+    Room(
+        "network/",
+        "the network, its channels and its weights",
+        ("errors, progress, stages",),
+        ("torch", "monai"),
+    ),
     Room("support/", "what was annotated, and its files", ("imageio/",)),
     Room("working_grid/", "grids and intensities the network sees", ("support/",)),
     Room("results/", "masks and label maps, merged", ("support/",)),
