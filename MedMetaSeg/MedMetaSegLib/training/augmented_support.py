@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from ..network.image_evidence import image_channels
 from .canvas import Rng, smooth_noise
+from .drafts import SupportDraft, flat
 from .synthesis import Anatomy
 
 _DISPLACEMENT_VOXELS = (2.0, 8.0)
@@ -35,8 +35,8 @@ def warped_indices(rng: Rng, shape: tuple[int, ...], displacement: float, aspect
 
 def augmented_support_view(
     rng: Rng, anatomy: Anatomy, mask: np.ndarray, corner: np.ndarray, shape: tuple[int, ...]
-) -> np.ndarray | None:
-    """(IMAGE_CHANNELS + 2, k, j, i): image, structure and background of another view; None where it misses.
+) -> SupportDraft | None:
+    """Another view of the structure, of `shape`; None where it misses.
 
     mask: of the whole anatomy; corner: of the region of `shape`, in voxels, before the field of view moves.
     """
@@ -48,10 +48,8 @@ def augmented_support_view(
         return None
     labels = ndimage.map_coordinates(anatomy.structures, index, order=0, mode="nearest")
     image = ndimage.map_coordinates(anatomy.image, index, order=1, mode="nearest")
-    image = image_channels(_other_intensities(rng, image, labels, anatomy.aspect)).numpy()
-    if np.ptp(image[0]) < 1e-3:
-        return None
-    return np.concatenate([image, np.stack([annotated, ~annotated]).astype(np.float32)])
+    image = _other_intensities(rng, image, labels, anatomy.aspect).astype(np.float32, copy=False)
+    return None if flat(image) else SupportDraft(image, annotated)
 
 
 def unlike_structure(rng: Rng, anatomy: Anatomy, mask: np.ndarray, cut: tuple[slice, ...]) -> int:

@@ -1,7 +1,8 @@
 """Episodes: one structure of one anatomy, annotated on a few slices, to be found in all the rest.
 
 Some structures are annotated by scribbles; others are not annotated but expected at a place that is somewhat
-wrong, as where an atlas of another patient is registered to the image.
+wrong, as where an atlas of another patient is registered to the image. An episode is drawn as a draft, from
+which its channels follow.
 """
 
 from __future__ import annotations
@@ -11,23 +12,16 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
+import torch
 from scipy import ndimage
 
 from ..network import STRIDE
-from ..network.image_evidence import ImageEvidence, image_channels
-from ..network.prompt_channels import (
-    SHAPE_LIMIT,
-    KnownSlice,
-    place_prompt,
-    scribble_prompt,
-    signed_distance,
-    slice_prompt,
-    volume_distance,
-)
+from ..network.prompt_channels import SHAPE_LIMIT, KnownSlice, signed_distance, volume_distance
 from ..working_grid.margins import margins
 from .augmented_support import augmented_support_view, corner_around, unlike_structure, warped_indices
 from .box import Box, padding_to_stride
 from .canvas import Rng, smooth_noise
+from .drafts import EpisodeDraft, PlaceDraft, ScribblesDraft, SlicesDraft, flat
 from .synthesis import Anatomy
 
 MAX_VOXELS = 42**3
@@ -78,27 +72,23 @@ class Episode:
 class _Region:
     """The part of an anatomy that an episode shows, padded to the shapes that the network takes.
 
-    evidence: what its image says; mask, structures (k, j, i); slices: the annotated ones, in the region. cut:
-    where the region lies in the anatomy, without the padding; corner: in the anatomy's voxels, where its
-    voxels begin.
+    image (k, j, i) float32; aspect: see `Anatomy`; mask, structures (k, j, i); slices: the annotated ones, in
+    the region. cut: where the region lies in the anatomy, without the padding; corner: in the anatomy's
+    voxels, where its voxels begin.
     """
 
-    evidence: ImageEvidence
+    image: np.ndarray
+    aspect: float
     mask: np.ndarray
     structures: np.ndarray
     slices: list[int]
     cut: tuple[slice, ...]
     corner: np.ndarray
 
-    @property
-    def image(self) -> np.ndarray:
-        """(2, k, j, i) float32."""
-        return self.evidence.channels.numpy()
-
-    @property
-    def target(self) -> np.ndarray:
-        """(1, k, j, i) float32."""
-        return self.mask[None].astype(np.float32)
+    def draft(self, known: SlicesDraft | ScribblesDraft | PlaceDraft) -> EpisodeDraft:
+        """The draft of an episode that asks for the region's mask."""
+        slices = 0 if isinstance(known, PlaceDraft) else len(self.slices)
+        return EpisodeDraft(self.image, self.aspect, self.mask, known, slices)
 
 
 def choose_slices(rng: Rng, present: np.ndarray, number: int) -> list[int]:
@@ -114,7 +104,12 @@ def choose_slices(rng: Rng, present: np.ndarray, number: int) -> list[int]:
 
 
 def episodes(rng: Rng, anatomy: Anatomy, number: int, held_out: bool = False) -> Iterator[Episode]:
-    """At most `number` episodes cut from one anatomy; structures too small to be found are passed over.
+    """At most `number` episodes cut from one anatomy, made on the CPU; see `drafts`."""
+    return (episode_of(one) for one in drafts(rng, anatomy, number, held_out))
+
+
+def drafts(rng: Rng, anatomy: Anatomy, number: int, held_out: bool = False) -> Iterator[EpisodeDraft]:
+    """At most `number` drafts cut from one anatomy; structures too small to be found are passed over.
 
     held_out: only episodes of two to five annotated slices, each of which is held out in turn as well.
     """
@@ -122,9 +117,23 @@ def episodes(rng: Rng, anatomy: Anatomy, number: int, held_out: bool = False) ->
         reflected = _reflected(rng, anatomy)
         mask = _target(rng, reflected)
         if mask is not None:
-            episode = _episode(rng, reflected, mask, held_out)
-            if episode is not None:
-                yield episode
+            draft = _draft(rng, reflected, mask, held_out)
+            if draft is not None:
+                yield draft
+
+
+def episode_of(draft: EpisodeDraft) -> Episode:
+    """The episode of a draft, made on the CPU."""
+    device = torch.device("cpu")
+    evidence = draft.evidence(device)
+    return Episode(
+        evidence.channels.numpy(),
+        draft.known.prompt(evidence).numpy(),
+        draft.target[None].astype(np.float32),
+        draft.annotated_slices,
+        tuple((plane, prompt.numpy()) for plane, prompt in draft.held_out_prompts(evidence)),
+        None if draft.support is None else draft.support.channels(device).numpy(),
+    )
 
 
 def _reflected(rng: Rng, anatomy: Anatomy) -> Anatomy:
@@ -163,8 +172,8 @@ def _target(rng: Rng, anatomy: Anatomy) -> np.ndarray | None:
     return mask
 
 
-def _episode(rng: Rng, anatomy: Anatomy, mask: np.ndarray, held_out: bool) -> Episode | None:
-    """An episode that asks for the mask; None where it is too small, or what is cut out shows too little."""
+def _draft(rng: Rng, anatomy: Anatomy, mask: np.ndarray, held_out: bool) -> EpisodeDraft | None:
+    """A draft that asks for the mask; None where it is too small, or what is cut out shows too little."""
     present = np.flatnonzero(mask.any((1, 2)))
     if len(present) < 4:
         return None
@@ -175,14 +184,11 @@ def _episode(rng: Rng, anatomy: Anatomy, mask: np.ndarray, held_out: bool) -> Ep
     if region is None:
         return None
     if placed:
-        return _expected_episode(rng, anatomy, mask, region)
+        return _expected(rng, anatomy, mask, region)
     if held_out:
-        return _held_out_episode(rng, region)
-    if rng.random() < _SCRIBBLED:
-        prompt = _scribbles(rng, region)
-    else:
-        prompt, _ = _slices_prompt(rng, region)
-    return Episode(region.image, prompt, region.target, len(region.slices))
+        return _held_out(rng, region)
+    scribbled = rng.random() < _SCRIBBLED
+    return region.draft(_scribbles(rng, region) if scribbled else _slices(rng, region))
 
 
 def _slice_count(rng: Rng, held_out: bool) -> int:
@@ -199,11 +205,12 @@ def _cut_out(anatomy: Anatomy, mask: np.ndarray, slices: Sequence[int], box: Box
     if not inside or not mask[inside].any():
         return None
     pad = padding_to_stride(box.shape, 2 * STRIDE)
-    evidence = ImageEvidence(image_channels(np.pad(anatomy.image[cut], pad, mode="edge")), anatomy.aspect)
-    if np.ptp(evidence.channels[0].numpy()) < 1e-3:
+    image = np.pad(anatomy.image[cut], pad, mode="edge")
+    if flat(image):
         return None
     return _Region(
-        evidence,
+        image,
+        anatomy.aspect,
         np.pad(mask, pad, mode="edge"),
         np.pad(structures, pad, mode="edge"),
         [k + pad[0][0] for k in inside],
@@ -212,23 +219,18 @@ def _cut_out(anatomy: Anatomy, mask: np.ndarray, slices: Sequence[int], box: Box
     )
 
 
-def _slices_prompt(rng: Rng, region: _Region) -> tuple[np.ndarray, list[KnownSlice]]:
-    """The prompt of the region's annotated slices, and these slices."""
-    annotated = [KnownSlice(float(k), _slice_distance(rng, region.mask[k])) for k in region.slices]
-    others = _other_structures(rng, region.structures, region.mask)
-    return slice_prompt(region.evidence, annotated, others).numpy(), annotated
+def _slices(rng: Rng, region: _Region) -> SlicesDraft:
+    """The region's annotated slices."""
+    annotated = tuple(KnownSlice(float(k), _slice_distance(rng, region.mask[k])) for k in region.slices)
+    return SlicesDraft(annotated, _other_structures(rng, region.structures, region.mask))
 
 
-def _held_out_episode(rng: Rng, region: _Region) -> Episode | None:
-    """An episode of two slices or more, with a prompt without each of them; None where fewer are left."""
-    prompt, annotated = _slices_prompt(rng, region)
-    if len(annotated) < 2:
+def _held_out(rng: Rng, region: _Region) -> EpisodeDraft | None:
+    """A draft of two slices or more, each of which is held out in turn; None where fewer are left."""
+    known = _slices(rng, region)
+    if len(known.slices) < 2:
         return None
-    without = tuple(
-        (k, slice_prompt(region.evidence, [one for one in annotated if one.position != k]).numpy())
-        for k in region.slices
-    )
-    return Episode(region.image, prompt, region.target, len(region.slices), without)
+    return replace(region.draft(known), held_out=tuple(region.slices))
 
 
 def _region(rng: Rng, anatomy: Anatomy, mask: np.ndarray, slices: Sequence[int]) -> Box:
@@ -273,30 +275,30 @@ def _other_structures(rng: Rng, structures: np.ndarray, mask: np.ndarray) -> np.
     return annotated
 
 
-def _expected_episode(rng: Rng, anatomy: Anatomy, mask: np.ndarray, region: _Region) -> Episode | None:
-    """An episode whose structure is expected at a place, mostly with another patient who has it.
+def _expected(rng: Rng, anatomy: Anatomy, mask: np.ndarray, region: _Region) -> EpisodeDraft | None:
+    """A draft whose structure is expected at a place, mostly with another patient who has it.
 
     mask: of the whole anatomy. Now and then another structure was learned there, which is not in the region:
     then nothing is to be found. None where the place misses the structure.
     """
-    prompt = _place_prompt(rng, region)
-    if prompt is None:
+    place = _place(rng, region)
+    if place is None:
         return None
-    episode = Episode(region.image, prompt, region.target, 0)
+    draft = region.draft(place)
     if rng.random() > _LEARNED:
-        return episode
-    shape, target, corner = region.mask.shape, episode.target, region.corner
+        return draft
+    shape, target, corner = region.mask.shape, region.mask, region.corner
     absent = unlike_structure(rng, anatomy, mask, region.cut) if rng.random() < _ABSENT else 0
     if absent:
         mask = anatomy.structures == absent
         corner, target = corner_around(rng, mask, shape), np.zeros_like(target)
     support = augmented_support_view(rng, anatomy, mask, corner, shape)
-    return episode if support is None else replace(episode, target=target, support=support)
+    return draft if support is None else replace(draft, target=target, support=support)
 
 
-def _place_prompt(rng: Rng, region: _Region) -> np.ndarray | None:
-    """The prompt of a structure placed by a registration that is wrong; None where it misses."""
-    mask, structures, aspect = region.mask, region.structures, region.evidence.aspect
+def _place(rng: Rng, region: _Region) -> PlaceDraft | None:
+    """The place of a structure by a registration that is wrong; None where it misses."""
+    mask, structures, aspect = region.mask, region.structures, region.aspect
     size = float(np.cbrt(np.count_nonzero(mask) * aspect))
     misregistration = min(float(rng.uniform(0.3, _MAX_MISREGISTRATION_VOXELS)), size / 2)
     field = warped_indices(rng, mask.shape, misregistration, aspect)
@@ -311,12 +313,11 @@ def _place_prompt(rng: Rng, region: _Region) -> np.ndarray | None:
         other = (np.isin(structures, chosen) & ~mask).astype(np.float32)
         warped = ndimage.map_coordinates(other, field, order=1, mode="nearest") > 0.5
         other_structures = (volume_distance(warped, aspect) > tolerance) & ~place
-    distance = volume_distance(place, aspect)
-    return place_prompt(region.evidence, distance, tolerance, other_structures).numpy()
+    return PlaceDraft(volume_distance(place, aspect), tolerance, other_structures)
 
 
-def _scribbles(rng: Rng, region: _Region) -> np.ndarray:
-    """The prompt of strokes inside the structure and near it."""
+def _scribbles(rng: Rng, region: _Region) -> ScribblesDraft:
+    """Strokes inside the structure and near it."""
     mask = region.mask
     inside, outside = np.zeros(mask.shape, bool), np.zeros(mask.shape, bool)
     near = ndimage.binary_dilation(mask, iterations=int(rng.integers(3, 12))) & ~mask
@@ -324,7 +325,7 @@ def _scribbles(rng: Rng, region: _Region) -> np.ndarray:
         present = np.flatnonzero(where.any((1, 2)))
         for k in choose_slices(rng, present, int(rng.integers(1, 6))):
             _stroke(rng, strokes[k], where[k])
-    return scribble_prompt(region.evidence, inside, outside).numpy()
+    return ScribblesDraft(inside, outside)
 
 
 def _stroke(rng: Rng, strokes: np.ndarray, region: np.ndarray) -> None:

@@ -31,7 +31,7 @@ from ..network.weights import load_network, weights_bytes
 from ..working_grid.grid import OUTSIDE_LOGIT
 from .episodes import Episode, episodes
 from .learn2learn_light import load_learn2learn
-from .real import real_anatomies
+from .prepared import real_anatomies
 from .synthesis import Anatomy, random_anatomy
 
 RATE, STEP_RATE = 1e-4, 3e-2

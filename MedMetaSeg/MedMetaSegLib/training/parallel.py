@@ -31,6 +31,22 @@ class Ranks:
         distributed.broadcast(agreed, 0)
         return agreed.item()
 
+    @contextmanager
+    def first_alone(self) -> Iterator[None]:
+        """The first rank runs the block before the others do."""
+        if self.size > 1 and not self.first:
+            distributed.barrier()
+        try:
+            yield
+        finally:
+            if self.size > 1 and self.first:
+                distributed.barrier()
+
+
+def available_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[tuple[Ranks, torch.device]]:

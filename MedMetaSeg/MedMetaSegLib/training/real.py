@@ -7,16 +7,13 @@ smoothed intensities.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
 from ..datasets.cases import Case, read_case
-from ..datasets.patients import training_cases
 from ..errors import InputError
 from ..network.image_evidence import image_channels
 from ..working_grid.grid import antialias_sigma
@@ -26,9 +23,9 @@ SPACINGS_MM = (1.0, 2.0, 3.0)
 """In-plane spacings in mm at which a patient is shown, where they are no finer than the image."""
 SUPERVOXEL_SCALES = ((0.8, 7), (1.5, 5))
 """Smoothing in in-plane voxels, and number of intensity ranges: finer and coarser supervoxels."""
-_MIN_SIDE = 24
+MIN_SIDE = 24
 """Voxels along a row and a column of an image at least; smaller images are left out."""
-_MIN_SLICES = 8
+MIN_SLICES = 8
 """Slices of an image at least; images of fewer are left out."""
 _MAX_VOXELS = 2_000_000
 """Voxels of an anatomy at most; a patient is not shown at a spacing that makes more."""
@@ -36,30 +33,8 @@ _MIN_VOXELS = 150
 """Voxels of a supervoxel at least; smaller ones are no structures."""
 _MAX_STRUCTURES = 4096
 """Values of a label map at most; an image of more is not one."""
-
-
-def real_anatomies(data: Path) -> Sequence[Anatomy]:
-    """Anatomies of every patient that training may use in a data folder, at several scales and details.
-
-    All are kept in memory. Patients too small for any scale are left out, which is said on stderr. What a
-    folder holds: see `datasets.patients.training_cases`. Raises InputError when it is not that, or when no
-    patient is left.
-    """
-    anatomies: list[Anatomy] = []
-    too_small = []
-    for case in training_cases(data):
-        of_case = case_anatomies(case)
-        anatomies += of_case
-        if not of_case:
-            too_small.append(case.case)
-    if not anatomies:
-        raise InputError(
-            f"Every image of {data} is too small to train on: at least {_MIN_SLICES} slices of "
-            f"{_MIN_SIDE} x {_MIN_SIDE} voxels are needed."
-        )
-    if too_small:
-        print(f"Too small to train on, and left out: {', '.join(too_small)}.", file=sys.stderr)
-    return anatomies
+SETTINGS = (SPACINGS_MM, SUPERVOXEL_SCALES, MIN_SIDE, MIN_SLICES, _MAX_VOXELS, _MIN_VOXELS)
+"""All numbers that an image's anatomies depend on."""
 
 
 def case_anatomies(case: Case) -> list[Anatomy]:
@@ -79,8 +54,8 @@ def case_anatomies(case: Case) -> list[Anatomy]:
         finer_than_image = spacing_mm < 0.9 * pixel_mm
         if (
             finer_than_image
-            or min(shape[1:]) < _MIN_SIDE
-            or shape[0] < _MIN_SLICES
+            or min(shape[1:]) < MIN_SIDE
+            or shape[0] < MIN_SLICES
             or np.prod(shape) > _MAX_VOXELS
         ):
             continue

@@ -11,11 +11,11 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from ..network.inference import LAYOUT
-from .episodes import Episode, episodes
+from .drafts import Batch, EpisodeDraft, batch_of
+from .episodes import Episode, drafts, episode_of
 from .synthesis import Anatomy, random_anatomy
 
-Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]
-"""A batch: image (B, 2, k, j, i), prompt (B, C, k, j, i), target (B, 1, k, j, i), support (B, 4, k, j, i)."""
+CPU = torch.device("cpu")
 
 
 def collated(alike: Sequence[Episode]) -> Batch:
@@ -53,24 +53,31 @@ class EpisodeStream(IterableDataset):
     rank: int = 0
 
     def __iter__(self) -> Iterator[Batch]:
+        return (batch_of(alike, CPU) for alike in self.alike())
+
+    def alike(self) -> Iterator[list[EpisodeDraft]]:
+        """The drafts of one batch after another, without end."""
         worker = get_worker_info()
         torch.set_num_threads(1)
         rng = np.random.default_rng((self.seed, worker.id if worker else 0, self.rank))
-        waiting: dict[tuple[object, ...], list[Episode]] = {}
-        ready: list[list[Episode]] = []
+        waiting: dict[tuple[object, ...], list[EpisodeDraft]] = {}
+        ready: list[list[EpisodeDraft]] = []
         while True:
-            for one in self.drawn(rng):
-                kind = (one.target.shape, one.support is None)
-                alike = waiting.setdefault(kind, [])
+            for one in self.drafts(rng):
+                alike = waiting.setdefault(one.kind, [])
                 alike.append(one)
                 if len(alike) == self.batch:
-                    ready.append(waiting.pop(kind))
+                    ready.append(waiting.pop(one.kind))
             while len(ready) > self.shuffle:
-                yield collated(ready.pop(int(rng.integers(len(ready)))))
+                yield ready.pop(int(rng.integers(len(ready))))
+
+    def drafts(self, rng: np.random.Generator) -> Iterator[EpisodeDraft]:
+        """The drafts of one anatomy."""
+        return drafts(rng, self._anatomy(rng), self.episodes_each)
 
     def drawn(self, rng: np.random.Generator) -> Iterator[Episode]:
-        """The episodes of one anatomy."""
-        return episodes(rng, self._anatomy(rng), self.episodes_each)
+        """The episodes of one anatomy, made on the CPU."""
+        return map(episode_of, self.drafts(rng))
 
     def _anatomy(self, rng: np.random.Generator) -> Anatomy:
         if self.real and rng.random() < self.real_share:
@@ -81,12 +88,16 @@ class EpisodeStream(IterableDataset):
 
 @dataclass(frozen=True)
 class TimedStream(IterableDataset):
-    """The batches of another stream, each with the seconds that went into making it."""
+    """What another stream makes, each with the seconds that went into it.
+
+    as_drafts: the drafts of a batch, for a device that makes its channels; else the batch, made on the CPU.
+    """
 
     stream: EpisodeStream
+    as_drafts: bool = False
 
-    def __iter__(self) -> Iterator[tuple[Batch, float]]:
+    def __iter__(self) -> Iterator[tuple[Batch | list[EpisodeDraft], float]]:
         begun = time.monotonic()
-        for batch in self.stream:
-            yield batch, time.monotonic() - begun
+        for made in self.stream.alike() if self.as_drafts else self.stream:
+            yield made, time.monotonic() - begun
             begun = time.monotonic()  # the time that a full queue makes a worker wait is not counted

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,14 @@ from ..errors import CancelledPartway
 from ..network.inference import chosen_device
 from ..network.model import FewShotNetwork
 from .config import TrainingConfig, read_config
+from .drafts import Batch, EpisodeDraft, batch_of
 from .log import Log, require_tensorboard
-from .parallel import Ranks, joined
-from .real import real_anatomies
+from .parallel import Ranks, available_cores, joined
+from .prepared import real_anatomies
 from .run import Run
-from .stream import Batch, EpisodeStream, TimedStream, collated, moved
+from .stream import EpisodeStream, TimedStream, moved
 from .synthesis import Anatomy
-from .throughput import Throughput, available_cores, episode_seconds, needed_workers
+from .throughput import Throughput, episode_seconds, needed_workers
 from .validation import Validation
 
 
@@ -42,7 +44,8 @@ def train(
     if tensorboard:
         require_tensorboard()
     with joined(chosen_device(device)[0]) as (ranks, own_device):
-        real = real_anatomies(config.data) if config.data is not None else ()
+        with ranks.first_alone():
+            real = real_anatomies(config.data) if config.data is not None else ()
         run = Run(folder, config, own_device, resume=resume, ranks=ranks)
         stream = _stream(config, run.starts, ranks, real)
         workers = _workers(run, stream)
@@ -79,17 +82,14 @@ def _workers(run: Run, stream: EpisodeStream) -> int:
     asked = run.config.episodes.workers
     if asked >= 0:
         return asked
+    as_drafts = gathers_evidence(run.device)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in a worker
-    episode_s, largest = episode_seconds(stream)
+    episode_s, largest = episode_seconds(stream, as_drafts)
     torch.set_num_threads(threads)
     if largest is None:
         return 1
-    batch = moved(collated([largest] * stream.batch), run.device)
-    run.tried(batch)
-    begun = time.monotonic()
-    run.tried(batch)
-    step_s = time.monotonic() - begun
+    step_s = _step_seconds(run, [largest] * stream.batch, as_drafts)
     workers = needed_workers(episode_s, step_s, stream.batch, run.ranks.size)
     if run.ranks.first:
         print(
@@ -100,12 +100,37 @@ def _workers(run: Run, stream: EpisodeStream) -> int:
     return workers
 
 
-def _batches(stream: EpisodeStream, workers: int, device: torch.device) -> Iterator[tuple[Batch, float]]:
-    loader = DataLoader(
-        TimedStream(stream), batch_size=None, num_workers=workers, prefetch_factor=8 if workers else None
-    )
-    for batch, made_s in loader:
-        yield moved(batch, device), made_s
+def _step_seconds(run: Run, drafts: list[EpisodeDraft], with_evidence: bool) -> float:
+    """Seconds of a step on a batch of these drafts, and of making its channels where the device does."""
+    batch = moved(batch_of(drafts, run.device), run.device)
+    run.tried(batch)  # the first one takes longer
+    begun = time.monotonic()
+    run.tried(moved(batch_of(drafts, run.device), run.device) if with_evidence else batch)
+    return time.monotonic() - begun
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A batch on the device; seconds that the device took for its channels, and that a worker took."""
+
+    batch: Batch
+    gathered_s: float
+    made_s: float
+
+
+def gathers_evidence(device: torch.device) -> bool:
+    """Whether the device that learns makes the channels too; beside a CPU that learns, workers make them."""
+    return device.type != "cpu"
+
+
+def _batches(stream: EpisodeStream, workers: int, device: torch.device) -> Iterator[_Made]:
+    """Batches without end, on the device."""
+    timed = TimedStream(stream, as_drafts=gathers_evidence(device))
+    loader = DataLoader(timed, batch_size=None, num_workers=workers, prefetch_factor=8 if workers else None)
+    for made, made_s in loader:
+        begun = time.monotonic()
+        batch = moved(batch_of(made, device) if timed.as_drafts else made, device)
+        yield _Made(batch, time.monotonic() - begun, made_s)
 
 
 def _learn(run: Run, stream: EpisodeStream, workers: int, log: Log | None) -> None:
@@ -120,11 +145,11 @@ def _learn(run: Run, stream: EpisodeStream, workers: int, log: Log | None) -> No
     batches = _batches(stream, workers, run.device)
     while True:
         asked = time.monotonic()
-        batch, made_s = next(batches)
+        made = next(batches)
         got = time.monotonic()
-        figures = run.learn(batch)
+        figures = run.learn(made.batch)
         now = time.monotonic()
-        speed.add(now - got, got - asked, made_s)
+        speed.add(now - got, made.gathered_s, got - asked - made.gathered_s, made.made_s)
         run.seconds = run.ranks.agreed(already + now - begun, run.device)
         if log is not None:
             log.note(run.step, run.seconds, figures, speed.taken)

@@ -12,7 +12,7 @@ from MedMetaSegLib import cli
 from MedMetaSegLib.datasets.patients import training_cases
 from MedMetaSegLib.errors import InputError
 from MedMetaSegLib.network.weights import load_network
-from MedMetaSegLib.training.real import real_anatomies
+from MedMetaSegLib.training.prepared import real_anatomies
 from MedMetaSegLib.training.run import WEIGHTS
 from training_phantom import QUICK_TOML, labelled_image
 
@@ -66,7 +66,7 @@ def test_a_manifest_of_own_patients_is_taken_whole(patients: Path) -> None:
 
 
 def test_labels_of_any_value_become_structures(patients: Path) -> None:
-    anatomies = real_anatomies(patients)
+    anatomies = real_anatomies(patients, keep=False)
     assert len(anatomies) == 4
     for one in anatomies:
         middle = tuple(n // 2 for n in one.structures.shape)
@@ -92,11 +92,11 @@ def test_labels_of_any_value_become_structures(patients: Path) -> None:
 def test_a_bad_folder_is_refused_in_a_sentence(patients: Path, spoil, says: str | None, capsys) -> None:
     spoil(patients)
     if says is None:
-        assert len(real_anatomies(patients)) == 4
+        assert len(real_anatomies(patients, keep=False)) == 4
         assert "left out: small_0000" in capsys.readouterr().err
         return
     with pytest.raises(InputError, match=says):
-        real_anatomies(patients)
+        real_anatomies(patients, keep=False)
 
 
 @pytest.mark.parametrize(("value", "says"), [(0, "has no structure"), (-1, "negative values")])
@@ -107,7 +107,7 @@ def test_a_label_map_that_says_nothing_is_refused(patients: Path, value: int, sa
     image = sitk.Cast(sitk.ReadImage(path), sitk.sitkInt16)
     sitk.WriteImage(image * 0 + value, path)
     with pytest.raises(InputError, match=says):
-        real_anatomies(patients)
+        real_anatomies(patients, keep=False)
 
 
 def test_label_maps_on_another_grid_are_refused(patients: Path) -> None:
@@ -115,13 +115,13 @@ def test_label_maps_on_another_grid_are_refused(patients: Path) -> None:
     labelled_image(other, "kidney_1", side=30)
     (other / "labelsTr/kidney_1.nii.gz").replace(patients / "labelsTr/kidney_1.nii.gz")
     with pytest.raises(InputError, match="does not lie on the grid"):
-        real_anatomies(patients)
+        real_anatomies(patients, keep=False)
 
 
 def test_too_small_images_alone_are_refused(tmp_path: Path) -> None:
     labelled_image(tmp_path, "small", side=12)
     with pytest.raises(InputError, match="too small"):
-        real_anatomies(tmp_path)
+        real_anatomies(tmp_path, keep=False)
 
 
 def test_the_command_learns_from_own_patients_and_begins_with_given_weights(

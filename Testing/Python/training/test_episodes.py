@@ -14,7 +14,7 @@ from MedMetaSegLib.datasets.cases import is_for_development, is_held_out, read_c
 from MedMetaSegLib.errors import InputError
 from MedMetaSegLib.imageio.volume import Volume
 from MedMetaSegLib.network.prompt_channels import BACKGROUND, DISTANCE, FOREGROUND, SHAPE
-from MedMetaSegLib.training import real
+from MedMetaSegLib.training import prepared, real
 from MedMetaSegLib.training.augmented_support import unlike_structure
 from MedMetaSegLib.training.episodes import MAX_VOXELS, Episode, choose_slices, episodes
 from MedMetaSegLib.training.stream import EpisodeStream
@@ -235,7 +235,7 @@ def test_held_out_patients_are_never_read(shared_data: Path, monkeypatch: pytest
         return Volume.from_array(image, np.eye(4)), (image > 1.5).astype(np.int32)
 
     monkeypatch.setattr(real, "read_case", stand_in)
-    anatomies = real.real_anatomies(shared_data)
+    anatomies = prepared.real_anatomies(shared_data, keep=False)
     assert len(anatomies) >= len(asked) > 20
     assert not [case for case in asked if is_held_out(case) or is_for_development(case)]
     kept = {case.patient for case in read_cases(shared_data) if is_held_out(case)}
@@ -263,4 +263,4 @@ def test_a_patient_comes_at_several_spacings_with_own_labels_and_supervoxels(
 def test_a_folder_without_patients_for_training_is_refused(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("[]")
     with pytest.raises(InputError, match="no patient that training may use"):
-        real.real_anatomies(tmp_path)
+        prepared.real_anatomies(tmp_path)

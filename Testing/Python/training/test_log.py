@@ -148,9 +148,17 @@ def test_workers_are_as_many_as_keep_the_network_busy(monkeypatch: pytest.Monkey
 
 def test_throughput_tells_learning_waiting_and_making_apart() -> None:
     speed = Throughput(batch=2, workers=3)
-    speed.add(learned_s=1.0, waited_s=0.5, made_s=4.0)
-    speed.add(learned_s=2.0, waited_s=0.0, made_s=2.0)
-    assert speed.taken() == {"step_s": 1.5, "wait_s": 0.25, "episodes_per_s": 3 * 2 * 2 / 6.0}
+    speed.add(learned_s=1.0, gathered_s=0.25, waited_s=0.5, made_s=4.0)
+    speed.add(learned_s=2.0, gathered_s=0.25, waited_s=0.0, made_s=2.0)
+    assert speed.taken() == {
+        "step_s": 1.5,
+        "evidence_s": 0.25,
+        "wait_s": 0.25,
+        "episodes_per_s": 3 * 2 * 2 / 6.0,
+        "busy": 3.5 / 4.0,
+    }
+    speed.add(learned_s=1.0, gathered_s=0.0, waited_s=3.0, made_s=1.0)
+    assert speed.taken()["busy"] == 0.25
 
 
 def test_workers_left_open_are_measured_and_told(tmp_path: Path, capsys) -> None:

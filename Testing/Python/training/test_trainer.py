@@ -143,6 +143,19 @@ def test_a_resumed_run_sees_other_episodes(tmp_path: Path, monkeypatch: pytest.M
     assert seeds[0] != seeds[1]
 
 
+def test_a_device_that_makes_the_channels_learns_what_it_would_from_whole_episodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = []
+    for name, gathers in (("whole", False), ("drafts", True)):
+        monkeypatch.setattr(trainer, "gathers_evidence", lambda device, gathers=gathers: gathers)
+        torch.manual_seed(0)
+        runs.append(train(tmp_path / name, quick(steps=2, workers=1), device="cpu"))
+    whole, drafts = (run.network.state_dict() for run in runs)
+    for key, value in whole.items():
+        torch.testing.assert_close(drafts[key], value)
+
+
 def test_an_existing_checkpoint_is_not_overwritten_unasked(finished: tuple[Path, Run], capsys) -> None:
     folder, _ = finished
     before = (folder / CHECKPOINT).read_bytes()

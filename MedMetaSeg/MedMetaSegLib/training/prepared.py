@@ -1,0 +1,162 @@
+"""Anatomies of real patients, prepared once: by several processes, and kept in a file beside the data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from ..datasets.cases import Case
+from ..datasets.patients import training_cases
+from ..errors import InputError, WriteError
+from ..imageio.writing import replace_whole
+from .parallel import available_cores
+from .real import MIN_SIDE, MIN_SLICES, SETTINGS, case_anatomies
+from .synthesis import Anatomy
+
+FOLDER = ".medmetaseg-anatomies"
+"""Name of the folder beside the data."""
+_FORMAT = "1"
+"""Goes up whenever the same image comes to give other anatomies, or their files change."""
+_READ_AT_ONCE = 1 << 22
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where what is prepared of a case is kept, and the digest of all that it depends on."""
+
+    file: Path
+    digest: str
+
+
+def real_anatomies(data: Path, keep: bool = True) -> Sequence[Anatomy]:
+    """Anatomies of every patient that training may use in a data folder, at several scales and details.
+
+    What is missing in FOLDER of the data folder, or was made from other images or settings, is made by as
+    many processes as there are cores, and kept there; a folder that cannot be written is told on stderr. All
+    anatomies are held in memory. Patients too small for any scale are left out, which is told as well. What
+    a data folder holds: see `datasets.patients.training_cases`. keep: False neither reads nor writes FOLDER.
+    Raises InputError when it is not that, as `case_anatomies` does, and when no patient is left.
+    """
+    cases = training_cases(data)
+    of_cases = _prepared(cases, data / FOLDER) if keep else list(map(case_anatomies, cases))
+    anatomies = [anatomy for of_case in of_cases for anatomy in of_case]
+    if not anatomies:
+        raise InputError(
+            f"Every image of {data} is too small to train on: at least {MIN_SLICES} slices of "
+            f"{MIN_SIDE} x {MIN_SIDE} voxels are needed."
+        )
+    too_small = [case.case for case, of_case in zip(cases, of_cases, strict=True) if not of_case]
+    if too_small:
+        print(f"Too small to train on, and left out: {', '.join(too_small)}.", file=sys.stderr)
+    return anatomies
+
+
+def _prepared(cases: Sequence[Case], folder: Path) -> list[list[Anatomy]]:
+    """The anatomies of every case, kept or made."""
+    places = [_place(case, folder) for case in cases]
+    found = [None if place is None else _read(place) for place in places]
+    missing = [number for number, anatomies in enumerate(found) if anatomies is None]
+    keep = bool(missing) and _can_keep(folder)
+    for number, made in zip(missing, _made([cases[n] for n in missing]), strict=True):
+        found[number], place = made, places[number]
+        keep = keep and (place is None or _kept(place, made))
+    return [anatomies for anatomies in found if anatomies is not None]
+
+
+def _place(case: Case, folder: Path) -> _Place | None:
+    """None where it cannot be told whether the image changes: a file that cannot be read, which `read_case`
+    refuses in words, and one whose voxels lie in another that its header names (.mhd).
+    """
+    digest = hashlib.blake2b(repr((_FORMAT, SETTINGS)).encode(), digest_size=16)
+    for file in (case.image, case.labels):
+        if file.suffix.lower() == ".mhd":
+            return None
+        try:
+            for part in sorted(file.rglob("*")) if file.is_dir() else [file]:
+                if not part.is_dir():
+                    _add(digest, part)
+        except OSError:
+            return None
+    relative = os.path.relpath(case.image, folder.parent)
+    name = hashlib.blake2b(relative.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+    return _Place(folder / f"{name}.safetensors", digest.hexdigest())
+
+
+def _add(digest: hashlib.blake2b, file: Path) -> None:
+    with file.open("rb") as opened:
+        while content := opened.read(_READ_AT_ONCE):
+            digest.update(content)
+
+
+def _made(cases: Sequence[Case]) -> Iterator[list[Anatomy]]:
+    """The anatomies of the cases, in their order, made side by side."""
+    processes = min(len(cases), available_cores())
+    if processes < 2:
+        yield from map(case_anatomies, cases)
+        return
+    # A process of its own start: a fork would copy torch's threads, and a GPU in use, half.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context, torch.set_num_threads, (1,)) as pool:
+        yield from pool.map(case_anatomies, cases)
+
+
+def _read(place: _Place) -> list[Anatomy] | None:
+    """What is kept of a case; None where nothing is, or what is kept does not hold any more."""
+    if not place.file.is_file():
+        return None
+    try:
+        with safe_open(place.file, "np") as opened:
+            about = opened.metadata() or {}
+            if about.get("digest") != place.digest:
+                return None
+            return [
+                Anatomy(opened.get_tensor(image), opened.get_tensor(structures), aspect)
+                for image, structures, aspect in json.loads(about["anatomies"])
+            ]
+    except (SafetensorError, KeyError, ValueError, OSError):
+        return None  # damaged: it is made anew
+
+
+def _kept(place: _Place, anatomies: Sequence[Anatomy]) -> bool:
+    """Write what was made of a case; False where it cannot be written, which is told."""
+    tensors: dict[str, np.ndarray] = {}
+    rows: list[tuple[str, str, float]] = []
+    for number, one in enumerate(anatomies):
+        # Anatomies that follow one another often share an image.
+        before = rows[-1][0] if rows and np.array_equal(tensors[rows[-1][0]], one.image) else None
+        image, structures = before or f"image {number}", f"structures {number}"
+        tensors[image] = np.ascontiguousarray(one.image)
+        tensors[structures] = np.ascontiguousarray(one.structures)
+        rows.append((image, structures, one.aspect))
+    about = {"digest": place.digest, "anatomies": json.dumps(rows)}
+    try:
+        replace_whole(place.file, lambda part: save_file(tensors, part, about))
+    except WriteError as error:
+        print(f"What was prepared of the patients is not kept for the next run: {error}", file=sys.stderr)
+        return False
+    return True
+
+
+def _can_keep(folder: Path) -> bool:
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        print(
+            f"What is prepared of the patients is not kept for the next run: {folder} cannot be made "
+            f"({error.strerror}).",
+            file=sys.stderr,
+        )
+        return False
+    return True
