@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from ..stages import stage
 from ..support.parts import annotated_in_parts
 from ..support.structure import AnnotatedStructure, bounding_box, region
 from ..support.support import Support
@@ -41,6 +42,7 @@ class LabelMerger:
         if support.background is not None:
             self.best[support.background.region][support.background.mask] = _ANNOTATED
 
+    @stage("compose")
     def add(self, number: int, logits: np.ndarray, where: tuple[slice, ...]) -> None:
         """The answer for structure `number` (0-based): logits (k, j, i) on the block `where` of the grid."""
         annotated = self.support.structures[number]
@@ -79,6 +81,7 @@ class LabelMerger:
                 around.append(int(one))
         return within, around
 
+    @stage("compose")
     def finished(self, remove_islands: bool) -> list[tuple[tuple[slice, ...], np.ndarray]]:
         """For each structure the block of the grid that holds it, and its mask there."""
         boxes = [] if self.support.overlapping else ndimage.find_objects(self.owner)

@@ -18,6 +18,7 @@ import SimpleITK as sitk
 from ..imageio.geometry import Geometry, Index3, corners, index3
 from ..imageio.volume import Volume, to_sitk
 from ..network import STRIDE
+from ..stages import stage
 from ..support.parts import annotated_in_parts
 from ..support.structure import AnnotatedStructure, filled_slices
 from .intensity import IntensityNormalization
@@ -130,6 +131,7 @@ class Bounds:
         return cls(inside.min(0).round(6), inside.max(0).round(6))
 
 
+@stage("grid")
 def working_grid(
     annotated: AnnotatedStructure,
     reference_grid: Geometry,
@@ -213,6 +215,7 @@ def _steps(wanted_mm: float, spacing: np.ndarray) -> np.ndarray:
     return step
 
 
+@stage("grid")
 def sampled_image(volume: Volume, grid: WorkingGrid, rule: IntensityNormalization) -> np.ndarray:
     """The image (k, j, i) float32 on a working grid, linear, smoothed first where that grid is coarser.
 
@@ -244,6 +247,7 @@ def antialias_sigma(coarsening: float | np.ndarray) -> np.ndarray:
     return np.where(np.asarray(coarsening) > _ANTIALIASED, smoothing, 0)
 
 
+@stage("compose")
 def sampled_back(
     values: np.ndarray, grid: WorkingGrid, target: Geometry, outside: float = OUTSIDE_LOGIT
 ) -> tuple[np.ndarray, tuple[slice, ...]]:
