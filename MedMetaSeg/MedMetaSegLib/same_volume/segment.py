@@ -18,7 +18,7 @@ from ..stages import stage
 from ..support.placement import placed_support
 from ..support.structure import StructureMask
 from ..support.support import Support
-from ..working_grid.grid import sampled_back
+from ..working_grid.grid import positive_back, sampled_back
 from ..working_grid.intensity import intensity_normalization
 from .preview import SegmentPreview
 from .reference_grid import ReferenceGrids, check_request, chosen_names, reference_grids
@@ -136,9 +136,9 @@ def _answered(asked: _Asked, clock: Clock) -> tuple[list[StructureLogits | None]
             shown = SegmentPreview(asked.preview, on_volume, number, asked.axis_map)
             answer = asked.run.logits_of(annotated, shown.first)
             clock.lap("network")
-            logits, where = sampled_back(answer.logits, answer.grid, on_volume.geometry)
-            shown.show(logits, where)
-            merger.add(number, logits, where)
+            found = positive_back(answer.logits, answer.grid, on_volume.geometry)
+            shown.show(found.logits, found.where)
+            merger.add(number, found.logits, found.where, found.seen)
             clock.lap("compose")
         answers.append(answer)
     return answers, merger
