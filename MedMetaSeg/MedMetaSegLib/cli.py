@@ -356,8 +356,23 @@ def benchmark(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Keep the rows that are there.")] = False,
     device: Device = "auto",
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Only show where the time goes, stage by stage.")
+    ] = False,
+    job: Annotated[
+        list[str] | None, typer.Option(help="With --profile: only this job; may be given several times.")
+    ] = None,
 ) -> None:
     """Measure accuracy and time against the baselines, on cases with truth."""
+    if profile:
+        if k or dataset or method or resume:
+            raise typer.BadParameter("--profile goes with --data, --out, --device and --job only")
+        from .evaluation import stage_profile
+
+        stage_profile.main(data, out, device, job)
+        return
+    if job:
+        raise typer.BadParameter("--job goes with --profile only")
     from .evaluation import benchmark as evaluation
 
     evaluation.main(data=data, out=out, ks=k, datasets=dataset, methods=method, resume=resume, device=device)

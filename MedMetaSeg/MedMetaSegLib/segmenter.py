@@ -118,6 +118,10 @@ class Segmenter:
         result = applied_task(task, volume, self.predictor, progress or silent, cancelled or never)
         return replace(result, report={**result.report, **self._provenance(), "versions": versions()})
 
+    def forget(self) -> None:
+        """Let go of what is kept of the volume seen last."""
+        self._memory = VolumeMemory()
+
     def _provenance(self) -> dict[str, object]:
         """For reports: why this device, and which weights."""
         weights = {"sha256": self.provenance["sha256"], "steps": self.provenance.get("steps")}

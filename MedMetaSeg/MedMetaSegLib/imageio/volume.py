@@ -6,6 +6,7 @@ Axis order is (k, j, i).
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -98,6 +99,18 @@ class Volume:
         """The same image with axes reoriented to S, A, R (see Geometry.canonical); the array is a view."""
         geometry, axis_map = self.geometry.canonical()
         return replace(self, array=axis_map.apply(self.array), geometry=geometry, forms=None), axis_map
+
+    def digest(self) -> bytes:
+        """32 bytes that tell this image from others: its voxels, its place, its modality and its padding.
+
+        Voxels are read where they lie in memory, so that the same image, stored with other axes, has another.
+        """
+        stored, layout = _as_stored(self.array)
+        digest = hashlib.sha256(stored.data)
+        said = (self.array.shape, self.array.dtype, layout, self.modality, self.padding)
+        digest.update(repr(said).encode())
+        digest.update(self.geometry.digest_bytes)
+        return digest.digest()
 
 
 def read_volume(
@@ -226,6 +239,13 @@ def write_labels(
         lambda temporary: write_by_itk(temporary, small, geometry),
         lambda temporary: _holds(temporary, small, geometry),
     )
+
+
+def _as_stored(array: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
+    """The array with its axes as they lie in memory, copied only where they leave gaps, and its strides."""
+    upright = array[tuple(slice(None, None, -1 if stride < 0 else 1) for stride in array.strides)]
+    order = np.argsort([-stride for stride in upright.strides], kind="stable")
+    return np.ascontiguousarray(upright.transpose(order)), array.strides
 
 
 def _read_dicom(path: Path, series: DicomSeries) -> Volume:

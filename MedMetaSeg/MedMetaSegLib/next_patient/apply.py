@@ -24,7 +24,7 @@ from ..results.segmentation import Segmentation, SegmentedStructure, probability
 from ..support.structure import AnnotatedStructure, Structure, region
 from ..support.support import Support
 from ..task.task_file import LearnedPrototypes, Task
-from ..working_grid.grid import Bounds, WorkingGrid, sampled_back, sampled_image, working_grid
+from ..working_grid.grid import Bounds, WorkingGrid, positive_back, sampled_back, sampled_image, working_grid
 from ..working_grid.reduced_image import sampled_at
 from .absence import OUTSIDE, AbsenceEvidence, absence_evidence
 from .atlas_placement import AtlasPlacement, fused_occupancy, register_atlases
@@ -110,8 +110,8 @@ def _predicted(
         progress(0.3 + 0.7 * number / len(task.structures), structure.name)
         one = search.look_for(number)
         if one.grid is not None and one.logits is not None:
-            logits, where = sampled_back(one.logits, one.grid, geometry)
-            merger.add(number, logits, where)
+            found = positive_back(one.logits, one.grid, geometry)
+            merger.add(number, found.logits, found.where, found.seen)
         predictions.append(one)
     masks = []
     for number, (one, (where, mask)) in enumerate(zip(predictions, merger.finished(False), strict=True)):

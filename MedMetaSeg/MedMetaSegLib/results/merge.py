@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
+import SimpleITK as sitk
 
+from ..stages import stage
 from ..support.parts import annotated_in_parts
 from ..support.structure import AnnotatedStructure, bounding_box, region
 from ..support.support import Support
@@ -16,7 +17,6 @@ ISLAND_SHARE = 0.1
 _ANNOTATED = 255
 """Probability, in the map of bytes, of an annotated voxel; predicted ones end at 254."""
 _NOWHERE = (slice(0, 0), slice(0, 0), slice(0, 0))
-_TOUCHING = np.ones((3, 3, 3), bool)
 
 
 class LabelMerger:
@@ -32,6 +32,7 @@ class LabelMerger:
         """support: on the grid of the result (`Support.on`)."""
         self.support = support
         self.masks: list[tuple[tuple[slice, ...], np.ndarray] | None] = [None] * len(support.structures)
+        self._claimed: list[tuple[slice, ...]] = [annotated.region for annotated in support.structures]
         self.owner = np.zeros(support.geometry.shape, np.uint8)
         self.best = np.zeros(support.geometry.shape, np.uint8)
         if not support.overlapping:
@@ -41,54 +42,72 @@ class LabelMerger:
         if support.background is not None:
             self.best[support.background.region][support.background.mask] = _ANNOTATED
 
-    def add(self, number: int, logits: np.ndarray, where: tuple[slice, ...]) -> None:
-        """The answer for structure `number` (0-based): logits (k, j, i) on the block `where` of the grid."""
+    @stage("compose")
+    def add(
+        self,
+        number: int,
+        logits: np.ndarray,
+        where: tuple[slice, ...],
+        seen: tuple[slice, ...] | None = None,
+    ) -> None:
+        """The answer for structure `number` (0-based): logits (k, j, i) on the block `where` of the grid.
+
+        seen: the block that the network looked at, which holds `where`, when logits that are not positive
+        were left out around it; `where` when None.
+        """
         annotated = self.support.structures[number]
-        probability = (254 / (1 + np.exp(-np.clip(logits, -20, 20)))).astype(np.uint8)
         inside = logits > 0
         inside &= ~complete_slices(annotated, self.support.geometry.shape, where)
         if self.support.overlapping:
-            self.masks[number] = (where, inside)
+            self.masks[number] = (where, inside) if inside.size else None
             return
-        taken = inside & (probability > self.best[where])
-        owner = self.owner[where]
-        within, around = self._nested(number, owner, inside)
+        claimed = bounding_box(inside)
+        if claimed is None:
+            return
+        inside, logits = inside[claimed], logits[claimed]
+        block = inner_box(where, claimed)
+        probability = _as_byte(logits[inside])
+        owner, best = self.owner[block], self.best[block]
+        owner_before, best_before = owner[inside], best[inside]
+        taken = probability > best_before
+        within, around = self._nested(number, owner_before, self.owner[seen or where])
         if within:
-            taken |= inside & np.isin(owner, within) & (self.best[where] < _ANNOTATED)
+            taken |= np.isin(owner_before, within) & (best_before < _ANNOTATED)
         if around:
-            taken &= ~np.isin(owner, around)
-        self.owner[where][taken] = number + 1
-        self.best[where][taken] = probability[taken]
+            taken &= ~np.isin(owner_before, around)
+        owner[inside] = np.where(taken, number + 1, owner_before)
+        best[inside] = np.where(taken, probability, best_before)
+        self._claimed[number] = union_box(self._claimed[number], block)
 
-    def _nested(self, number: int, owner: np.ndarray, claim: np.ndarray) -> tuple[list[int], list[int]]:
+    def _nested(self, number: int, claim: np.ndarray, owner: np.ndarray) -> tuple[list[int], list[int]]:
         """Owners inside which most of the claim of structure `number` lies, and owners most of which lie
         inside the claim: of an organ and a lesion in it, each of which takes the lesion for its own, the
         lesion keeps it.
+
+        claim: the owner of each voxel claimed, 0 where there is none; owner: of those that were looked at.
         """
-        shared = np.bincount(owner[claim], minlength=len(self.support.structures) + 1)
-        owned = np.bincount(owner.reshape(-1), minlength=len(shared))
-        total = np.count_nonzero(claim)
+        shared = np.bincount(claim, minlength=len(self.support.structures) + 1)
         within, around = [], []
         for one in np.flatnonzero(shared):
             if one in (0, number + 1):
                 continue
-            inside, holds = shared[one] > NESTED * total, shared[one] > NESTED * owned[one]
+            inside = shared[one] > NESTED * len(claim)
+            holds = shared[one] > NESTED * np.count_nonzero(owner == one)
             if inside and not holds:
                 within.append(int(one))
             elif holds and not inside:
                 around.append(int(one))
         return within, around
 
+    @stage("compose")
     def finished(self, remove_islands: bool) -> list[tuple[tuple[slice, ...], np.ndarray]]:
         """For each structure the block of the grid that holds it, and its mask there."""
-        boxes = [] if self.support.overlapping else ndimage.find_objects(self.owner)
         result = []
         for number, annotated in enumerate(self.support.structures):
             if self.support.overlapping:
                 where, mask = _with_annotation(self.masks[number], annotated)
             else:
-                where = boxes[number] if number < len(boxes) and boxes[number] else _NOWHERE
-                mask = self.owner[where] == number + 1
+                where, mask = self._owned(number)
             if remove_islands:
                 mask = without_islands(
                     mask, _on_block(annotated, where), annotated_in_parts(annotated.on_slices)
@@ -96,12 +115,39 @@ class LabelMerger:
             result.append((where, mask))
         return result
 
+    def _owned(self, number: int) -> tuple[tuple[slice, ...], np.ndarray]:
+        """The block that holds all that a structure owns, and which of its voxels it owns."""
+        claimed = self._claimed[number]
+        mask = self.owner[claimed] == number + 1
+        box = bounding_box(mask)
+        if box is None:
+            return _NOWHERE, np.zeros((0, 0, 0), bool)
+        return inner_box(claimed, box), mask[box]
+
+
+def union_box(one: tuple[slice, ...], other: tuple[slice, ...]) -> tuple[slice, ...]:
+    """The smallest block that holds two blocks; the other one where one of them is empty."""
+    if any(along.stop <= along.start for along in one):
+        return other
+    if any(along.stop <= along.start for along in other):
+        return one
+    return tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True))
+
+
+def inner_box(outer: tuple[slice, ...], inner: tuple[slice, ...]) -> tuple[slice, ...]:
+    """A block of a block, as a block of the grid that holds the outer one."""
+    return tuple(slice(o.start + i.start, o.start + i.stop) for o, i in zip(outer, inner, strict=True))
+
+
+def _as_byte(logits: np.ndarray) -> np.ndarray:
+    """Probabilities as uint8, 254 for certain, of logits of any shape."""
+    return (254 / (1 + np.exp(-np.clip(logits, -20, 20)))).astype(np.uint8)
+
 
 def _with_annotation(
     predicted: tuple[tuple[slice, ...], np.ndarray] | None, annotated: AnnotatedStructure
 ) -> tuple[tuple[slice, ...], np.ndarray]:
-    boxes = [annotated.region] if predicted is None else [annotated.region, predicted[0]]
-    where = tuple(slice(min(b[a].start for b in boxes), max(b[a].stop for b in boxes)) for a in range(3))
+    where = annotated.region if predicted is None else union_box(annotated.region, predicted[0])
     mask = _on_block(annotated, where)
     if predicted is not None:
         inner = tuple(
@@ -115,12 +161,13 @@ def first_mask(
     annotated: AnnotatedStructure, logits: np.ndarray, where: tuple[slice, ...]
 ) -> tuple[tuple[slice, ...], np.ndarray]:
     """A structure alone, cropped: logits (k, j, i) on the block `where` of its grid, and its annotation."""
+    if not logits.size:
+        return annotated.region, annotated.mask.copy()
     shape = tuple(max(w.stop, a.stop) for w, a in zip(where, annotated.region, strict=True))
     inside = (logits > 0) & ~complete_slices(annotated, shape, where)
     box, mask = _with_annotation((where, inside), annotated)
     held = bounding_box(mask) or (slice(0, 1), slice(0, 1), slice(0, 1))
-    placed = tuple(slice(b.start + h.start, b.start + h.stop) for b, h in zip(box, held, strict=True))
-    return placed, mask[held]
+    return inner_box(box, held), mask[held]
 
 
 def complete_slices(
@@ -143,8 +190,11 @@ def without_islands(mask: np.ndarray, annotation: np.ndarray, in_parts: bool = F
     largest part. in_parts: the structure itself has many (lesions, vessels; `annotated_in_parts`), so that
     only specks of one voxel go.
     """
-    parts, count = ndimage.label(mask, _TOUCHING)
-    if count < 2:
+    if not mask.size:
+        return mask
+    image = sitk.ConnectedComponent(sitk.GetImageFromArray(mask.view(np.uint8)), True)
+    parts = sitk.GetArrayViewFromImage(image)
+    if parts.max() < 2:
         return mask
     sizes = np.bincount(parts.reshape(-1))
     sizes[0] = 0

@@ -11,7 +11,7 @@ from ..imageio.geometry import AxisMap, index3
 from ..results.merge import first_mask
 from ..support.structure import StructureMask
 from ..support.support import Support
-from ..working_grid.grid import WorkingGrid, sampled_back
+from ..working_grid.grid import WorkingGrid, positive_back
 
 
 @dataclass(eq=False)
@@ -30,7 +30,8 @@ class SegmentPreview:
     def first(self, logits: np.ndarray, grid: WorkingGrid) -> None:
         """Show logits on a working grid."""
         if self.tell is not None:
-            self.show(*sampled_back(logits, grid, self.support.geometry))
+            found = positive_back(logits, grid, self.support.geometry)
+            self.show(found.logits, found.where)
 
     def show(self, logits: np.ndarray, where: tuple[slice, ...]) -> None:
         """Show logits on a block of the result's grid."""

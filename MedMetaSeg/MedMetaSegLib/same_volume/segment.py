@@ -14,10 +14,11 @@ from ..network.inference import Predictor
 from ..progress import Progress, check_cancelled
 from ..results.merge import LabelMerger
 from ..results.segmentation import Segmentation, SegmentedStructure, probability_map, segmented_structure
+from ..stages import stage
 from ..support.placement import placed_support
 from ..support.structure import StructureMask
 from ..support.support import Support
-from ..working_grid.grid import sampled_back
+from ..working_grid.grid import positive_back, sampled_back
 from ..working_grid.intensity import intensity_normalization
 from .preview import SegmentPreview
 from .reference_grid import ReferenceGrids, check_request, chosen_names, reference_grids
@@ -39,8 +40,12 @@ class SegmentOptions:
 
 @dataclass(frozen=True, eq=False)
 class _Asked:
-    """What is asked about one volume: the run, the grids, and who wants to hear of it."""
+    """What is asked about one volume: the run, the grids, and who wants to hear of it.
 
+    volume: as it was given, checked.
+    """
+
+    volume: Volume
     run: StructureRun
     grids: ReferenceGrids
     axis_map: AxisMap
@@ -66,6 +71,41 @@ def segmented_volume(
     the report. Raises InputError and Cancelled.
     """
     clock = Clock()
+    asked = _asked(volume, support, options, predictor, memory, progress, cancelled, preview)
+    noted = predictor.new_notes()
+    clock.lap("prepare")
+    answers, merger = _answered(asked, clock)
+    results = _results(asked, answers, merger, options.remove_islands)
+    clock.lap("compose")
+    progress(1.0, "done")
+    there = [answer for answer in answers if answer is not None]
+    about = {
+        "quality": options.quality,
+        "device": predictor.device.type,
+        "device_reason": provenance["device_reason"],
+        "seconds": clock.as_dict(),
+        "weights": provenance["weights"],
+    }
+    support = asked.run.support
+    notes = [*asked.volume.notes, *support.notes, *noted]
+    adaptations = [answer.adaptation for answer in there]
+    report = segment_report(support, asked.run.intensity, results, adaptations, notes, about)
+    probabilities = tuple(_probability(asked, answer) for answer in there)
+    return Segmentation(asked.volume.geometry, results, support.overlapping, report, probabilities)
+
+
+@stage("check")
+def _asked(
+    volume: Volume,
+    support: Support,
+    options: SegmentOptions,
+    predictor: Predictor,
+    memory: VolumeMemory,
+    progress: Progress,
+    cancelled: Callable[[], bool],
+    preview: Preview | None,
+) -> _Asked:
+    """What `segmented_volume` is asked, with everything checked that may be wrong. Raises InputError."""
     volume = check_volume(volume)
     support = placed_support(support, volume)
     check_request(volume, support, options.quality)
@@ -78,26 +118,7 @@ def segmented_volume(
     run = StructureRun(
         predictor, memory, grids.volume, grids.support, intensity, options.quality, adapt, cancelled
     )
-    noted = predictor.new_notes()
-    clock.lap("prepare")
-    asked = _Asked(run, grids, axis_map, names, progress, preview)
-    answers, merger = _answered(asked, clock)
-    results = _results(asked, answers, merger, options.remove_islands, volume)
-    clock.lap("compose")
-    progress(1.0, "done")
-    there = [answer for answer in answers if answer is not None]
-    about = {
-        "quality": options.quality,
-        "device": predictor.device.type,
-        "device_reason": provenance["device_reason"],
-        "seconds": clock.as_dict(),
-        "weights": provenance["weights"],
-    }
-    notes = [*volume.notes, *grids.support.notes, *noted]
-    adaptations = [answer.adaptation for answer in there]
-    report = segment_report(support, intensity, results, adaptations, notes, about)
-    probabilities = tuple(_probability(asked, answer) for answer in there)
-    return Segmentation(volume.geometry, results, support.overlapping, report, probabilities)
+    return _Asked(volume, run, grids, axis_map, names, progress, preview)
 
 
 def _answered(asked: _Asked, clock: Clock) -> tuple[list[StructureLogits | None], LabelMerger]:
@@ -115,20 +136,20 @@ def _answered(asked: _Asked, clock: Clock) -> tuple[list[StructureLogits | None]
             shown = SegmentPreview(asked.preview, on_volume, number, asked.axis_map)
             answer = asked.run.logits_of(annotated, shown.first)
             clock.lap("network")
-            logits, where = sampled_back(answer.logits, answer.grid, on_volume.geometry)
-            shown.show(logits, where)
-            merger.add(number, logits, where)
+            found = positive_back(answer.logits, answer.grid, on_volume.geometry)
+            shown.show(found.logits, found.where)
+            merger.add(number, found.logits, found.where, found.seen)
             clock.lap("compose")
         answers.append(answer)
     return answers, merger
 
 
+@stage("compose")
 def _results(
     asked: _Asked,
     answers: Sequence[StructureLogits | None],
     merger: LabelMerger,
     remove_islands: bool,
-    volume: Volume,
 ) -> tuple[SegmentedStructure, ...]:
     found = zip(asked.grids.on_volume.structures, answers, merger.finished(remove_islands), strict=True)
     return tuple(
@@ -137,7 +158,7 @@ def _results(
             where,
             mask,
             asked.axis_map,
-            volume.geometry,
+            asked.volume.geometry,
             answer.grid.spacing_mm,
             answer.seconds,
         )

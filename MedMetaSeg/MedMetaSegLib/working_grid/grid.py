@@ -9,6 +9,7 @@ result as if it had been made anew.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,10 +19,18 @@ import SimpleITK as sitk
 from ..imageio.geometry import Geometry, Index3, corners, index3
 from ..imageio.volume import Volume, to_sitk
 from ..network import STRIDE
+from ..stages import stage
 from ..support.parts import annotated_in_parts
-from ..support.structure import AnnotatedStructure, filled_slices
+from ..support.structure import AnnotatedStructure, bounding_box, filled_slices
 from .intensity import IntensityNormalization
 from .margins import margins
+from .separable import (
+    AxisPositions,
+    interpolation_matrix,
+    lies_within,
+    resampled,
+    smoothing_matrix,
+)
 
 SMALL_PART_MM = 15.0
 """Thickness, mm, up to which parts are small: lesions and vessels, not bowel, where detail is only slow."""
@@ -33,6 +42,8 @@ _LADDER = 2.0**0.25
 """Ratio of one in-plane spacing that a working grid may have to the next."""
 _SNAP = 4
 """Working voxels between the places on which a working grid may begin."""
+_SHORTEST = 4
+"""Voxels along an axis that a recursive Gaussian needs."""
 _ANTIALIASED = 1.05
 """Coarsening from which on an image is smoothed before it is resampled."""
 
@@ -130,6 +141,7 @@ class Bounds:
         return cls(inside.min(0).round(6), inside.max(0).round(6))
 
 
+@stage("grid")
 def working_grid(
     annotated: AnnotatedStructure,
     reference_grid: Geometry,
@@ -213,26 +225,55 @@ def _steps(wanted_mm: float, spacing: np.ndarray) -> np.ndarray:
     return step
 
 
+@stage("grid")
 def sampled_image(volume: Volume, grid: WorkingGrid, rule: IntensityNormalization) -> np.ndarray:
     """The image (k, j, i) float32 on a working grid, linear, smoothed first where that grid is coarser.
 
     Outside the image the nearest voxel is repeated.
     """
     crop, offset = _covering(volume.geometry, grid.geometry)
-    array = volume.array[crop].astype(np.float32)
-    np.clip(array, rule.low, rule.high, out=array)
-    image = to_sitk(array, volume.geometry.cropped(offset, array.shape))
-    for axis, ratio in enumerate(_coarsening(volume.geometry, grid.geometry)):
-        length = image.GetSize()[2 - axis]
-        if ratio > _ANTIALIASED and length >= 4:
-            sigma = float(antialias_sigma(ratio)) * image.GetSpacing()[2 - axis]
+    array = volume.array[crop]
+    source = volume.geometry.cropped(offset, array.shape)
+    sigmas = [
+        float(sigma) if length >= _SHORTEST else 0.0
+        for sigma, length in zip(
+            antialias_sigma(_coarsening(volume.geometry, grid.geometry)), array.shape, strict=True
+        )
+    ]
+    positions = AxisPositions.of(grid.geometry, source)
+    if positions is None:
+        return _sampled_aslant(array, source, grid.geometry, sigmas, rule)
+    matrices = []
+    for axis, indices in zip(positions.order, positions.indices, strict=True):
+        matrix = interpolation_matrix(indices, array.shape[axis])
+        if sigmas[axis]:
+            matrix = matrix @ smoothing_matrix(sigmas[axis], array.shape[axis])
+        matrices.append(matrix)
+    return resampled(array, positions.order, matrices, (rule.low, rule.high))
+
+
+def _sampled_aslant(
+    array: np.ndarray,
+    source: Geometry,
+    target: Geometry,
+    sigmas: Sequence[float],
+    rule: IntensityNormalization,
+) -> np.ndarray:
+    """As `sampled_image` from an array (k, j, i) on `source`, on a target that need not be parallel to it."""
+    image = to_sitk(np.clip(array.astype(np.float32), rule.low, rule.high), source)
+    for axis, sigma in enumerate(sigmas):
+        if sigma:
             image = sitk.RecursiveGaussian(
-                image, sigma, False, sitk.RecursiveGaussianImageFilter.ZeroOrder, 2 - axis
+                image,
+                sigma * image.GetSpacing()[2 - axis],
+                False,
+                sitk.RecursiveGaussianImageFilter.ZeroOrder,
+                2 - axis,
             )
     resample = sitk.ResampleImageFilter()
     resample.SetInterpolator(sitk.sitkLinear)
     resample.UseNearestNeighborExtrapolatorOn()
-    return _resampled(resample, image, grid.geometry)
+    return _resampled(resample, image, target)
 
 
 def antialias_sigma(coarsening: float | np.ndarray) -> np.ndarray:
@@ -244,6 +285,7 @@ def antialias_sigma(coarsening: float | np.ndarray) -> np.ndarray:
     return np.where(np.asarray(coarsening) > _ANTIALIASED, smoothing, 0)
 
 
+@stage("compose")
 def sampled_back(
     values: np.ndarray, grid: WorkingGrid, target: Geometry, outside: float = OUTSIDE_LOGIT
 ) -> tuple[np.ndarray, tuple[slice, ...]]:
@@ -251,13 +293,58 @@ def sampled_back(
 
     outside: of the voxels there that lie off the working grid.
     """
-    where, offset = _covering(target, grid.geometry, margin=0)
-    shape = tuple(s.stop - s.start for s in where)
-    resample = sitk.ResampleImageFilter()
-    resample.SetInterpolator(sitk.sitkLinear)
-    resample.SetDefaultPixelValue(outside)
-    image = to_sitk(values.astype(np.float32, copy=False), grid.geometry)
-    return _resampled(resample, image, target.cropped(offset, shape)), where
+    return _sampled_back(values, grid.geometry, target, outside)
+
+
+@dataclass(frozen=True, eq=False)
+class PositiveLogits:
+    """Logits (k, j, i) float32 on the block `where` of a grid; what lies around it is not positive.
+
+    seen: the block of the grid that the working grid covers.
+    """
+
+    logits: np.ndarray
+    where: tuple[slice, ...]
+    seen: tuple[slice, ...]
+
+
+@stage("compose")
+def positive_back(logits: np.ndarray, grid: WorkingGrid, target: Geometry) -> PositiveLogits:
+    """Logits (k, j, i) of a working grid as `sampled_back` gives them, only where they may be positive.
+
+    Between voxels that are not positive linear interpolation is not either, so that what is left out tells
+    nothing of where the structure is.
+    """
+    seen, _ = _covering(target, grid.geometry, margin=0)
+    box = bounding_box(logits > 0)
+    if box is None:
+        nowhere = (slice(0, 0), slice(0, 0), slice(0, 0))
+        return PositiveLogits(np.zeros((0, 0, 0), np.float32), nowhere, seen)
+    start = index3([max(along.start - 1, 0) for along in box])
+    inner = logits[tuple(slice(first, along.stop + 1) for first, along in zip(start, box, strict=True))]
+    geometry = grid.geometry.cropped(start, index3(inner.shape))
+    return PositiveLogits(*_sampled_back(inner, geometry, target, OUTSIDE_LOGIT), seen)
+
+
+def _sampled_back(
+    values: np.ndarray, source: Geometry, target: Geometry, outside: float
+) -> tuple[np.ndarray, tuple[slice, ...]]:
+    """As `sampled_back`, of values on any grid."""
+    where, offset = _covering(target, source, margin=0)
+    block = target.cropped(offset, index3([s.stop - s.start for s in where]))
+    positions = AxisPositions.of(block, source)
+    if positions is None:
+        resample = sitk.ResampleImageFilter()
+        resample.SetInterpolator(sitk.sitkLinear)
+        resample.SetDefaultPixelValue(outside)
+        image = to_sitk(values.astype(np.float32, copy=False), source)
+        return _resampled(resample, image, block), where
+    lengths = [values.shape[axis] for axis in positions.order]
+    axes = list(zip(positions.indices, lengths, strict=True))
+    result = resampled(values, positions.order, [interpolation_matrix(*axis) for axis in axes])
+    for axis, (indices, length) in enumerate(axes):
+        np.moveaxis(result, axis, 0)[~lies_within(indices, length)] = outside
+    return result, where
 
 
 def _resampled(resample: sitk.ResampleImageFilter, image: sitk.Image, target: Geometry) -> np.ndarray:

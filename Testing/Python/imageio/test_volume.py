@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable
+from dataclasses import replace
 from errno import ENOSPC
 from itertools import permutations, product
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from affines import offset
 from MedMetaSegLib.errors import InputError
 from MedMetaSegLib.imageio import volume as volume_module
 from MedMetaSegLib.imageio.volume import (
@@ -293,3 +295,27 @@ def test_labels_that_are_no_labels_are_a_programming_error(patient: Volume, tmp_
         with pytest.raises(ValueError, match="abels"):
             write_labels(tmp_path / "x.nii.gz", wrong, patient.geometry)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_digest_tells_a_voxel_a_place_and_a_modality_and_copies_nothing() -> None:
+    array = np.random.default_rng(0).integers(-9, 9, (5, 6, 7)).astype(np.int16)
+    volume = Volume.from_array(array, np.diag([-1.0, -1.0, 2.0, 1.0]))
+    known = volume.digest()
+    assert len(known) == 32
+    assert Volume.from_array(array.copy(), volume.geometry).digest() == known
+    edited = array.copy()
+    edited[4, 5, 6] ^= 1
+    moved = Geometry(array.shape, volume.geometry.affine + offset(0, 0, 1e-3))
+    others = [
+        Volume.from_array(edited, volume.geometry),
+        Volume.from_array(array, moved),
+        replace(volume, modality="CT"),
+        replace(volume, padding=(-9.0, -9.0)),
+        replace(volume, array=array.astype(np.int32)),
+        Volume.from_array(array[:, ::-1], volume.geometry),
+    ]
+    assert len({known, *(one.digest() for one in others)}) == 1 + len(others)
+    canonical = volume.canonical()[0]
+    before = canonical.digest()
+    array[0, 0, 0] += 1
+    assert canonical.digest() != before, "an image that is edited in place is another"

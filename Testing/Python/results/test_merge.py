@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from MedMetaSegLib.imageio.geometry import Geometry
-from MedMetaSegLib.results.merge import LabelMerger, without_islands
+from MedMetaSegLib.results.merge import LabelMerger, complete_slices, first_mask, without_islands
 from MedMetaSegLib.support.parts import annotated_in_parts
 from MedMetaSegLib.support.structure import Structure, StructureMask
 from MedMetaSegLib.support.support import Support
@@ -138,3 +139,88 @@ def test_a_structure_inside_another_keeps_what_the_other_claims_too(order: tuple
     assert not (a & b).any()
     assert a[8, 4, 4]
     assert a[[5, 15], 4:14, 4:14].all()
+
+
+class EveryVoxel(LabelMerger):
+    """The rule as it is said, on every voxel of the block that was looked at."""
+
+    def add(self, number: int, logits: np.ndarray, where: tuple, seen: tuple | None = None) -> None:
+        annotated = self.support.structures[number]
+        probability = (254 / (1 + np.exp(-np.clip(logits, -20, 20)))).astype(np.uint8)
+        inside = (logits > 0) & ~complete_slices(annotated, self.support.geometry.shape, where)
+        taken = inside & (probability > self.best[where])
+        owner = self.owner[where]
+        shared = np.bincount(owner[inside], minlength=len(self.support.structures) + 1)
+        owned = np.bincount(owner.reshape(-1), minlength=len(shared))
+        for one in np.flatnonzero(shared):
+            if one in (0, number + 1):
+                continue
+            within, holds = shared[one] > 0.8 * inside.sum(), shared[one] > 0.8 * owned[one]
+            if within and not holds:
+                taken |= inside & (owner == one) & (self.best[where] < 255)
+            elif holds and not within:
+                taken &= owner != one
+        self.owner[where][taken] = number + 1
+        self.best[where][taken] = probability[taken]
+
+    def finished(self, remove_islands: bool) -> list:
+        boxes, result = ndimage.find_objects(self.owner), []
+        for number, annotated in enumerate(self.support.structures):
+            where = boxes[number] if number < len(boxes) and boxes[number] else np.s_[0:0, 0:0, 0:0]
+            mask = self.owner[where] == number + 1
+            if remove_islands and mask.any():
+                drawn = np.zeros(SHAPE, bool)
+                drawn[annotated.region] = annotated.mask
+                parts, _ = ndimage.label(mask, np.ones((3, 3, 3)))
+                sizes = np.bincount(parts.reshape(-1), minlength=2)
+                sizes[0] = 0
+                keep = sizes >= 0.1 * sizes.max()
+                keep[np.unique(parts[drawn[where] & mask])] = True
+                keep[0] = False
+                mask = keep[parts]
+            result.append((where, mask))
+        return result
+
+
+def random_logits(seed: int, spread: float, level: float) -> np.ndarray:
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=SHAPE), spread)
+    return (noise / noise.std() * 3 + level).astype(np.float32)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_merging_cropped_logits_is_the_rule_on_every_voxel_to_the_bit(seed: int) -> None:
+    support = two_drawn()
+    ours, plain = LabelMerger(support), EveryVoxel(support)
+    seen = np.s_[1:19, 2:24, 0:27]
+    answers = [random_logits(2 * seed, 3.0, 1.0), random_logits(2 * seed + 1, 1.5, -1.0 if seed % 2 else 2.0)]
+    if seed % 3 == 0:
+        # One inside the other.
+        answers[1] = np.where(answers[0] > 3, np.float32(1.0), np.float32(-1.0))
+    for number, logits in enumerate(answers):
+        plain.add(number, logits[seen], seen)
+        box = ndimage.find_objects((logits[seen] > 0).astype(np.uint8))[0]
+        where = tuple(slice(s.start + b.start, s.start + b.stop) for s, b in zip(seen, box, strict=True))
+        ours.add(number, logits[where], where, seen)
+    np.testing.assert_array_equal(ours.owner, plain.owner)
+    np.testing.assert_array_equal(ours.best, plain.best)
+    for islands in (False, True):
+        pairs = zip(ours.finished(islands), plain.finished(islands), strict=True)
+        for (where, mask), (expected_where, expected) in pairs:
+            assert where == expected_where
+            np.testing.assert_array_equal(mask, expected)
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_an_answer_of_nothing_leaves_what_was_drawn(overlap: bool) -> None:
+    support = two_drawn(overlap)
+    merger = LabelMerger(support)
+    for number in range(2):
+        merger.add(number, np.zeros((0, 0, 0), np.float32), np.s_[0:0, 0:0, 0:0], WHOLE)
+    for found, painted in zip(merger.finished(remove_islands=True), support.structures, strict=True):
+        drawn = np.zeros(SHAPE, bool)
+        drawn[painted.region] = painted.mask
+        np.testing.assert_array_equal(full(found), drawn)
+    where, mask = first_mask(support.structures[0], np.zeros((0, 0, 0)), np.s_[0:0, 0:0, 0:0])
+    assert where == support.structures[0].region
+    np.testing.assert_array_equal(mask, support.structures[0].mask)
+    assert not np.shares_memory(mask, support.structures[0].mask)

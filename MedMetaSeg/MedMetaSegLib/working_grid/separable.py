@@ -1,0 +1,94 @@
+"""Resampling between parallel grids: along one axis after the other, each step a product with a matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..imageio.geometry import Geometry, Index3, index3
+
+_PARALLEL_VOXELS = 1e-3
+"""Voxels of the source by which the lines of a parallel grid may be off, at most."""
+_PIECE = 2**21
+"""Voxels, about, that are turned into single precision at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class AxisPositions:
+    """Where the voxels of a parallel grid lie on another one, the source.
+
+    order: for each axis of the grid, the axis of the source that it runs along; indices: the source's
+    (fractional) indices of its voxels along that axis, one array for each axis of the grid.
+    """
+
+    order: Index3
+    indices: tuple[np.ndarray, np.ndarray, np.ndarray]
+
+    @classmethod
+    def of(cls, grid: Geometry, source: Geometry) -> AxisPositions | None:
+        """None when the two grids are not parallel."""
+        to_source = np.linalg.solve(source.affine, grid.affine)
+        steps, start = to_source[2::-1, 2::-1], to_source[2::-1, 3]
+        order = np.abs(steps).argmax(axis=0)
+        if len(set(order.tolist())) < 3:
+            return None
+        axes = np.arange(3)
+        aside = np.abs(steps) * (np.array(grid.shape) - 1)
+        aside[order, axes] = 0
+        if aside.sum(axis=1).max() > _PARALLEL_VOXELS:
+            return None
+        k, j, i = (start[order[a]] + steps[order[a], a] * np.arange(grid.shape[a]) for a in axes)
+        return cls(index3(order), (k, j, i))
+
+
+def interpolation_matrix(indices: np.ndarray, length: int) -> np.ndarray:
+    """(len(indices), length) float64: linear interpolation at (fractional) indices along an axis.
+
+    Beyond the first and the last of `length` samples that one is repeated.
+    """
+    inside = np.clip(indices, 0, length - 1)
+    low = np.minimum(inside.astype(int), max(length - 2, 0))
+    rows = np.arange(len(indices))
+    matrix = np.zeros((len(indices), length))
+    matrix[rows, low] = 1 - (inside - low)
+    matrix[rows, np.minimum(low + 1, length - 1)] += inside - low
+    return matrix
+
+
+def smoothing_matrix(sigma: float, length: int) -> np.ndarray:
+    """(length, length) float64: ITK's recursive Gaussian along an axis of 4 voxels or more; sigma in them."""
+    impulses = sitk.GetImageFromArray(np.eye(length))
+    order = sitk.RecursiveGaussianImageFilter.ZeroOrder
+    return sitk.GetArrayFromImage(sitk.RecursiveGaussian(impulses, sigma, False, order, 0)).T
+
+
+def lies_within(indices: np.ndarray, length: int) -> np.ndarray:
+    """Which (fractional) indices lie in one of `length` voxels along an axis; bool, of their shape."""
+    return (indices >= -0.5) & (indices < length - 0.5)
+
+
+def resampled(
+    array: np.ndarray,
+    order: Index3,
+    matrices: Sequence[np.ndarray],
+    limits: tuple[float, float] | None = None,
+) -> np.ndarray:
+    """The array (k, j, i), its axes in `order`, times one matrix along each of them; float32.
+
+    matrices: (new length, length) each. limits: that values are cut to first. The array is turned into
+    float32 piece by piece, so that a large one of integers is never copied as a whole.
+    """
+    array = np.transpose(array, order)
+    first, second, third = (matrix.astype(np.float32) for matrix in matrices)
+    length, rows, columns = array.shape
+    result = np.empty((len(first), rows, columns), np.float32)
+    step = max(1, _PIECE // (length * columns))
+    for row in range(0, rows, step):
+        piece = np.array(array[:, row : row + step], np.float32, order="C")
+        if limits is not None:
+            np.clip(piece, *limits, out=piece)
+        result[:, row : row + step] = np.tensordot(first, piece, 1)
+    return np.matmul(np.matmul(second, result), third.T)
