@@ -178,9 +178,8 @@ def _held_out(
         check_cancelled(cancelled)
         x, read = predictor.trunk(image, prompt, encoded)
         planes = around(plane, image.shape[1])
-        target = torch.from_numpy(np.stack([annotated, annotated[:, ::-1]])[:, None].astype(np.float32)).to(
-            x.device
-        )
+        sides = [annotated, annotated[:, ::-1]] if encoded.mirrored else [annotated]
+        target = torch.from_numpy(np.stack(sides)[:, None].astype(np.float32)).to(x.device)
         held.append(
             HeldOut(
                 x[:, :, planes].clone(),

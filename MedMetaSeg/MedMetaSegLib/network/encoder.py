@@ -8,15 +8,30 @@ import torch.nn.functional as functional
 from monai.networks.blocks import UnetResBlock
 from torch import Tensor, nn
 
+from .layers import convolution, instance_norm, pointwise
+
+SLOPE = 0.01
+"""Of every leaky ReLU, for negative values."""
 NORM = ("instance", {"affine": True})
 """Normalisation of a residual block, as MONAI names it."""
-ACTIVATION = ("leakyrelu", {"negative_slope": 0.01, "inplace": True})
+ACTIVATION = ("leakyrelu", {"negative_slope": SLOPE, "inplace": True})
 """Activation of a residual block, as MONAI names it."""
 
 
-def residual_block(in_channels: int, out_channels: int) -> UnetResBlock:
+class ResidualBlock(UnetResBlock):
     """MONAI's two-convolution residual block with instance normalisation."""
-    return UnetResBlock(3, in_channels, out_channels, 3, 1, norm_name=NORM, act_name=ACTIVATION)
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(3, in_channels, out_channels, 3, 1, norm_name=NORM, act_name=ACTIVATION)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, out_channels, k, j, i) of x (B, in_channels, k, j, i)."""
+        y = self.lrelu(instance_norm(convolution([x], self.conv1.conv), self.norm1))
+        y = instance_norm(convolution([y], self.conv2.conv), self.norm2)
+        if self.downsample:
+            x = instance_norm(pointwise([x], self.conv3.conv), self.norm3)
+        y += x
+        return self.lrelu(y)
 
 
 def upsampled(x: Tensor, like: Tensor) -> Tensor:
@@ -46,13 +61,13 @@ class Encoder(nn.Module):
         super().__init__()
         self.stem = nn.Conv3d(in_channels, widths[0], 2, stride=2)
         self.blocks = nn.ModuleList(
-            residual_block(before, width)
+            ResidualBlock(before, width)
             for before, width in zip((widths[0], *widths[:-1]), widths, strict=True)
         )
         self.lateral = nn.ModuleList(nn.Conv3d(width, embedding, 1) for width in widths)
         self.head = nn.Sequential(
             nn.Conv3d(embedding, embedding, 3, padding=1),
-            nn.LeakyReLU(0.01),
+            nn.LeakyReLU(SLOPE),
             nn.Conv3d(embedding, embedding, 1),
         )
 
@@ -63,7 +78,8 @@ class Encoder(nn.Module):
         for depth, block in enumerate(self.blocks):
             x = block(functional.max_pool3d(x, 2) if depth else x)
             levels.append(x)
-        y = self.lateral[-1](levels[-1])
+        y = pointwise([levels[-1]], self.lateral[-1])
         for lateral, level in zip(reversed(self.lateral[:-1]), reversed(levels[:-1]), strict=True):
-            y = upsampled(y, level) + lateral(level)
-        return Features(tuple(levels), functional.normalize(self.head(y), dim=1))
+            y = upsampled(y, level) + pointwise([level], lateral)
+        hidden = convolution([y], self.head[0], SLOPE)
+        return Features(tuple(levels), functional.normalize(pointwise([hidden], self.head[2]), dim=1))

@@ -38,12 +38,18 @@ Array = np.ndarray | Tensor
 class EncodedImage:
     """Features of one image, window by window, float16 on the CPU: what is kept between runs.
 
-    shape: (k, j, i) of the image; windows: slices of it, which may overlap; features: one per window.
+    shape: (k, j, i) of the image; windows: slices of it, which may overlap; features: one per window, of the
+    image and, if it was mirrored too, of its mirror image.
     """
 
     shape: tuple[int, int, int]
     windows: tuple[tuple[slice, slice, slice], ...]
     features: tuple[Features, ...]
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether there are features of the mirror image too."""
+        return self.features[0].embedding.shape[0] == 2
 
     @property
     def bytes(self) -> int:
@@ -84,8 +90,8 @@ def _cuda_problem() -> str:
 class Predictor:
     """Holds the network on a device; retries with smaller windows, then on the CPU, when memory runs out.
 
-    Every image is seen as it is and mirrored in the plane, and the two answers are averaged. What has to be
-    changed on the way is noted, in words for a report:
+    An image is seen as it is and, where that is asked for, mirrored in the plane too, and the two answers are
+    averaged. What has to be changed on the way is noted, in words for a report:
 
         notes = predictor.new_notes()
         logits, encoded = predictor.segment(image, prompt, None, cancelled)
@@ -114,19 +120,21 @@ class Predictor:
         cancelled: Callable[[], bool],
         parameters: Mapping[str, Tensor] | None = None,
         task: Prototypes | None = None,
+        mirrored: bool = False,
     ) -> tuple[np.ndarray, EncodedImage]:
         """Logits (k, j, i) float32 of one structure, and the features they came from.
 
         image (IMAGE_CHANNELS, k, j, i) and prompt (PROMPT_CHANNELS, k, j, i), each axis a multiple of
         8; encoded: features of the same image from an earlier call, None to make them; parameters: of the
-        head, adapted to this structure, None for its own; task: prototypes learned on another patient.
+        head, adapted to this structure, None for its own; task: prototypes learned on another patient;
+        mirrored: average with what the mirror image says, in twice the time.
         """
         made = encoded
 
         def work() -> np.ndarray:
             nonlocal made
-            if made is None or made.windows != self._windows(made.shape):
-                made = self._encode(image, cancelled)
+            if made is None or made.windows != self._windows(made.shape) or made.mirrored != mirrored:
+                made = self._encode(image, cancelled, mirrored)
             return self._segment(image, prompt, made, cancelled, parameters, task)
 
         logits = self._persistently(work)
@@ -136,9 +144,9 @@ class Predictor:
     def prototypes(self, image: Array, prompt: Array, cancelled: Callable[[], bool]) -> Prototypes:
         """The prototypes of what `prompt` says is known, float32 on the CPU.
 
-        They come from the image as it is, not mirrored; shapes as in `segment`. Raises Cancelled.
+        Shapes as in `segment`. Raises Cancelled.
         """
-        found = self._persistently(lambda: self._prototypes(prompt, self._encode(image, cancelled))[0])
+        found = self._persistently(lambda: self._prototypes(prompt, self._encode(image, cancelled, False))[0])
         return Prototypes(*(part.float().cpu() for part in found))
 
     def prototype_logits(self, encoded: EncodedImage, prototypes: Prototypes) -> np.ndarray:
@@ -176,14 +184,15 @@ class Predictor:
                     raise
                 self._give_way(error)
 
-    def _encode(self, image: Array, cancelled: Callable[[], bool]) -> EncodedImage:
+    def _encode(self, image: Array, cancelled: Callable[[], bool], mirrored: bool) -> EncodedImage:
         shape = (image.shape[1], image.shape[2], image.shape[3])
         windows = self._windows(shape)
         features = []
         for window in windows:
             check_cancelled(cancelled)
             with self._mode():
-                features.append(self.network.encode(self._pair(image, window)).to("cpu", torch.float16))
+                seen = self._sides(image, window, mirrored)
+                features.append(self.network.encode(seen).to("cpu", torch.float16))
         return EncodedImage(shape, windows, tuple(features))
 
     def _segment(
@@ -208,7 +217,9 @@ class Predictor:
                     if parameters is None
                     else functional_call(head, dict(parameters), (x, read))
                 ).float()
-            answer = ((logits[0, 0] + logits[1, 0].flip(-1)) / 2).cpu().numpy()
+            if encoded.mirrored:
+                logits = (logits[:1] + logits[1:].flip(-1)) / 2
+            answer = logits[0, 0].cpu().numpy()
             if len(encoded.windows) == 1:
                 return answer
             importance = compute_importance_map(answer.shape, mode="gaussian", sigma_scale=0.25).numpy()
@@ -226,21 +237,24 @@ class Predictor:
         window: tuple[slice, slice, slice],
         task: Prototypes | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """What the head reads in one window, of the image and its mirror image: (2, F, ...), (2, C, ...)."""
+        """What the head reads in one window, of the image and perhaps its mirror image: (B, F, ...) of the
+        trunk and (B, C, ...) of the inputs.
+        """
         features = self._loaded(features)
+        mirrored = len(prototypes) == 2
         similarity = torch.stack(
             [
                 self.network.similarity(embedding, one, task)
                 for embedding, one in zip(features.embedding, prototypes, strict=True)
             ]
         )
-        read = torch.cat([self._pair(image, window), self._pair(prompt, window)], 1)
+        read = torch.cat([self._sides(one, window, mirrored) for one in (image, prompt)], 1)
         return self.network.decoder.trunk(features, similarity, read), read
 
     def trunk(self, image: Array, prompt: Array, encoded: EncodedImage) -> tuple[Tensor, Tensor]:
-        """What the head reads of an image and its mirror image, on the device.
+        """What the head reads of an image, and of its mirror image if that was encoded too, on the device.
 
-        (2, F, k, j, i) of the trunk and (2, C, k, j, i) of the inputs. Raises ValueError for an image that
+        (B, F, k, j, i) of the trunk and (B, C, k, j, i) of the inputs. Raises ValueError for an image that
         does not fit one window.
         """
         if len(encoded.windows) > 1:
@@ -252,15 +266,17 @@ class Predictor:
         return x.clone(), read.clone()
 
     def _prototypes(self, prompt: Array, encoded: EncodedImage) -> list[Prototypes]:
-        """One set for the image and one for its mirror image, from the known voxels of all windows."""
-        found: list[list[KnownPoints]] = [[], []]
+        """One set for the image and one for its mirror image if that was encoded too, from the known voxels
+        of all windows.
+        """
+        found: list[list[KnownPoints]] = [[], []] if encoded.mirrored else [[]]
         for window, features in zip(encoded.windows, encoded.features, strict=True):
-            known = self._pair(prompt, window)
+            known = self._sides(prompt, window, encoded.mirrored)
             if bool(known[:, [FOREGROUND, BACKGROUND]].any()):
                 with self._mode():
                     embedding = self._loaded(features).embedding
-                    for side in range(2):
-                        found[side].append(self.network.known_points(embedding[side], known[side]))
+                    for side, points in enumerate(found):
+                        points.append(self.network.known_points(embedding[side], known[side]))
         with self._mode():
             return [self.network.prototypes_of(*gathered(parts)) for parts in found]
 
@@ -273,11 +289,13 @@ class Predictor:
             tuple(level.contiguous(memory_format=LAYOUT) for level in features.levels), features.embedding
         )
 
-    def _pair(self, array: Array, window: tuple[slice, slice, slice]) -> Tensor:
+    def _sides(self, array: Array, window: tuple[slice, slice, slice], mirrored: bool) -> Tensor:
+        """(1, C, k, j, i) of a window of (C, k, j, i), or (2, C, k, j, i) with its mirror image."""
         part = array[:, window[0], window[1], window[2]]
         part = torch.from_numpy(np.ascontiguousarray(part)) if isinstance(part, np.ndarray) else part
         part = part.to(self.device)
-        return torch.stack([part, part.flip(-1)]).contiguous(memory_format=LAYOUT)
+        sides = torch.stack([part, part.flip(-1)]) if mirrored else part[None]
+        return sides.contiguous(memory_format=LAYOUT)
 
     def _windows(self, shape: tuple[int, int, int]) -> tuple[tuple[slice, slice, slice], ...]:
         size = [min(n, self.window) for n in shape]

@@ -95,7 +95,8 @@ class VolumeMemory:
 class StructureRun:
     """What it takes to say where each structure of a support is in a volume.
 
-    memory: of the same volume. volume: canonical; support: on the reference grid. quality: a key of DETAILS.
+    memory: of the same volume. volume: canonical; support: on the reference grid. quality: a key of DETAILS;
+    with "best" the mirror image is asked as well, which brings at most 0.001 of Dice in twice the time.
     adapt: let the network's head take steps on the annotated slices first. cancelled: asked between pieces of
     work.
     """
@@ -108,6 +109,10 @@ class StructureRun:
     quality: str
     adapt: bool
     cancelled: Callable[[], bool]
+
+    @property
+    def _mirrored(self) -> bool:
+        return self.quality == "best"
 
     def logits_of(self, annotated: AnnotatedStructure, first: FirstLogits) -> StructureLogits:
         """Logits of one structure of the support; its grid grows while the structure reaches the border.
@@ -143,7 +148,9 @@ class StructureRun:
         )
         image = evidence.channels
         encoded = None if known is None else known.encoded
-        logits, encoded = self.predictor.segment(image, prompt, encoded, self.cancelled)
+        logits, encoded = self.predictor.segment(
+            image, prompt, encoded, self.cancelled, mirrored=self._mirrored
+        )
         adaptation = None
         if self.adapt:
             first(logits, grid)
@@ -151,7 +158,7 @@ class StructureRun:
             adaptation = adapted_to_slices(self.predictor, image, without, encoded, self.cancelled)
             if adaptation is not None and adaptation.parameters is not None:
                 logits, _ = self.predictor.segment(
-                    image, prompt, encoded, self.cancelled, adaptation.parameters
+                    image, prompt, encoded, self.cancelled, adaptation.parameters, mirrored=self._mirrored
                 )
         self.memory.keep(grid, GridMemory(evidence, encoded))
         logits -= beyond_penalty(grid, annotated)

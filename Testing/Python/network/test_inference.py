@@ -75,11 +75,26 @@ def test_every_axis_of_a_window_is_a_multiple_of_the_stride() -> None:
         assert all((part.stop - part.start) % inference.STRIDE == 0 for part in window)
 
 
-def test_an_image_and_its_mirror_image_get_mirrored_logits() -> None:
+def test_an_image_and_its_mirror_image_get_mirrored_logits_where_both_are_asked() -> None:
     one, (image, prompt) = predictor(), annotated(SHAPE)
-    logits, _ = one.segment(image, prompt, None, never)
-    mirrored, _ = one.segment(image[..., ::-1], prompt[..., ::-1], None, never)
-    np.testing.assert_allclose(mirrored[..., ::-1], logits, atol=2e-3)
+    logits, encoded = one.segment(image, prompt, None, never, mirrored=True)
+    again, _ = one.segment(image[..., ::-1], prompt[..., ::-1], None, never, mirrored=True)
+    np.testing.assert_allclose(again[..., ::-1], logits, atol=2e-3)
+    # They are the mean of what either gets alone.
+    alone, _ = one.segment(image, prompt, None, never)
+    other, _ = one.segment(image[..., ::-1], prompt[..., ::-1], None, never)
+    np.testing.assert_allclose((alone + other[..., ::-1]) / 2, logits, atol=2e-3)
+    assert np.abs(alone - logits).max() > 0.01
+    assert encoded.mirrored
+
+
+@pytest.mark.parametrize("mirrored", [True, False])
+def test_features_of_another_number_of_sides_are_made_anew(mirrored: bool) -> None:
+    one, given = predictor(), annotated(SHAPE)
+    _, encoded = one.segment(*given, None, never, mirrored=not mirrored)
+    logits, made = one.segment(*given, encoded, never, mirrored=mirrored)
+    assert made.mirrored is mirrored
+    np.testing.assert_array_equal(logits, one.segment(*given, None, never, mirrored=mirrored)[0])
 
 
 def test_kept_features_give_the_same_logits_without_encoding_again(monkeypatch: pytest.MonkeyPatch) -> None:
