@@ -159,6 +159,14 @@ def test_coronal_painting_is_followed(segmenter: Segmenter) -> None:
     np.testing.assert_array_equal(found.labels[:, 23], drawn[:, 23])
 
 
+def test_the_report_numbers_slices_as_the_painting_is_stored(segmenter: Segmenter) -> None:
+    upside_down = AFFINE @ np.diag([1.0, 1.0, -1.0, 1.0])
+    upside_down[:3, 3] = (AFFINE @ [0, 0, SHAPE[0] - 1, 1])[:3]
+    drawn = painting((10, 17))[::-1]
+    found = segmenter.segment(*volume_and_support(phantom()[::-1], drawn, upside_down), structures=["left"])
+    assert found.report["structures"][0]["slices"] == sorted(SHAPE[0] - 1 - k for k in (10, 17))
+
+
 def test_scribbles_with_a_background_find_the_organ(segmenter: Segmenter) -> None:
     inside, outside = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
     inside[17, 22, 12:25] = inside[12:24, 22, 18] = True
@@ -191,7 +199,7 @@ def test_a_second_call_decodes_only_what_changed_and_equals_a_fresh_one(segmente
     asked: list[tuple[int, ...]] = []
     decode = first.predictor.segment
     first.predictor = copy(first.predictor)
-    first.predictor.segment = lambda *a: asked.append(tuple(a[0].shape)) or decode(*a)
+    first.predictor.segment = lambda *a, **k: asked.append(tuple(a[0].shape)) or decode(*a, **k)
     edited = painting()
     edited[20] = np.where(truth()[20] == 1, 1, 0)
     again = first.segment(volume, Support.from_labels(edited, volume.geometry, {1: "left", 2: "right"}))

@@ -42,10 +42,11 @@ class SegmentOptions:
 class _Asked:
     """What is asked about one volume: the run, the grids, and who wants to hear of it.
 
-    volume: as it was given, checked.
+    volume, support: as they were given, checked; reports number slices as the support does.
     """
 
     volume: Volume
+    support: Support
     run: StructureRun
     grids: ReferenceGrids
     axis_map: AxisMap
@@ -86,8 +87,8 @@ def segmented_volume(
         "seconds": clock.as_dict(),
         "weights": provenance["weights"],
     }
-    support = asked.run.support
-    notes = [*asked.volume.notes, *support.notes, *noted]
+    support = asked.support
+    notes = [*asked.volume.notes, *asked.run.support.notes, *noted]
     adaptations = [answer.adaptation for answer in there]
     report = segment_report(support, asked.run.intensity, results, adaptations, notes, about)
     probabilities = tuple(_probability(asked, answer) for answer in there)
@@ -118,7 +119,7 @@ def _asked(
     run = StructureRun(
         predictor, memory, grids.volume, grids.support, intensity, options.quality, adapt, cancelled
     )
-    return _Asked(volume, run, grids, axis_map, names, progress, preview)
+    return _Asked(volume, support, run, grids, axis_map, names, progress, preview)
 
 
 def _answered(asked: _Asked, clock: Clock) -> tuple[list[StructureLogits | None], LabelMerger]:
