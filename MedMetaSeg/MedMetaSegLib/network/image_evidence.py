@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..stages import stage
 from .likelihood import histogram_bins
 from .propagation import Motion, slice_motion
 from .voxel_classifier import voxel_features
@@ -64,17 +65,20 @@ class ImageEvidence:
     @cached_property
     def motion(self) -> Motion:
         """The motion between the slices."""
-        return slice_motion(self.channels)
+        with stage("motion"):
+            return slice_motion(self.channels)
 
     @cached_property
     def features(self) -> Tensor:
         """What the voxel classifier reads of the image."""
-        return voxel_features(self.channels, self.aspect)
+        with stage("features"):
+            return voxel_features(self.channels, self.aspect)
 
     @cached_property
     def bins(self) -> Tensor:
         """The histogram bin of every voxel."""
-        return histogram_bins(self.channels[1])
+        with stage("histogram"):
+            return histogram_bins(self.channels[1])
 
     @property
     def bytes(self) -> int:
