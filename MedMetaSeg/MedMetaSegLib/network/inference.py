@@ -37,7 +37,7 @@ Array = np.ndarray | Tensor
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """Features of one image, window by window, float16 on the CPU: what is kept between runs.
+    """Features of one image, window by window, float16 on the network's device: what is kept between runs.
 
     shape: (k, j, i) of the image; windows: slices of it, which may overlap; features: one per window, of the
     image and, if it was mirrored too, of its mirror image.
@@ -193,7 +193,7 @@ class Predictor:
             check_cancelled(cancelled)
             with stage("encoder"), self._mode():
                 seen = self._sides(image, window, mirrored)
-                features.append(self.network.encode(seen).to("cpu", torch.float16))
+                features.append(self.network.encode(seen).to(torch.float16))
         return EncodedImage(shape, windows, tuple(features))
 
     def _segment(
