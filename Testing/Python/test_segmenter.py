@@ -191,7 +191,7 @@ def test_a_second_call_decodes_only_what_changed_and_equals_a_fresh_one(segmente
     asked: list[tuple[int, ...]] = []
     decode = first.predictor.segment
     first.predictor = copy(first.predictor)
-    first.predictor.segment = lambda *a: asked.append(tuple(a[0].shape)) or decode(*a)
+    first.predictor.segment = lambda *a, **options: asked.append(tuple(a[0].shape)) or decode(*a, **options)
     edited = painting()
     edited[20] = np.where(truth()[20] == 1, 1, 0)
     again = first.segment(volume, Support.from_labels(edited, volume.geometry, {1: "left", 2: "right"}))
