@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..stages import stage
 from .likelihood import histogram_bins
 from .propagation import Motion, slice_motion
 from .voxel_classifier import voxel_features
@@ -27,13 +28,16 @@ def image_channels(image: Tensor | np.ndarray, device: torch.device | str | None
     image = torch.from_numpy(np.ascontiguousarray(image)) if isinstance(image, np.ndarray) else image
     image = image.to(device, torch.float32)
     sample = image.reshape(-1)[:: max(1, image.numel() // 200_000)]
-    low, high = sample.quantile(sample.new_tensor([0.002, 0.998]))
+    # Torch sorts anew for every call: one for all.
+    shares = torch.cat([torch.tensor([0.002, 0.998]), torch.linspace(0, 1, _QUANTILES + 1)])
+    quantiles = sample.quantile(shares.to(sample.device))
+    low, high = quantiles[:2]
     flat = high <= low
     low, high = torch.where(flat, sample.min(), low), torch.where(flat, sample.max(), high)
     cut = torch.clamp(image, low, high)
     deviation = cut.std(correction=0)
     standard = (cut - cut.mean()) / torch.where(deviation > 0, deviation, 1.0)
-    levels = sample.quantile(torch.linspace(0, 1, _QUANTILES + 1, device=sample.device))
+    levels = quantiles[2:]
     # Equal levels share a rank, in the middle of theirs.
     first, after = (torch.searchsorted(levels, levels, right=right) for right in (False, True))
     rank = (first + after - 1) / (2 * _QUANTILES)
@@ -61,17 +65,20 @@ class ImageEvidence:
     @cached_property
     def motion(self) -> Motion:
         """The motion between the slices."""
-        return slice_motion(self.channels)
+        with stage("motion"):
+            return slice_motion(self.channels)
 
     @cached_property
     def features(self) -> Tensor:
         """What the voxel classifier reads of the image."""
-        return voxel_features(self.channels, self.aspect)
+        with stage("features"):
+            return voxel_features(self.channels, self.aspect)
 
     @cached_property
     def bins(self) -> Tensor:
         """The histogram bin of every voxel."""
-        return histogram_bins(self.channels[1])
+        with stage("histogram"):
+            return histogram_bins(self.channels[1])
 
     @property
     def bytes(self) -> int:

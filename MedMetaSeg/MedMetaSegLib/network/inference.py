@@ -14,6 +14,7 @@ from torch.func import functional_call
 
 from ..errors import InputError, is_out_of_memory
 from ..progress import check_cancelled
+from ..stages import stage
 from . import STRIDE
 from .encoder import Features
 from .model import FewShotNetwork
@@ -36,7 +37,7 @@ Array = np.ndarray | Tensor
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """Features of one image, window by window, float16 on the CPU: what is kept between runs.
+    """Features of one image, window by window, float16 on the network's device: what is kept between runs.
 
     shape: (k, j, i) of the image; windows: slices of it, which may overlap; features: one per window, of the
     image and, if it was mirrored too, of its mirror image.
@@ -190,9 +191,9 @@ class Predictor:
         features = []
         for window in windows:
             check_cancelled(cancelled)
-            with self._mode():
+            with stage("encoder"), self._mode():
                 seen = self._sides(image, window, mirrored)
-                features.append(self.network.encode(seen).to("cpu", torch.float16))
+                features.append(self.network.encode(seen).to(torch.float16))
         return EncodedImage(shape, windows, tuple(features))
 
     def _segment(
@@ -204,12 +205,13 @@ class Predictor:
         parameters: Mapping[str, Tensor] | None,
         task: Prototypes | None,
     ) -> np.ndarray:
-        prototypes = self._prototypes(prompt, encoded)
+        with stage("prototypes"):
+            prototypes = self._prototypes(prompt, encoded)
         learned = None if task is None else self._here(task)
         total, weight = np.zeros(encoded.shape, np.float32), np.zeros(encoded.shape, np.float32)
         for window, features in zip(encoded.windows, encoded.features, strict=True):
             check_cancelled(cancelled)
-            with self._mode():
+            with stage("decoder"), self._mode():
                 x, read = self._trunk(features, prototypes, image, prompt, window, learned)
                 head = self.network.decoder.head
                 logits = (

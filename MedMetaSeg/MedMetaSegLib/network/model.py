@@ -77,7 +77,7 @@ class FewShotNetwork(nn.Module):
         foreground, background = known[0], known[1]
         # A half-resolution voxel that holds both stands for neither, unless a thin structure has no other.
         pure = foreground * (foreground >= background)
-        foreground = pure if bool((pure > 0).any()) else foreground
+        foreground = torch.where((pure > 0).any(), pure, foreground)
         return sampled(embedding, foreground), sampled(embedding, background * (known[0] == 0))
 
     def prototypes(self, embedding: Tensor, prompt: Tensor) -> Prototypes:

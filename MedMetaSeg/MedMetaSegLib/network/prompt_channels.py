@@ -14,6 +14,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from ..stages import stage
 from .crossing_slices import corrected
 from .geodesic import geodesic_preference
 from .image_evidence import ImageEvidence
@@ -165,7 +166,8 @@ def _followed(evidence: ImageEvidence, shapes: Tensor, positions: Sequence[float
     at = {int(np.clip(np.floor(one + 0.5), 0, last)): number for number, one in enumerate(positions)}
     planes = sorted(at)
     given = shapes[[at[plane] for plane in planes]]
-    return propagated_contours(evidence.channels, evidence.motion, planes, given, evidence.aspect)
+    with stage("propagation"):
+        return propagated_contours(evidence.channels, evidence.motion, planes, given, evidence.aspect)
 
 
 @torch.no_grad()
@@ -226,8 +228,11 @@ def _empty(evidence: ImageEvidence) -> Tensor:
 def _finished(prompt: Tensor, evidence: ImageEvidence, foreground: Tensor, background: Tensor) -> Tensor:
     """The prompt with the channels that any kind of known voxels fill alike."""
     prompt[FOREGROUND], prompt[BACKGROUND] = foreground, background
-    prompt[LIKELIHOOD] = likelihood_ratio(evidence.bins, foreground, background) / 3
     prompt[ASPECT] = float(np.log2(max(evidence.aspect, 1e-3))) / 2
-    prompt[APPEARANCE] = appearance_log_odds(evidence.features, foreground, background) / 3
-    prompt[GEODESIC] = geodesic_preference(evidence.channels[0], foreground, background, evidence.aspect)
+    with stage("histogram"):
+        prompt[LIKELIHOOD] = likelihood_ratio(evidence.bins, foreground, background) / 3
+    with stage("appearance"):
+        prompt[APPEARANCE] = appearance_log_odds(evidence.features, foreground, background) / 3
+    with stage("geodesic"):
+        prompt[GEODESIC] = geodesic_preference(evidence.channels[0], foreground, background, evidence.aspect)
     return prompt

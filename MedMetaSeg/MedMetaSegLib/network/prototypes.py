@@ -20,6 +20,8 @@ MAX_POINTS = 2048
 """Known vectors of one side that prototypes are made from, at most."""
 NO_WEIGHT = 1e-3
 """Weight of a vector that stands for a side of which nothing is known."""
+_SAME = 0.999
+"""Cosine above which two vectors hardly differ."""
 SIMILARITY_CHANNELS = 7
 """Maps that `similarity_maps` makes, by these numbers."""
 BEST_FOREGROUND, BEST_BACKGROUND, MEAN, PROTOTYPE_LOGIT, RIDGE, TASK_PROTOTYPE_LOGIT, TASK_RIDGE = range(
@@ -48,22 +50,31 @@ def spherical_clusters(points: Tensor, weights: Tensor, number: int, steps: int 
     """At most `number` unit vectors (P, E) standing for weighted unit vectors points (N, E), weights (N,)."""
     with torch.no_grad():
         detached = points.detach()
-        start = functional.normalize((detached * weights[:, None]).sum(0), dim=0)
-        chosen = [int((detached @ start).argmax())]
-        nearest = detached @ detached[chosen[0]]
-        while len(chosen) < min(number, len(points)):
-            far = int(((1 - nearest) * weights).argmax())
-            if nearest[far] > 0.999:
-                break
-            chosen.append(far)
-            nearest = torch.maximum(nearest, detached @ detached[far])
-        centres = detached[chosen]
+        centres = _farthest_points(detached, weights, number)
         for _ in range(steps):
             owner = (detached @ centres.T).argmax(1)
             membership = functional.one_hot(owner, len(centres)).to(points.dtype) * weights[:, None]
             membership = membership[:, membership.sum(0) > 0]
             centres = functional.normalize(membership.T @ detached, dim=1)
     return functional.normalize(membership.T @ points, dim=1)
+
+
+def _farthest_points(points: Tensor, weights: Tensor, number: int) -> Tensor:
+    """At most `number` of the points (N, E): that most like the mean, then the least like those before.
+
+    It ends before a point that hardly differs. Only the whole answer is waited for, not every point.
+    """
+    start = functional.normalize((points * weights[:, None]).sum(0), dim=0)
+    far = (points @ start).argmax().view(1)
+    nearest = points.new_full(weights.shape, -1.0)
+    chosen, differs = [far], [torch.ones_like(far, dtype=torch.bool)]
+    for _ in range(min(number, len(points)) - 1):
+        nearest = torch.maximum(nearest, points @ points.index_select(0, far)[0])
+        far = ((1 - nearest) * weights).argmax().view(1)
+        chosen.append(far)
+        differs.append(nearest.index_select(0, far) <= _SAME)
+    kept = torch.cat(differs).cumprod(0) > 0
+    return points.index_select(0, torch.cat(chosen)[kept])
 
 
 def sampled(embedding: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,7 @@ from ..imageio.volume import Volume
 from ..network.adaptation import Adaptation, adapted_to_slices
 from ..network.image_evidence import ImageEvidence, image_channels
 from ..network.inference import EncodedImage, Predictor
+from ..stages import stage
 from ..support.structure import AnnotatedStructure
 from ..support.support import Support
 from ..working_grid.grid import DETAILS, Bounds, WorkingGrid, sampled_image, working_grid
@@ -171,8 +172,9 @@ class StructureRun:
         if known is not None and known.evidence.device.type == device.type:
             evidence = known.evidence
         else:
-            sampled = sampled_image(self.volume, grid, self.intensity)
-            evidence = ImageEvidence(image_channels(sampled, device), grid.aspect)
+            with stage("grid"):
+                sampled = sampled_image(self.volume, grid, self.intensity)
+                evidence = ImageEvidence(image_channels(sampled, device), grid.aspect)
         return evidence, prompt_on(grid, evidence, annotated, self._others(annotated))
 
     def _others(self, annotated: AnnotatedStructure) -> tuple[AnnotatedStructure, ...]:

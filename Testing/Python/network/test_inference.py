@@ -270,6 +270,6 @@ def test_cuda_and_the_cpu_agree(window: int) -> None:
     expected, _ = logits_of(predictor(window))
     found, encoded = logits_of(predictor(window, torch.device("cuda")))
     assert found.dtype == np.float32
-    assert encoded.features[0].embedding.device.type == "cpu"
+    assert encoded.features[0].embedding.device.type == "cuda"
     assert np.abs(found - expected).mean() < 0.02 * np.abs(expected).mean() + 0.01
     assert ((found > 0) == (expected > 0)).mean() > 0.99
