@@ -64,6 +64,11 @@ class Baseline:
     run: Interaction
 
     @property
+    def is_installed(self) -> bool:
+        """Whether the package that it needs is there."""
+        return any(metadata.distributions(name=self.package))
+
+    @property
     def version(self) -> str:
         """Revision and the package's version. Raises InputError when the package is not installed."""
         try:

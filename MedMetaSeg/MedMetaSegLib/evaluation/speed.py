@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,10 @@ import SimpleITK as sitk
 from ..datasets.cases import ACCEPTANCE_STRUCTURES, Case, read_case
 from ..imageio.geometry import Geometry
 from ..imageio.volume import Volume, from_sitk, to_sitk
-from .interaction import forget_peak, own_process, peak_memory_mb
+from ..support.seg_nrrd import write_segmentation
+from ..support.support import Support
+from .baselines import BASELINES
+from .interaction import forget_peak, own_process, peak_memory_mb, timed
 from .methods import Method, interaction_of, warm_up
 from .protocols import same_volume_support, with_one_more_slice
 
@@ -21,6 +27,8 @@ SLICES = 3
 """Annotated slices of each structure."""
 CORRECTED = "liver"
 """The structure that is annotated on one slice more before the second run."""
+_COMMAND = "from MedMetaSegLib.cli import main; main()"
+"""What a process of its own runs: the command line."""
 LARGE_SHAPE = (300, 512, 512)
 """Voxels (k, j, i) of the large volume."""
 
@@ -30,7 +38,9 @@ class SpeedRow:
     """Two runs of one Segmenter. The second follows after one structure was annotated on one slice more.
 
     size: the volume's i x j x k. peak_memory_mb: of the process, both runs, libraries and volume included;
-    None where it could not be measured.
+    None where it could not be measured. grow_seconds, fill_seconds: of Grow from seeds and Fill between
+    slices on the first support, warm, in the same process; None where their package is not installed.
+    fresh_seconds: of `medmetaseg segment` from the start of a process to its end; None where not measured.
     """
 
     scenario: str
@@ -42,11 +52,19 @@ class SpeedRow:
     peak_memory_mb: float | None
     device: str
     weights_id: str
+    grow_seconds: float | None = None
+    fill_seconds: float | None = None
+    fresh_seconds: float | None = None
 
     @property
     def ratio(self) -> float:
         """Seconds of the second run as a fraction of those of the first."""
         return self.second_seconds / self.first_seconds
+
+    @property
+    def over_grow(self) -> float | None:
+        """Seconds of the first run as a multiple of those of Grow from seeds."""
+        return self.first_seconds / self.grow_seconds if self.grow_seconds else None
 
 
 def speed_rows(cases: Sequence[Case], ours: Method) -> list[SpeedRow]:
@@ -64,7 +82,23 @@ def speed_rows(cases: Sequence[Case], ours: Method) -> list[SpeedRow]:
     for name, structures, shape in scenarios:
         with own_process() as do:
             rows.append(do(two_interactions, name, ct, structures, shape, ours.device, ours.weights_id))
+    rows[0] = replace(rows[0], fresh_seconds=fresh_seconds(ct, one, ours.device))
     return rows
+
+
+def fresh_seconds(case: Case, structures: Sequence[str], device: str) -> float:
+    """Seconds of `medmetaseg segment` on a case, from the start of its process to its end."""
+    volume, labels = read_case(case)
+    names = {label: name for label, name in case.names.items() if name in structures}
+    support = same_volume_support(labels, volume.geometry, names, SLICES)
+    with tempfile.TemporaryDirectory(prefix="medmetaseg-") as folder:
+        painted, out = Path(folder) / "support.seg.nrrd", Path(folder) / "result.nii.gz"
+        write_segmentation(painted, support.structures, support.geometry)
+        arguments = ["segment", str(case.image), str(painted), "-o", str(out), "--plane", "axial"]
+        command = [sys.executable, "-c", _COMMAND, *arguments, "--device", device]
+        begun = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return round(time.perf_counter() - begun, 2)
 
 
 def two_interactions(
@@ -105,7 +139,19 @@ def two_interactions(
         peak_memory_mb=None if peak_mb is None else round(peak_mb),
         device=device,
         weights_id=weights_id,
+        grow_seconds=_baseline_seconds("grow", volume, support),
+        fill_seconds=_baseline_seconds("fill", volume, support),
     )
+
+
+def _baseline_seconds(name: str, volume: Volume, support: Support) -> float | None:
+    """Seconds of a warm run of a baseline; None where its package is not installed."""
+    baseline = next(one for one in BASELINES if one.name == name)
+    if not baseline.is_installed:
+        return None
+    warm_up(baseline.run)
+    _, seconds, _ = timed(lambda: baseline.run(volume, support))
+    return round(seconds, 2)
 
 
 def resampled(volume: Volume, labels: np.ndarray, shape: tuple[int, int, int]) -> tuple[Volume, np.ndarray]:

@@ -5,24 +5,36 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch.nn.functional as functional
-from monai.networks.blocks import UnetResBlock
 from torch import Tensor, nn
 
 from .layers import convolution, instance_norm, pointwise
 
 SLOPE = 0.01
 """Of every leaky ReLU, for negative values."""
-NORM = ("instance", {"affine": True})
-"""Normalisation of a residual block, as MONAI names it."""
-ACTIVATION = ("leakyrelu", {"negative_slope": SLOPE, "inplace": True})
-"""Activation of a residual block, as MONAI names it."""
 
 
-class ResidualBlock(UnetResBlock):
-    """MONAI's two-convolution residual block with instance normalisation."""
+class _Convolution(nn.Module):
+    """A convolution called `conv`, under which name the weights file has it."""
+
+    def __init__(self, in_channels: int, out_channels: int, size: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(in_channels, out_channels, size, padding=size // 2, bias=False)
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions with instance normalisation and a shortcut; parameters as in MONAI's UnetResBlock."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(3, in_channels, out_channels, 3, 1, norm_name=NORM, act_name=ACTIVATION)
+        super().__init__()
+        self.conv1 = _Convolution(in_channels, out_channels, 3)
+        self.conv2 = _Convolution(out_channels, out_channels, 3)
+        self.lrelu = nn.LeakyReLU(SLOPE, inplace=True)
+        self.norm1 = nn.InstanceNorm3d(out_channels, affine=True)
+        self.norm2 = nn.InstanceNorm3d(out_channels, affine=True)
+        self.downsample = in_channels != out_channels
+        if self.downsample:
+            self.conv3 = _Convolution(in_channels, out_channels, 1)
+            self.norm3 = nn.InstanceNorm3d(out_channels, affine=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, out_channels, k, j, i) of x (B, in_channels, k, j, i)."""

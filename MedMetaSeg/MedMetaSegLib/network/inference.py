@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from monai.data.utils import compute_importance_map, dense_patch_slices
 from torch import Tensor
 from torch.func import functional_call
 
@@ -20,6 +19,7 @@ from .encoder import Features
 from .model import FewShotNetwork
 from .prompt_channels import BACKGROUND, FOREGROUND
 from .prototypes import NO_WEIGHT, PROTOTYPE_LOGIT, KnownPoints, Prototypes
+from .windows import overlapping_windows, window_weights
 
 DEVICES = ("auto", "cpu", "cuda")
 """Names of devices that may be asked for."""
@@ -224,8 +224,7 @@ class Predictor:
             answer = logits[0, 0].cpu().numpy()
             if len(encoded.windows) == 1:
                 return answer
-            importance = compute_importance_map(answer.shape, mode="gaussian", sigma_scale=0.25).numpy()
-            importance = np.maximum(importance, 1e-3)
+            importance = window_weights(answer.shape)
             total[window] += importance * answer
             weight[window] += importance
         return total / weight
@@ -305,7 +304,7 @@ class Predictor:
             n if n == whole else max(STRIDE, n * 5 // 8 // STRIDE * STRIDE)
             for n, whole in zip(size, shape, strict=True)
         ]
-        return tuple(dense_patch_slices(shape, size, step))
+        return overlapping_windows(shape, size, step)
 
     def _mode(self) -> _Mode:
         return _Mode(self.device)

@@ -143,3 +143,5 @@ def test_a_baseline_whose_package_is_missing_says_what_to_install() -> None:
     missing = dataclasses.replace(BASELINES[0], package="no-such-package")
     with pytest.raises(InputError, match=r"install medmetaseg\[evaluation\]"):
         _ = missing.version
+    assert not missing.is_installed
+    assert BASELINES[0].is_installed

@@ -30,7 +30,7 @@ from MedMetaSegLib.evaluation.methods import (
 )
 from MedMetaSegLib.evaluation.protocols import same_volume_support
 from MedMetaSegLib.evaluation.report import report_text, write_report
-from MedMetaSegLib.evaluation.speed import SpeedRow, resampled
+from MedMetaSegLib.evaluation.speed import CORRECTED, SpeedRow, fresh_seconds, resampled, two_interactions
 from MedMetaSegLib.imageio.geometry import Geometry
 from MedMetaSegLib.imageio.volume import Volume, write_labels
 from MedMetaSegLib.support.support import Support
@@ -38,7 +38,7 @@ from MedMetaSegLib.support.support import Support
 pytest.importorskip("itk")
 
 ROW = Row("acdc", "001", "p1", "MR", "LV", 3, "A", OURS, 0.91, 0.87, 1.5, 700, "cpu", "abc", "1")
-SPEED = SpeedRow("one organ", "512 x 512 x 300", 1, 3, 8.0, 2.0, 2100, "cpu", "abc")
+SPEED = SpeedRow("one organ", "512 x 512 x 300", 1, 3, 8.0, 2.0, 2100, "cpu", "abc", 5.0, 0.4, 9.5)
 
 
 @pytest.fixture
@@ -174,10 +174,12 @@ def test_without_the_system_s_figures_memory_is_not_measured_and_tables_say_so(
     assert rows[0].peak_memory_mb is None
     benchmark.write_rows(tmp_path / "rows.csv", rows, Row)
     assert benchmark.read_rows(tmp_path / "rows.csv", Row) == rows
-    speed = dataclasses.replace(SPEED, peak_memory_mb=None)
+    speed = dataclasses.replace(SPEED, peak_memory_mb=None, grow_seconds=None, fresh_seconds=None)
+    benchmark.write_rows(tmp_path / "speed.csv", [speed], SpeedRow)
+    assert benchmark.read_rows(tmp_path / "speed.csv", SpeedRow) == [speed]
     page = report_text(rows, [speed])
     assert f"| {rows[0].seconds:.1f} s, memory not measured |" in page
-    assert "| 0.25 | not measured |" in page
+    assert "| 0.25 | not measured |  |  | 0.4 |  |" in page
 
 
 def test_the_measurements_are_imported_where_there_is_no_module_resource() -> None:
@@ -235,7 +237,7 @@ def test_the_page_says_protocol_k_data_and_n_beside_every_figure(tmp_path: Path)
     assert "| Dice, protocol A, K = 3 | MedMetaSeg | Fill between slices |" in page
     assert "| liver | **0.910** |  |" in page
     assert "| mean Dice, n = 1 | **0.910** |  |" in page
-    assert "| one organ | 512 x 512 x 300 | 1 | 8.0 | 2.0 | 0.25 | 2100 |" in page
+    assert "| one organ | 512 x 512 x 300 | 1 | 8.0 | 2.0 | 0.25 | 2100 | 5.0 | 1.6 | 0.4 | 9.5 |" in page
 
 
 def test_resampling_keeps_the_field_of_view_and_the_place_of_a_structure() -> None:
@@ -249,3 +251,17 @@ def test_resampling_keeps_the_field_of_view_and_the_place_of_a_structure() -> No
     for geometry, mask in ((volume.geometry, labels), (fine.geometry, fine_labels)):
         centre = geometry.index_to_world(np.argwhere(mask).mean(axis=0)[None])[0]
         np.testing.assert_allclose(centre, [-13.0, 11.0, 13.5], atol=1e-6)
+
+
+def test_the_command_is_timed_in_a_process_of_its_own(data: Path) -> None:
+    assert fresh_seconds(read_cases(data)[0], ["LV"], "cpu") > 0
+
+
+def test_two_runs_and_the_baselines_share_a_process(data: Path) -> None:
+    pytest.importorskip("slicer")
+    case = dataclasses.replace(read_cases(data)[0], names={1: CORRECTED})
+    row = two_interactions("small", case, [CORRECTED], None, "cpu", "abc")
+    assert (row.structures, row.k, row.size) == (1, 3, "20 x 24 x 16")
+    assert row.over_grow == row.first_seconds / row.grow_seconds  # type: ignore[operator]
+    assert row.fill_seconds is not None
+    assert row.fresh_seconds is None
