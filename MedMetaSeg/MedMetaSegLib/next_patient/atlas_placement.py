@@ -49,6 +49,8 @@ _FITS = 0.45
 """Correlation from which on the pose of the whole field of view is believed to leave structures out of it."""
 _SMOOTHNESS = 0.3
 """Weight of smoothness in the warp, see `dense_displacement`."""
+_STEPS = 30
+"""Steps of gradient descent of a warp."""
 _WARPS = 6
 """Warps for a query in all, shared among the atlases; each has one at least."""
 _ROTATION_DEGREES, _LOG_SCALE, _SHIFT = 10.0, 0.08, 0.06
@@ -285,7 +287,9 @@ class _CloseImage:
     ) -> list[RegisteredAtlas]:
         with stage("bend"):
             seen, masks = _seen(moving, torch.stack([moved(pose, self.places) for pose in poses]))
-            bends = dense_displacements(self.descriptors, seen, masks, smoothness=_SMOOTHNESS, check=check)
+            bends = dense_displacements(
+                self.descriptors, seen, masks, steps=_STEPS, smoothness=_SMOOTHNESS, check=check
+            )
             bends *= torch.from_numpy(self.image.spacing_mm).to(bends).view(3, 1, 1, 1)
             atlas_mm = torch.stack(
                 [moved(pose, self.places + bend) for pose, bend in zip(poses, bends, strict=True)]

@@ -65,15 +65,18 @@ def fused_occupancies(registered: Sequence[RegisteredAtlas], places: Tensor) -> 
     by_affine = torch.zeros_like(by_warped)
     weights = [places.new_zeros(places.shape[1:]) for _ in range(2)]
     affine_voxels = places.new_zeros(number)
-    for one in registered:
-        trust = one.local_ncc**_TRUST + 1e-6
-        weights[one.warped] += trust
-        total = by_warped if one.warped else by_affine
-        for numbers, occupancies in _stacked(one.atlas, places.device):
-            total[numbers] += trust * _sampled(occupancies, one.atlas, one.atlas_mm)
-            if one.warped:
-                placed = _sampled(occupancies, one.atlas, moved(one.pose, places))
-                affine_voxels[numbers] += placed.sum((1, 2, 3))
+    for atlas in {id(one.atlas): one.atlas for one in registered}.values():
+        placements = [one for one in registered if one.atlas is atlas]
+        trusts = [one.local_ncc**_TRUST + 1e-6 for one in placements]
+        for one, trust in zip(placements, trusts, strict=True):
+            weights[one.warped] += trust
+        for numbers, occupancies in _stacked(atlas, places.device):
+            for one, trust in zip(placements, trusts, strict=True):
+                total = by_warped if one.warped else by_affine
+                total[numbers] += trust * _sampled(occupancies, atlas, one.atlas_mm)
+                if one.warped:
+                    placed = _sampled(occupancies, atlas, moved(one.pose, places))
+                    affine_voxels[numbers] += placed.sum((1, 2, 3))
     having = [
         sum(one.warped and one.atlas.places[n] is not None for one in registered) for n in range(number)
     ]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.fft import next_fast_len
+from scipy import fft
 from torch import Tensor
 
 from ..working_grid.reduced_image import even_spacing
@@ -134,21 +134,17 @@ def _shifts(fixed: Tensor, moving: Tensor, mask: Tensor) -> list[tuple[float, np
     """
     moving = moving * mask
     size, other = fixed.shape[1:], moving.shape[1:]
-    padded = [next_fast_len(n + m - 1, real=True) for n, m in zip(size, other, strict=True)]
+    padded = [fft.next_fast_len(n + m - 1, real=True) for n, m in zip(size, other, strict=True)]
 
-    def spectra(values: Tensor) -> Tensor:
-        return torch.fft.rfftn(values, padded, dim=(-3, -2, -1))
-
-    def correlations(products: Tensor) -> Tensor:
-        return torch.fft.irfftn(products, padded, dim=(-3, -2, -1))
-
-    of_fixed = spectra(torch.cat([fixed, fixed.square().sum(0, keepdim=True), torch.ones_like(fixed[:1])]))
-    of_moving = spectra(torch.cat([moving, moving.square().sum(0, keepdim=True), mask[None]])).conj()
+    of_fixed = spectra(
+        torch.cat([fixed, fixed.square().sum(0, keepdim=True), torch.ones_like(fixed[:1])]), padded
+    )
+    of_moving = spectra(torch.cat([moving, moving.square().sum(0, keepdim=True), mask[None]]), padded).conj()
     fixed_mask, moving_mask = of_fixed[-1], of_moving[-1]
-    count = correlations(fixed_mask * moving_mask).clamp_(min=1e-3)
-    sums_fixed = correlations(of_fixed[:-1] * moving_mask)
-    sums_moving = correlations(fixed_mask * of_moving[:-1])
-    covariance = correlations((of_fixed[:-2] * of_moving[:-2]).sum(0))
+    count = correlations(fixed_mask * moving_mask, padded).clamp_(min=1e-3)
+    sums_fixed = correlations(of_fixed[:-1] * moving_mask, padded)
+    sums_moving = correlations(fixed_mask * of_moving[:-1], padded)
+    covariance = correlations((of_fixed[:-2] * of_moving[:-2]).sum(0), padded)
     covariance -= (sums_fixed[:-1] * sums_moving[:-1]).sum(0) / count
     spread_fixed = sums_fixed[-1] - sums_fixed[:-1].square().sum(0) / count
     spread_moving = sums_moving[-1] - sums_moving[:-1].square().sum(0) / count
@@ -157,6 +153,23 @@ def _shifts(fixed: Tensor, moving: Tensor, mask: Tensor) -> list[tuple[float, np
     overlap = (count / smaller).clamp_(max=1.0)
     score = covariance / torch.maximum(spread, 1e-6 * spread.max()).sqrt() * overlap.sqrt()
     return _two_best(score.masked_fill_(overlap < _LEAST_OVERLAP, -1), size)
+
+
+def spectra(values: Tensor, shape: Sequence[int]) -> Tensor:
+    """Fourier transforms of real values (..., k, j, i), filled up with zeros to `shape`, half of each.
+
+    By scipy on a CPU, where it is faster than torch.
+    """
+    if values.device.type == "cpu":
+        return torch.from_numpy(fft.rfftn(values.numpy(), shape, axes=(-3, -2, -1)))
+    return torch.fft.rfftn(values, shape, dim=(-3, -2, -1))
+
+
+def correlations(products: Tensor, shape: Sequence[int]) -> Tensor:
+    """The real values (..., *shape) of which `products` are the Fourier transforms; see `spectra`."""
+    if products.device.type == "cpu":
+        return torch.from_numpy(fft.irfftn(products.resolve_conj().numpy(), shape, axes=(-3, -2, -1)))
+    return torch.fft.irfftn(products, shape, dim=(-3, -2, -1))
 
 
 def _two_best(score: Tensor, size: Sequence[int]) -> list[tuple[float, np.ndarray]]:

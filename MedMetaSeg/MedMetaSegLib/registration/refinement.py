@@ -49,7 +49,7 @@ def refined_poses(
     moving: TensorImage,
     starts: Sequence[Pose],
     check: Callable[[], None] = lambda: None,
-    most_points: int = 12_000,
+    most_points: int = 6_000,
     moving_mask: Tensor | None = None,
 ) -> list[Pose]:
     """The poses after gradient descent over all twelve numbers of each; without those that bring nothing of

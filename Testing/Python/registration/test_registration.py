@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage
 
 from MedMetaSegLib.registration.deformable import dense_displacements, mind_descriptors
-from MedMetaSegLib.registration.pose import Pose, find_starts
+from MedMetaSegLib.registration.pose import Pose, correlations, find_starts, spectra
 from MedMetaSegLib.registration.refinement import refined_poses
 from MedMetaSegLib.registration.rotations import (
     angle_between,
@@ -90,6 +90,36 @@ def test_cuda_finds_the_displacement_that_a_cpu_finds():
     )
     assert (one - other).abs().mean() < 0.05
     assert float(one[0, 0].median()) == pytest.approx(2, abs=0.5)
+
+
+def test_scipy_and_torch_make_the_same_transforms_and_the_same_correlations():
+    values = torch.from_numpy(np.stack([lumps((9, 7, 8), seed) for seed in range(2)]))
+    shape = (15, 12, 10)
+    found = spectra(values, shape)
+    torch.testing.assert_close(found, torch.fft.rfftn(values, shape, dim=(1, 2, 3)), atol=1e-4, rtol=1e-4)
+    product = found[0] * found[1].conj()
+    expected = torch.fft.irfftn(product, shape, dim=(0, 1, 2))
+    torch.testing.assert_close(correlations(product, shape), expected, atol=1e-4, rtol=1e-4)
+    # Two to the right along k: the sum of the products of what lies on each other.
+    overlap = (values[0, 2:] * values[1, :-2]).sum()
+    torch.testing.assert_close(expected[2, 0, 0], overlap, atol=1e-3, rtol=1e-4)
+
+
+def test_poses_are_refined_together_as_each_would_be_alone():
+    whole = lumps((36, 40, 38), 5)
+    fixed, moving = as_image(whole), as_image(whole[8:30, 10:34, 6:30])
+    starts = [
+        Pose(np.eye(3), np.array([-16.0, -20.0, -12.0]) + shift, 0.0)
+        for shift in ((3.0, -2.0, 1.0), (-4.0, 3.0, 2.0), (40.0, 0.0, 0.0))
+    ]
+    together = refined_poses(fixed, moving, [*starts, Pose(np.eye(3), np.full(3, 1e4), 0.0)])
+    assert len(together) == 3  # the last brings nothing into view
+    for start, found in zip(starts, together, strict=True):
+        (alone,) = refined_poses(fixed, moving, [start])
+        np.testing.assert_allclose(found.matrix, alone.matrix, atol=1e-3)
+        np.testing.assert_allclose(found.shift_mm, alone.shift_mm, atol=0.05)
+    assert together[0].global_ncc > 0.9
+    np.testing.assert_allclose(together[0].moving(np.array([30.0, 40.0, 30.0])), [14, 20, 18], atol=0.5)
 
 
 def test_a_part_is_found_in_the_whole_and_the_whole_around_a_part():
