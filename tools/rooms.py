@@ -80,7 +80,10 @@ ROOMS = (
 )
 
 # Single names that a room may take from one that its row does not name.
-NAMES = {("working_grid/", "network/"): frozenset({"STRIDE"})}
+NAMES = {
+    ("working_grid/", "network/"): frozenset({"STRIDE"}),
+    ("registration/", "network/"): frozenset({"box_mean"}),
+}
 
 # Libraries that only the rooms which list them may import; evaluation/ runs Slicer's own Grow from seeds.
 WATCHED = frozenset({"torch", "monai", "slicer", "vtk", "qt", "ctk"})

@@ -24,7 +24,7 @@ from ..errors import InputError
 from ..imageio.geometry import Geometry, Index3
 from ..imageio.writing import write_csv
 from ..next_patient.apply import applied_task
-from ..next_patient.atlas_placement import AtlasPlacement, fused_occupancy, register_atlases
+from ..next_patient.atlas_placement import AtlasPlacement, register_atlases
 from ..segmenter import Segmenter
 from ..support.structure import region
 from ..support.support import Support
@@ -79,7 +79,7 @@ def next_patient_rows(
     for case in queries:
         volume, labels = read_case(case)
         begun = time.perf_counter()
-        placement = register_atlases(task, volume, _never)
+        placement = register_atlases(task, volume, _never, segmenter.predictor.device)
         result = applied_task(task, volume, segmenter.predictor, _silent, _never, placement)
         apply_s = time.perf_counter() - begun
         atlas = atlas_labels(task, placement, volume.geometry.shape)
@@ -119,8 +119,9 @@ def _inner_atlas_labels(task: Task, placement: AtlasPlacement) -> np.ndarray:
     axes = [np.arange(n) * step for n, step in zip(grid.shape, grid.spacing_mm, strict=True)]
     index = placement.close.index(np.stack(np.meshgrid(*axes, indexing="ij")))
     best = np.full(grid.shape, 0.5, np.float32)
+    occupancies = placement.fused.by_all.cpu().numpy()
     for number in range(len(task.structures)):
-        occupancy = sampled_at(fused_occupancy(placement.registered, number), index, 0.0)
+        occupancy = sampled_at(occupancies[number], index, 0.0)
         taken = occupancy > best
         labels[taken], best[taken] = number + 1, occupancy[taken]
     return labels

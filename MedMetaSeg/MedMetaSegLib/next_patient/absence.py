@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+import torch
 from scipy import ndimage
 
+from ..support.structure import region
 from ..task.atlas import Atlas
 from ..working_grid.reduced_image import ReducedImage
-from .atlas_placement import RegisteredAtlas, fused_occupancy
-from .position_prior import occupancy_threshold
+from .fusion import FusedOccupancies, RegisteredAtlas, grown
+from .position_prior import occupancy_threshold, occupancy_thresholds
 
 OUTSIDE = "its place lies outside the image"
 """The reason for a structure that is not where the image is."""
@@ -79,36 +81,67 @@ def _or_one(value: float | None) -> float:
 
 
 def absence_evidence(
-    registered: Sequence[RegisteredAtlas], close: ReducedImage, number: int, same_modality: bool
-) -> AbsenceEvidence:
-    """The evidence about structure `number` of a task on the query's close image.
+    registered: Sequence[RegisteredAtlas],
+    fused: FusedOccupancies,
+    close: ReducedImage,
+    same_modality: bool,
+) -> list[AbsenceEvidence]:
+    """The evidence about every structure of a task on the query's close image.
 
-    same_modality: of query and task; intensities are compared only then. Of the placements of atlases only
-    those that were warped are asked: what is not there, they warp away.
+    fused: of the registered atlases; same_modality: of query and task: intensities are compared only then.
+    Of the placements of atlases only those that were warped are asked: what is not there, they warp away.
     """
     warped = [one for one in registered if one.warped]
-    occupancy = fused_occupancy(warped, number)
-    fov_fraction = float(occupancy.sum()) * float(np.prod(close.spacing_mm)) / _volume_mm3(warped, number)
+    atlases = list({id(one.atlas): one.atlas for one in warped}.values())
+    voxel_mm3 = float(np.prod(close.spacing_mm))
     global_ncc = max(one.pose.global_ncc for one in warped)
-    core = occupancy > occupancy_threshold(occupancy)
-    if not core.any():
-        return AbsenceEvidence(fov_fraction, global_ncc)
-    near = ndimage.binary_dilation(core, iterations=2)
-    places = close.places()
-    affine_only = [
-        float(placed.sum()) for one in warped if (placed := one.affine_occupancy(number, places)) is not None
-    ]
-    intensity_overlap = None
-    if same_modality:
-        atlases = {id(one.atlas): one.atlas for one in warped}.values()
-        intensity_overlap = max(_intensity_overlap(close.intensity[core], atlas, number) for atlas in atlases)
-    return AbsenceEvidence(
-        fov_fraction,
-        global_ncc,
-        float(max(one.local_ncc[near].mean() for one in warped)),
-        min(1.0, float(occupancy.sum()) / max(float(np.mean(affine_only)), 1e-6)),
-        intensity_overlap,
-    )
+    found = []
+    for number, seen in enumerate(_seen_places(warped, fused, close)):
+        fov_fraction = seen.voxels * voxel_mm3 / _volume_mm3(warped, number)
+        if not seen.histogram.any():
+            found.append(AbsenceEvidence(fov_fraction, global_ncc))
+            continue
+        intensity_overlap = None
+        if same_modality:
+            intensity_overlap = max(_intensity_overlap(seen.histogram, one, number) for one in atlases)
+        ratio = min(1.0, seen.voxels / max(seen.affine_voxels, 1e-6))
+        found.append(AbsenceEvidence(fov_fraction, global_ncc, seen.local_ncc, ratio, intensity_overlap))
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _SeenPlace:
+    """What the query shows of one structure's place.
+
+    voxels, affine_voxels: close voxels that it fills, warped and by the poses alone; local_ncc: around it, of
+    the placement where that is highest; histogram: (_BINS,) voxels inside it by intensity.
+    """
+
+    voxels: float
+    affine_voxels: float
+    local_ncc: float
+    histogram: np.ndarray
+
+
+@torch.no_grad()
+def _seen_places(
+    warped: Sequence[RegisteredAtlas], fused: FusedOccupancies, close: ReducedImage
+) -> list[_SeenPlace]:
+    """One for each structure; computed on the device and brought back together."""
+    occupancies = fused.by_warped
+    local_ncc = torch.stack([one.local_ncc.flatten() for one in warped], 1)
+    bins = torch.from_numpy(close.intensity // (256 // _BINS)).to(local_ncc.device).long().flatten()
+    by_bin = torch.nn.functional.one_hot(bins, _BINS).float()
+    thresholds = occupancy_thresholds(occupancies)
+    numbers = []
+    for occupancy, threshold, affine in zip(occupancies, thresholds, fused.affine_voxels, strict=True):
+        core = occupancy > threshold
+        near = grown(core, 2).flatten().float()
+        around = (near @ local_ncc / near.sum().clamp(min=1)).max()
+        counts = core.flatten().float() @ by_bin
+        numbers.append(torch.cat([torch.stack([occupancy.sum(), affine, around]), counts]))
+    rows = torch.stack(numbers).cpu().numpy().astype(float)
+    return [_SeenPlace(float(row[0]), float(row[1]), float(row[2]), row[3:]) for row in rows]
 
 
 def _volume_mm3(registered: Sequence[RegisteredAtlas], number: int) -> float:
@@ -122,14 +155,15 @@ def _volume_mm3(registered: Sequence[RegisteredAtlas], number: int) -> float:
     return max(float(np.mean(volumes)), 1e-6)
 
 
-def _intensity_overlap(intensity: np.ndarray, atlas: Atlas, number: int) -> float:
-    """Common area, 0 to 1, of the histograms of a place in the query and in the atlas."""
-    if atlas.places[number] is None:
+def _intensity_overlap(histogram: np.ndarray, atlas: Atlas, number: int) -> float:
+    """Common area, 0 to 1, of the histogram of a place in the query and that in the atlas."""
+    place = atlas.places[number]
+    if place is None:
         return 0.0
-    occupancy = atlas.occupancy(number)
+    inside = place.occupancy > 255 * occupancy_threshold(place.occupancy / np.float32(255))
+    intensity = atlas.close.intensity[region(place.offset, inside.shape)][inside]
     histograms = []
-    for values in (intensity, atlas.close.intensity[occupancy > occupancy_threshold(occupancy)]):
-        counts = np.bincount(values // (256 // _BINS), minlength=_BINS).astype(float)
-        counts = ndimage.gaussian_filter1d(counts, 0.7, mode="nearest")
-        histograms.append(counts / max(counts.sum(), 1e-9))
+    for counts in (histogram, np.bincount(intensity // (256 // _BINS), minlength=_BINS).astype(float)):
+        smooth = ndimage.gaussian_filter1d(counts, 0.7, mode="nearest")
+        histograms.append(smooth / max(smooth.sum(), 1e-9))
     return float(np.minimum(*histograms).sum())

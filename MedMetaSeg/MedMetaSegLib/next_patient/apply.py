@@ -21,20 +21,21 @@ from ..progress import Progress, check_cancelled
 from ..results.merge import LabelMerger, without_islands
 from ..results.millilitres import rounded_millilitres
 from ..results.segmentation import Segmentation, SegmentedStructure, probability_map, segmented_structure
+from ..stages import stage
 from ..support.structure import AnnotatedStructure, Structure, region
 from ..support.support import Support
 from ..task.task_file import LearnedPrototypes, Task
 from ..working_grid.grid import Bounds, WorkingGrid, positive_back, sampled_back, sampled_image, working_grid
-from ..working_grid.reduced_image import sampled_at
 from .absence import OUTSIDE, AbsenceEvidence, absence_evidence
-from .atlas_placement import AtlasPlacement, fused_occupancy, register_atlases
+from .atlas_placement import AtlasPlacement, register_atlases
+from .fusion import grown
 from .position_prior import (
     Prior,
     expected_structure,
-    grid_places,
-    occupancy_threshold,
+    occupancy_thresholds,
     prior_on,
     prior_prompt,
+    sampled_on_grid,
 )
 
 _NETWORK_SHARE = (0.5, 0.9)
@@ -76,9 +77,11 @@ def applied_task(
     """
     begun = time.perf_counter()
     progress(0.0, "laying the atlas over the image")
-    placement = placement or register_atlases(task, volume, cancelled)
-    aligned = time.perf_counter()
     notes = predictor.new_notes()
+    placement = placement or predictor.on_device_or_cpu(
+        lambda device: register_atlases(task, volume, cancelled, device)
+    )
+    aligned = time.perf_counter()
     axis_map = placement.axis_map
     predictions, masks = _predicted(task, placement, predictor, progress, cancelled)
     results, probabilities = [], []
@@ -129,20 +132,25 @@ class _Search:
     ) -> None:
         self.task, self.predictor, self.cancelled = task, predictor, cancelled
         self.volume, self.normalization = placement.volume, placement.normalization
-        self.close, self.registered = placement.close, placement.registered
+        self.close = placement.close
         self.same_modality = self.normalization.modality == task.modality
-        self.occupancies: list[np.ndarray] = []
-        self.sure = np.zeros((1, 1, 1), np.uint8)
+        self.occupancies, self.sure = np.zeros((0, 1, 1, 1), np.float32), np.zeros((1, 1, 1), np.uint8)
+        self.evidence: list[AbsenceEvidence] = []
         if placement.close is not None:
-            self.occupancies = [fused_occupancy(self.registered, n) for n in range(len(task.structures))]
-            self.sure = _sure_places(self.occupancies)
+            with stage("fuse"):
+                fused = placement.fused
+                self.evidence = absence_evidence(
+                    placement.registered, fused, placement.close, self.same_modality
+                )
+                self.occupancies = fused.by_all.cpu().numpy()
+                self.sure = _sure_places(fused.by_all).cpu().numpy()
 
     def look_for(self, number: int) -> _Prediction:
         """The prediction for structure `number` of the task. Raises Cancelled."""
         begun = time.perf_counter()
         if self.close is None:
             return _Prediction(None, None, OUTSIDE, None, 0.0)
-        evidence = absence_evidence(self.registered, self.close, number, self.same_modality)
+        evidence = self.evidence[number]
         reason = evidence.reason()
         structure, reference = self.task.structures[number], self.volume.geometry
         occupancy = self.occupancies[number]
@@ -185,22 +193,25 @@ class _Search:
         """Bool (k, j, i) on a working grid: surely another structure, by place."""
         if self.task.overlapping or self.close is None:
             return np.zeros(grid.shape, bool)
-        others = ((self.sure > 0) & (self.sure != number + 1)).astype(np.float32)
+        others = (self.sure > 0) & (self.sure != number + 1)
         if not others.any():
             return np.zeros(grid.shape, bool)
-        return sampled_at(others, self.close.index(grid_places(grid)), 0.0) > 0.5
+        return sampled_on_grid(others, self.close, grid) > 0.5
 
 
 def _prototypes(learned: LearnedPrototypes) -> Prototypes:
     return Prototypes(*(torch.from_numpy(getattr(learned, name)) for name in Prototypes._fields))
 
 
-def _sure_places(occupancies: Sequence[np.ndarray]) -> np.ndarray:
-    """uint8 (k, j, i) on the close image: number + 1 of the structure that a voxel surely belongs to."""
-    sure = np.zeros(occupancies[0].shape, np.uint8)
+def _sure_places(occupancies: Tensor) -> Tensor:
+    """uint8 (k, j, i): number + 1 of the structure that a voxel surely belongs to; of several, the last.
+
+    occupancies: (S, k, j, i). Surely is what no voxel beside it contradicts.
+    """
+    sure = torch.zeros_like(occupancies[0], dtype=torch.uint8)
+    thresholds = occupancy_thresholds(occupancies).clamp(min=0.5)
     for number, occupancy in enumerate(occupancies):
-        filled = occupancy > max(occupancy_threshold(occupancy), 0.5)
-        sure[ndimage.binary_erosion(filled, iterations=1, border_value=1)] = number + 1
+        sure[~grown(~(occupancy > thresholds[number]), 1)] = number + 1
     return sure
 
 

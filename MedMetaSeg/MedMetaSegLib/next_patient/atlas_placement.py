@@ -1,32 +1,35 @@
 """The atlases of a task placed on a query: where each structure is to be expected.
 
 Every atlas is warped onto the query from several starts: where one of them goes astray, another looks more
-like the query. All of them, the poses without a warp, and all atlases are fused voxel by voxel, each weighted
-by how much it looks like the query around that voxel (Artaechevarria, Munoz-Barrutia and Ortiz-de-Solorzano,
-IEEE TMI 2009).
+like the query. All of them and the pose without a warp are fused later, see `fused_occupancies`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
-from scipy import ndimage
 from scipy.spatial.transform import Rotation
+from torch import Tensor
 
 from ..errors import Cancelled
 from ..imageio.geometry import AxisMap, Index3
 from ..imageio.volume import Volume, check_volume
-from ..registration.deformable import dense_displacement, mind_descriptors
-from ..registration.pose import Pose, find_starts, refined_poses
+from ..registration.deformable import dense_displacements, mind_descriptors
+from ..registration.pose import Pose, find_starts
+from ..registration.refinement import refined_poses
 from ..registration.rotations import angle_between, likely_rotations, possible_rotations, rotated
-from ..task.atlas import Atlas, close_image, overview
+from ..registration.sampling import TensorImage, box, inside, sampled
+from ..stages import stage
+from ..task.atlas import CLOSE_VOXELS, Atlas, close_image, overview
 from ..task.task_file import Task
 from ..working_grid.black_margins import without_margins
 from ..working_grid.intensity import IntensityNormalization, intensity_normalization
-from ..working_grid.reduced_image import ReducedImage, sampled_at, slice_axis, without_world_position
+from ..working_grid.reduced_image import ReducedImage, slice_axis, without_world_position
+from .fusion import FusedOccupancies, RegisteredAtlas, fused_occupancies, moved, ncc_around_structures
 
 _PART = 0.6
 """Share of its field of view below which an atlas's part with the structures is looked for by itself too."""
@@ -46,47 +49,16 @@ _FITS = 0.45
 """Correlation from which on the pose of the whole field of view is believed to leave structures out of it."""
 _SMOOTHNESS = 0.3
 """Weight of smoothness in the warp, see `dense_displacement`."""
+_STEPS = 30
+"""Steps of gradient descent of a warp."""
 _WARPS = 6
 """Warps for a query in all, shared among the atlases; each has one at least."""
 _ROTATION_DEGREES, _LOG_SCALE, _SHIFT = 10.0, 0.08, 0.06
 """Spread of the starts of the warps, standard deviations: degrees, logarithm of the scale, and share of the
 atlas's smallest extent.
 """
-_TRUST = 4
-"""Power of the local correlation by which atlases are weighted in fusion."""
 _WINDOW = 7
 """Voxels along each axis of the window of local correlation."""
-
-
-@dataclass(frozen=True, eq=False)
-class RegisteredAtlas:
-    """An atlas in one of its placements on a query.
-
-    atlas_mm: (3, k, j, i) float32, of every voxel of the query's close image its place in the atlas, in
-    millimetres along (k, j, i). local_ncc: (k, j, i) float32, 0 to 1, correlation of the MIND descriptors of
-    query and atlas around every voxel, 0 outside the atlas. warped: False where the pose alone places it.
-    """
-
-    atlas: Atlas
-    pose: Pose
-    atlas_mm: np.ndarray
-    local_ncc: np.ndarray
-    warped: bool
-
-    def occupancy(self, number: int) -> np.ndarray | None:
-        """(k, j, i) float32, 0 to 1, of a structure on the query's close image; None if it has none."""
-        return self._occupancy(number, self.atlas_mm)
-
-    def affine_occupancy(self, number: int, places: np.ndarray) -> np.ndarray | None:
-        """The same by the pose alone; places: (3, k, j, i), of the query's close image."""
-        return self._occupancy(number, self.pose.moving(places))
-
-    def _occupancy(self, number: int, atlas_mm: np.ndarray) -> np.ndarray | None:
-        place = self.atlas.places[number]
-        if place is None:
-            return None
-        index = self.atlas.close.index(atlas_mm) - np.array(place.offset).reshape(3, 1, 1, 1)
-        return sampled_at(place.occupancy, index, 0.0) / 255
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +78,14 @@ class AtlasPlacement:
     close: ReducedImage | None
     registered: tuple[RegisteredAtlas, ...]
 
+    @cached_property
+    def fused(self) -> FusedOccupancies:
+        """How far the structures fill the close image. Raises ValueError without one."""
+        if self.close is None:
+            raise ValueError("the structures lie outside the image")
+        places = TensorImage.of(self.close, self.registered[0].atlas_mm.device).places()
+        return fused_occupancies(self.registered, places)
+
     @property
     def global_ncc(self) -> list[float]:
         """Of every atlas, how much it looks like the query where it lies best; see `Pose`."""
@@ -113,8 +93,13 @@ class AtlasPlacement:
         return list(found.values())
 
 
-def register_atlases(task: Task, volume: Volume, cancelled: Callable[[], bool]) -> AtlasPlacement:
-    """Place a task's atlases on a query. Raises InputError (see `check_volume`) and Cancelled."""
+def register_atlases(
+    task: Task, volume: Volume, cancelled: Callable[[], bool], device: torch.device | None = None
+) -> AtlasPlacement:
+    """Place a task's atlases on a query. Raises InputError (see `check_volume`) and Cancelled.
+
+    device: where it is computed and the registered atlases stay, the CPU when None.
+    """
 
     def check() -> None:
         if cancelled():
@@ -125,91 +110,95 @@ def register_atlases(task: Task, volume: Volume, cancelled: Callable[[], bool]) 
     canonical, axis_map = inner.canonical()
     query = without_world_position(canonical)
     normalization = intensity_normalization(query)
-    close, registered = _registered(query, normalization, canonical.geometry.axes, task.atlases, check)
+    search = _PlaceSearch(query, normalization, canonical.geometry.axes, device or torch.device("cpu"), check)
+    close, registered = search.registered(task.atlases)
     return AtlasPlacement(query, axis_map, offset, normalization, close, registered)
 
 
-def _registered(
-    volume: Volume,
-    normalization: IntensityNormalization,
-    axes: np.ndarray,
-    atlases: Sequence[Atlas],
-    check: Callable[[], None],
-) -> tuple[ReducedImage | None, tuple[RegisteredAtlas, ...]]:
-    """A query's close image, where the structures can be, and every atlas in its placements there.
+@dataclass(frozen=True, eq=False)
+class _PlaceSearch:
+    """Looks in one query for the places of atlases.
 
-    volume: without world position; axes: (3, 3), where its k, j and i point in RAS. None and no placement
-    when the structures lie outside the query.
+    volume: without world position; axes: (3, 3), where its k, j and i point in RAS. check: called between
+    pieces of work, may raise.
     """
-    view = overview(volume, normalization)
-    across = slice_axis(np.array(volume.geometry.spacing_mm))
-    poses = [
-        _pose(volume, normalization, view, atlas, possible_rotations(across, axes, atlas.axes), check)
-        for atlas in atlases
-    ]
-    boxes = [_structures_box(pose, atlas) for pose, atlas in zip(poses, atlases, strict=True)]
-    low, high = (np.array(one) for one in zip(*boxes, strict=True))
-    inside = (high > 0).all(1) & (low < view.end_mm).all(1)
-    if not inside.any():
-        return None, ()
-    close = close_image(volume, normalization, *_within(view, low[inside].min(0), high[inside].max(0)))
-    found = []
-    for pose, atlas in zip(poses, atlases, strict=True):
-        for start in _starts(pose, atlas, max(1, round(_WARPS / len(atlases)))):
-            check()
-            found.append(_warped(close, start, atlas, check))
-        found.append(_placed(close, pose.moving(close.places()), pose, atlas, warped=False))
-    return close, tuple(found)
 
+    volume: Volume
+    normalization: IntensityNormalization
+    axes: np.ndarray
+    device: torch.device
+    check: Callable[[], None]
 
-def _pose(
-    volume: Volume,
-    normalization: IntensityNormalization,
-    view: ReducedImage,
-    atlas: Atlas,
-    rotations: Sequence[np.ndarray],
-    check: Callable[[], None],
-) -> Pose:
-    """Where the atlas lies in the query: of several poses, the one that looks most like it when warped."""
-    poses = _candidates(view, atlas, rotations, check)
-    if len(poses) == 1:
-        return poses[0]
-    scores = []
-    for pose in poses:
-        check()
-        box = _within(view, *_structures_box(pose, atlas))
-        close = close_image(volume, normalization, *box, _TRIAL_VOXELS)
-        scores.append(_ncc_around_structures(_warped(close, pose, atlas, check)))
-    return poses[int(np.argmax(scores))]
+    def registered(self, atlases: Sequence[Atlas]) -> tuple[ReducedImage | None, tuple[RegisteredAtlas, ...]]:
+        """The query's close image, where the structures can be, and every atlas in its placements there.
 
+        None and no placement when the structures lie outside the query.
+        """
+        view = TensorImage.of(overview(self.volume, self.normalization), self.device)
+        with stage("pose"):
+            poses = [self._pose(view, atlas) for atlas in atlases]
+        boxes = [_structures_box(pose, atlas) for pose, atlas in zip(poses, atlases, strict=True)]
+        low, high = (np.array(one) for one in zip(*boxes, strict=True))
+        in_view = (high > 0).all(1) & (low < view.end_mm).all(1)
+        if not in_view.any():
+            return None, ()
+        image = self._close(view, low[in_view].min(0), high[in_view].max(0))
+        close = _CloseImage.of(image, self.device)
+        found: list[RegisteredAtlas] = []
+        for pose, atlas in zip(poses, atlases, strict=True):
+            starts = _starts(pose, atlas, max(1, round(_WARPS / len(atlases))))
+            found += close.warped(starts, atlas, self.check)
+            found.append(close.placed(pose, atlas))
+        return image, tuple(found)
 
-def _candidates(
-    view: ReducedImage, atlas: Atlas, rotations: Sequence[np.ndarray], check: Callable[[], None]
-) -> list[Pose]:
-    """Poses worth a dense registration, the likeliest first.
+    def _close(
+        self, view: TensorImage, low_mm: np.ndarray, high_mm: np.ndarray, voxels: int = CLOSE_VOXELS
+    ) -> ReducedImage:
+        """The box between two places, cut to the field of view."""
+        low, high = (np.clip(one, 0, view.end_mm) for one in (low_mm, high_mm))
+        return close_image(self.volume, self.normalization, low, high, voxels)
 
-    They are found by the whole view and by the part with the structures, rotated or not, and refined on that
-    part; those that come to the same place count once. A whole view that fits well has the last word where it
-    says that the structures are out of sight.
-    """
-    starts = find_starts(view, atlas.overview, check)
-    (best,) = refined_poses(view, atlas.overview, starts[:1], check)
-    low, high = _structures_box(best, atlas)
-    if best.global_ncc > _FITS and ((high <= 0).any() or (low >= view.end_mm).any()):
-        return [best]
-    images = [atlas.overview]
-    if np.prod(atlas.close.extent_mm) < _PART * np.prod(atlas.overview.extent_mm):
-        images.append(atlas.close)
-        starts += find_starts(view, atlas.close, check)
-    poses = _apart(refined_poses(view, atlas.close, starts, check, _TRIAL_POINTS), atlas)
-    poses = refined_poses(view, atlas.close, poses, check)
-    for matrix, rotated_starts in likely_rotations(view, images, rotations, check):
-        one = rotated(atlas.close, matrix)
-        few = refined_poses(view, one.image, rotated_starts, check, _TRIAL_POINTS, one.mask)
-        likeliest = sorted(few, key=lambda pose: -pose.global_ncc)[:1]  # none where nothing of it is in view
-        refined = refined_poses(view, one.image, likeliest, check, moving_mask=one.mask)
-        poses += [one.own(pose) for pose in refined]
-    return _apart(poses, atlas) or [best]
+    def _pose(self, view: TensorImage, atlas: Atlas) -> Pose:
+        """Where the atlas lies in the query: of several poses, that which looks most like it when warped."""
+        poses = self._candidates(view, atlas)
+        if len(poses) == 1:
+            return poses[0]
+        scores = []
+        for pose in poses:
+            self.check()
+            image = self._close(view, *_structures_box(pose, atlas), _TRIAL_VOXELS)
+            (warped,) = _CloseImage.of(image, self.device).warped([pose], atlas, self.check)
+            scores.append(ncc_around_structures(warped))
+        return poses[int(np.argmax(scores))]
+
+    def _candidates(self, view: TensorImage, atlas: Atlas) -> list[Pose]:
+        """Poses worth a dense registration, the likeliest first.
+
+        They are found by the whole view and by the part with the structures, rotated or not, and refined on
+        that part; those that come to the same place count once. A whole view that fits well has the last word
+        where it says that the structures are out of sight.
+        """
+        whole, part = (TensorImage.of(one, self.device) for one in (atlas.overview, atlas.close))
+        starts = find_starts(view, whole, self.check)
+        (best,) = refined_poses(view, whole, starts[:1], self.check)
+        low, high = _structures_box(best, atlas)
+        if best.global_ncc > _FITS and ((high <= 0).any() or (low >= view.end_mm).any()):
+            return [best]
+        images = [whole]
+        if np.prod(part.extent_mm) < _PART * np.prod(whole.extent_mm):
+            images.append(part)
+            starts += find_starts(view, part, self.check)
+        poses = _apart(refined_poses(view, part, starts, self.check, _TRIAL_POINTS), atlas)
+        poses = refined_poses(view, part, poses, self.check)
+        across = slice_axis(np.array(self.volume.geometry.spacing_mm))
+        rotations = possible_rotations(across, self.axes, atlas.axes)
+        for matrix, rotated_starts in likely_rotations(view, images, rotations, self.check):
+            one = rotated(part, matrix)
+            few = refined_poses(view, one.image, rotated_starts, self.check, _TRIAL_POINTS, one.mask)
+            likeliest = sorted(few, key=lambda pose: -pose.global_ncc)[:1]  # none where nothing is in view
+            refined = refined_poses(view, one.image, likeliest, self.check, moving_mask=one.mask)
+            poses += [one.own(pose) for pose in refined]
+        return _apart(poses, atlas) or [best]
 
 
 def _apart(poses: Sequence[Pose], atlas: Atlas) -> list[Pose]:
@@ -240,11 +229,6 @@ def _starts(pose: Pose, atlas: Atlas, number: int) -> list[Pose]:
     return found
 
 
-def _within(view: ReducedImage, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A box cut to the field of view."""
-    return np.clip(low, 0, view.end_mm), np.clip(high, 0, view.end_mm)
-
-
 def _structures_box(pose: Pose, atlas: Atlas) -> tuple[np.ndarray, np.ndarray]:
     """The box of the query, (3,) millimetres each, that the atlas's structures come to lie in."""
     lows, highs = [], []
@@ -258,68 +242,79 @@ def _structures_box(pose: Pose, atlas: Atlas) -> tuple[np.ndarray, np.ndarray]:
     return query_mm.min(1), query_mm.max(1)
 
 
-def _warped(close: ReducedImage, pose: Pose, atlas: Atlas, check: Callable[[], None]) -> RegisteredAtlas:
-    """The atlas warped onto the close image, from a pose on."""
-    places = close.places()
-    moving, mask = _seen(atlas, atlas.close.index(pose.moving(places)).astype(np.float32))
-    displacement = dense_displacement(_as_float(close), moving, mask, smoothness=_SMOOTHNESS, check=check)
-    atlas_mm = pose.moving(places + displacement * close.spacing_mm.reshape(3, 1, 1, 1))
-    return _placed(close, atlas_mm, pose, atlas, warped=True)
+@dataclass(frozen=True, eq=False)
+class _CloseImage:
+    """The query's close image on the device, and what registration asks of it again and again.
 
-
-def _placed(
-    close: ReducedImage, atlas_mm: np.ndarray, pose: Pose, atlas: Atlas, warped: bool
-) -> RegisteredAtlas:
-    """The atlas so placed that `atlas_mm`, (3, k, j, i), comes to the voxels of the close image."""
-    moving, mask = _seen(atlas, atlas.close.index(atlas_mm))
-    local_ncc = _local_ncc(_as_float(close), moving) * mask
-    return RegisteredAtlas(atlas, pose, atlas_mm.astype(np.float32), local_ncc, warped)
-
-
-def _as_float(image: ReducedImage) -> np.ndarray:
-    """Intensities float32 of the order of one."""
-    return image.intensity.astype(np.float32) / 64
-
-
-def _seen(atlas: Atlas, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The atlas's close image at indices (3, k, j, i), edges repeated, and where they lie in it (bool)."""
-    size = np.array(atlas.close.intensity.shape).reshape(3, 1, 1, 1)
-    mask = np.asarray(((index > -0.5) & (index < size - 0.5)).all(0))
-    return sampled_at(_as_float(atlas.close), np.clip(index, 0, size - 1), 0.0), mask
-
-
-def _local_ncc(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Correlation of the MIND descriptors of two images in a window around each voxel, float32, 0 to 1."""
-    one, two = (mind_descriptors(torch.from_numpy(image)) for image in (a, b))
-    one, two = one - one.mean(0), two - two.mean(0)
-    both, own, other = (
-        ndimage.uniform_filter((x * y).sum(0).numpy(), _WINDOW, mode="nearest")
-        for x, y in ((one, two), (one, one), (two, two))
-    )
-    return np.clip(both / np.sqrt(np.maximum(own * other, 1e-8)), 0, 1).astype(np.float32)
-
-
-def _ncc_around_structures(registered: RegisteredAtlas) -> float:
-    """Mean local correlation in and around the structures."""
-    numbers = range(len(registered.atlas.places))
-    filled = [one for n in numbers if (one := registered.occupancy(n)) is not None]
-    near = ndimage.binary_dilation(np.max(filled, axis=0) > 0.3, iterations=3)
-    if not near.any():
-        return 0.0
-    return float(registered.local_ncc[near].mean())
-
-
-def fused_occupancy(registered: Sequence[RegisteredAtlas], number: int) -> np.ndarray:
-    """(k, j, i) float32, 0 to 1: how far a structure fills the query's close voxels, by all atlases.
-
-    An atlas without the structure speaks against it.
+    places: (3, k, j, i) millimetres; descriptors: (12, k, j, i); centred: the same, of mean 0 in every voxel;
+    variance: (k, j, i), their mean square around each voxel.
     """
-    total = np.zeros(registered[0].local_ncc.shape, np.float32)
-    weight = np.zeros_like(total)
-    for one in registered:
-        trust = one.local_ncc**_TRUST + 1e-6
-        weight += trust
-        occupancy = one.occupancy(number)
-        if occupancy is not None:
-            total += trust * occupancy
-    return total / weight
+
+    image: TensorImage
+    places: Tensor
+    descriptors: Tensor
+    centred: Tensor
+    variance: Tensor
+
+    @classmethod
+    def of(cls, image: ReducedImage, device: torch.device) -> _CloseImage:
+        """What is made of a close image."""
+        found = TensorImage.of(image, device)
+        descriptors = mind_descriptors(found.intensity)
+        centred = descriptors - descriptors.mean(0)
+        return cls(found, found.places(), descriptors, centred, box(centred.square().sum(0), _WINDOW))
+
+    def warped(self, poses: Sequence[Pose], atlas: Atlas, check: Callable[[], None]) -> list[RegisteredAtlas]:
+        """The atlas warped onto the image, from each pose on.
+
+        On CUDA from all of them at once; a CPU is faster one by one, where its caches hold more of it.
+        """
+        at_once = len(poses) if self.places.is_cuda else 1
+        moving = TensorImage.of(atlas.close, self.places.device)
+        found: list[RegisteredAtlas] = []
+        for first in range(0, len(poses), at_once):
+            found += self._warped(poses[first : first + at_once], atlas, moving, check)
+        return found
+
+    def placed(self, pose: Pose, atlas: Atlas) -> RegisteredAtlas:
+        """The atlas where the pose alone places it."""
+        atlas_mm = moved(pose, self.places)
+        (local_ncc,) = self._local_ncc(TensorImage.of(atlas.close, self.places.device), atlas_mm[None])
+        return RegisteredAtlas(atlas, pose, atlas_mm, local_ncc, warped=False)
+
+    def _warped(
+        self, poses: Sequence[Pose], atlas: Atlas, moving: TensorImage, check: Callable[[], None]
+    ) -> list[RegisteredAtlas]:
+        with stage("bend"):
+            seen, masks = _seen(moving, torch.stack([moved(pose, self.places) for pose in poses]))
+            bends = dense_displacements(
+                self.descriptors, seen, masks, steps=_STEPS, smoothness=_SMOOTHNESS, check=check
+            )
+            bends *= torch.from_numpy(self.image.spacing_mm).to(bends).view(3, 1, 1, 1)
+            atlas_mm = torch.stack(
+                [moved(pose, self.places + bend) for pose, bend in zip(poses, bends, strict=True)]
+            )
+        local_ncc = self._local_ncc(moving, atlas_mm)
+        return [
+            RegisteredAtlas(atlas, *one, warped=True) for one in zip(poses, atlas_mm, local_ncc, strict=True)
+        ]
+
+    def _local_ncc(self, moving: TensorImage, atlas_mm: Tensor) -> Tensor:
+        """(N, k, j, i), 0 to 1: correlation of the MIND descriptors in a window around each voxel.
+
+        atlas_mm: (N, 3, k, j, i), places in the moving image.
+        """
+        with stage("resemblance"):
+            seen, masks = _seen(moving, atlas_mm)
+            other = mind_descriptors(seen)
+            other -= other.mean(1, keepdim=True)
+            covariance = box((self.centred * other).sum(1), _WINDOW)
+            variances = self.variance * box(other.square_().sum(1), _WINDOW)
+            return (covariance / variances.clamp_(min=1e-8).sqrt_()).clamp_(0, 1) * masks
+
+
+def _seen(image: TensorImage, places: Tensor) -> tuple[Tensor, Tensor]:
+    """An image at places (N, 3, k, j, i) in it, edges repeated, (N, k, j, i), and bool, where it has them."""
+    index = image.index(places)
+    values = sampled(image.intensity.expand(len(index), 1, -1, -1, -1), index)[:, 0]
+    return values, inside(index, image.intensity.shape, margin=0.5)

@@ -16,7 +16,7 @@ from ..network.image_evidence import ImageEvidence
 from ..network.prompt_channels import place_prompt, volume_distance
 from ..support.structure import AnnotatedStructure, Structure, filled_slices
 from ..working_grid.grid import WorkingGrid
-from ..working_grid.reduced_image import ReducedImage, sampled_at, slice_axis
+from ..working_grid.reduced_image import ReducedImage, sampled_on_axes, slice_axis
 
 _LEAST_THRESHOLD = 0.05
 """Occupancy that a voxel of any structure needs at least to belong to it."""
@@ -58,9 +58,8 @@ def expected_structure(
     high = (close.start_mm + (filled.max(0) + 1) * close.spacing_mm) / spacing
     first = np.clip(np.ceil(low), 0, np.array(reference.shape) - 1).astype(int)
     last = np.clip(np.floor(high), first, np.array(reference.shape) - 1).astype(int)
-    axes = [np.arange(a, b + 1) * step for a, b, step in zip(first, last, spacing, strict=True)]
-    index = close.index(np.stack(np.meshgrid(*axes, indexing="ij")))
-    mask = sampled_at(occupancy, index, 0.0) > threshold
+    places = [np.arange(a, b + 1) * step for a, b, step in zip(first, last, spacing, strict=True)]
+    mask = sampled_on_axes(occupancy, close.index_on_axes(places)) > threshold
     if not mask.any():
         return None
     axis = slice_axis(spacing)
@@ -77,6 +76,12 @@ def occupancy_threshold(occupancy: np.ndarray) -> float:
     return max(0.5 * min(1.0, float(occupancy.max())), _LEAST_THRESHOLD)
 
 
+def occupancy_thresholds(occupancies: Tensor) -> Tensor:
+    """(S,): that of each of the occupancies (S, k, j, i), see `occupancy_threshold`."""
+    most = occupancies.flatten(1).amax(1).clamp(max=1.0)
+    return (0.5 * most).clamp(min=_LEAST_THRESHOLD)
+
+
 def prior_on(
     grid: WorkingGrid, occupancy: np.ndarray, close: ReducedImage, misregistration_voxels: float = 1.0
 ) -> Prior:
@@ -85,7 +90,7 @@ def prior_on(
     occupancy: (k, j, i) float32 on the close image; misregistration_voxels: voxels of the close image by
     which its boundary may be off.
     """
-    inside = sampled_at(occupancy, close.index(grid_places(grid)), 0.0) > occupancy_threshold(occupancy)
+    inside = sampled_on_grid(occupancy, close, grid) > occupancy_threshold(occupancy)
     voxel_mm = float(np.cbrt(np.prod(close.spacing_mm)))
     tolerance = max(1.0, misregistration_voxels * voxel_mm / grid.in_plane_mm)
     return Prior(volume_distance(inside, grid.aspect), tolerance)
@@ -99,12 +104,13 @@ def prior_prompt(image: ImageEvidence, prior: Prior, other_structures: np.ndarra
     return place_prompt(image, prior.distance, prior.tolerance, other_structures)
 
 
-def grid_places(grid: WorkingGrid) -> np.ndarray:
-    """(3, k, j, i): millimetres along (k, j, i) of the reference grid of every voxel of a working grid."""
-    spacing = np.array(grid.reference_grid.spacing_mm)
+def sampled_on_grid(values: np.ndarray, close: ReducedImage, grid: WorkingGrid) -> np.ndarray:
+    """values (k, j, i) of the close image on a working grid, in the grid's order, linear; 0 outside it."""
+    spacing = grid.reference_grid.spacing_mm
     places = [
-        grid.to_reference(np.arange(n), axis) * spacing[frame_axis]
-        for axis, (n, frame_axis) in enumerate(zip(grid.shape, grid.order, strict=True))
+        grid.to_reference(np.arange(grid.shape[grid.order.index(axis)]), grid.order.index(axis))
+        * spacing[axis]
+        for axis in range(3)
     ]
-    mesh = np.meshgrid(*places, indexing="ij")
-    return np.stack([mesh[grid.order.index(axis)] for axis in range(3)])
+    found = sampled_on_axes(values, close.index_on_axes(places))
+    return np.ascontiguousarray(found.transpose(grid.order))

@@ -1,9 +1,9 @@
-"""Dense registration of two images on one grid: which voxel of the moving one belongs to which of the fixed.
+"""Dense registration of images on one grid: which voxel of a moving one belongs to which of the fixed.
 
 A discrete search over large displacements, made smooth by coupled convex optimisation, then gradient descent
 (Siebert, Hansen and Heinrich, "ConvexAdam", IEEE TMI 2024; Heinrich et al., WBIR 2014). What is compared are
 MIND descriptors (Heinrich et al., MedIA 2012), which stay the same when the intensities of tissues change.
-Nothing is random: the same images give the same displacement.
+Nothing is random: the same images give the same displacement, alone or beside others.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import product
 
-import numpy as np
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
+
+from .sampling import box, sampled
 
 _NEIGHBOURS = ((-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, -1), (0, 0, 1))
 _PAIRS = tuple(
@@ -27,158 +28,212 @@ _COUPLING = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Weights of the smoothness term in the rounds of the convex optimisation: the larger, the smoother."""
 _COST_OUTSIDE = 0.5
 """Share of the typical difference that a displacement costs which leads outside the moving image."""
+_FACTOR = 2
+"""Voxels of the images along each axis of one cell of the grid on which gradient descent runs."""
+_MISFIT = 12.0
+"""Weight of the misfit beside that of smoothness."""
+_TURNS = 2
+"""Steps of gradient descent in which every plane of that grid has its turn in the misfit."""
 
 
-def mind_descriptors(image: Tensor) -> Tensor:
-    """MIND-SSC descriptors (12, k, j, i), 0 to 1, of an image (k, j, i): how alike pairs of neighbours are.
+@torch.no_grad()
+def mind_descriptors(images: Tensor) -> Tensor:
+    """MIND-SSC descriptors (..., 12, k, j, i), 0 to 1, of images (..., k, j, i): how alike neighbours are.
 
     The modality independent neighbourhood descriptor (MIND: Heinrich et al., Medical Image Analysis 2012) in
     its self-similarity context (SSC: Heinrich et al., MICCAI 2013): patches of 3 x 3 x 3 voxels around the
     six neighbours of a voxel, compared in the twelve pairs of which neither is opposite the other.
     """
-    padded = functional.pad(image[None, None], (1,) * 6, mode="replicate")[0, 0]
-    size = image.shape
+    size = images.shape[-3:]
+    padded = functional.pad(images.reshape(1, -1, *size), (1,) * 6, mode="replicate")[0]
     shifted = [
-        padded[tuple(slice(1 + s, 1 + s + n) for s, n in zip(step, size, strict=True))]
-        for step in _NEIGHBOURS
+        padded[:, 1 + dk : 1 + dk + size[0], 1 + dj : 1 + dj + size[1], 1 + di : 1 + di + size[2]]
+        for dk, dj, di in _NEIGHBOURS
     ]
-    difference = torch.stack([_box((shifted[a] - shifted[b]).square(), 3) for a, b in _PAIRS])
-    difference -= difference.amin(0)
-    variance = difference.mean(0)
-    typical = variance.mean()
-    variance.clamp_(1e-3 * float(typical) + 1e-12, 1e3 * float(typical) + 1e-12)
-    return torch.exp(-difference / variance)
+    difference = torch.stack([box((shifted[a] - shifted[b]).square_(), 3) for a, b in _PAIRS], 1)
+    difference -= difference.amin(1, keepdim=True)
+    variance = difference.mean(1, keepdim=True)
+    typical = variance.mean((1, 2, 3, 4), keepdim=True)
+    variance = torch.clamp(variance, 1e-3 * typical + 1e-12, 1e3 * typical + 1e-12)
+    return difference.div_(variance).neg_().exp_().reshape(*images.shape[:-3], len(_PAIRS), *size)
 
 
-def dense_displacement(
-    fixed: np.ndarray,
-    moving: np.ndarray,
-    moving_mask: np.ndarray,
+def dense_displacements(
+    fixed: Tensor,
+    moving: Tensor,
+    moving_masks: Tensor,
     *,
     cell: int = 4,
     search_radius: int = 3,
     steps: int = 50,
     smoothness: float = 1.0,
     check: Callable[[], None] = lambda: None,
-) -> np.ndarray:
-    """The displacement (3, k, j, i) float32 in voxels, by which fixed(x) is moving(x + displacement).
+) -> Tensor:
+    """The displacements (N, 3, k, j, i) float32, voxels, by which fixed(x) is moving(x + displacement).
 
-    fixed, moving: float32 (k, j, i) of one shape, already roughly aligned; moving_mask: bool of that shape,
-    where moving has values. cell: voxels between the points of the discrete search; search_radius: cells it
-    looks in each direction. steps: of the gradient descent that follows; smoothness: weight of the squared
-    differences of neighbouring displacements there. check: called between pieces of work; may raise.
+    fixed: descriptors (12, k, j, i) of one image; moving: float32 (N, k, j, i), images of that shape on the
+    same device, each already roughly aligned; moving_masks: bool (N, k, j, i), where they have values. cell:
+    voxels between the points of the discrete search; search_radius: cells it looks in each direction. steps:
+    of the gradient descent that follows; smoothness: weight of the squared differences of neighbouring
+    displacements there. check: called between pieces of work; may raise.
     """
     with torch.no_grad():
-        fixed_mind = mind_descriptors(torch.from_numpy(fixed))
-        moving_mind = mind_descriptors(torch.from_numpy(moving))
-        mask = torch.from_numpy(moving_mask.astype(np.float32))
+        descriptors, masks = mind_descriptors(moving), moving_masks.float()[:, None]
         check()
-        coarse = _discrete(fixed_mind, moving_mind, mask, cell, search_radius)
-    check()
-    return _descended(fixed_mind, moving_mind, mask, coarse, steps, smoothness, check).numpy()
+        coarse = _discrete(fixed, descriptors, masks, cell, search_radius)
+        check()
+        return _descended(fixed, descriptors, masks, coarse, steps, smoothness, check)
 
 
-def _discrete(fixed: Tensor, moving: Tensor, moving_mask: Tensor, cell: int, search_radius: int) -> Tensor:
-    """(3, k, j, i) voxels on the full grid, from both directions made consistent with each other."""
-    shape = moving_mask.shape
-    a, b, w = (_pooled(one, cell) for one in (fixed, moving, moving_mask[None]))
-    forth = _convex(_costs(a, b, torch.ones_like(w), w, search_radius), search_radius)
-    back = _convex(_costs(b, a, w, torch.ones_like(w), search_radius), search_radius)
-    for _ in range(5):
-        forth, back = (forth - _warped(back, forth)) / 2, (back - _warped(forth, back)) / 2
-    return _resized(forth * cell, shape)
+def _discrete(fixed: Tensor, moving: Tensor, masks: Tensor, cell: int, search_radius: int) -> Tensor:
+    """(N, 3, k, j, i) voxels on the full grid, from both directions made consistent with each other.
 
-
-def _costs(a: Tensor, b: Tensor, a_mask: Tensor, b_mask: Tensor, search_radius: int) -> Tensor:
-    """(D, k, j, i): mean squared difference of a to b at each of D displacements, over the typical one.
-
-    D is (2 search_radius + 1) ** 3.
+    fixed: (12, k, j, i); moving: (N, 12, k, j, i); masks: (N, 1, k, j, i).
     """
-    size = a.shape[1:]
-    width = 2 * search_radius + 1
-    padded = functional.pad(b[None], (search_radius,) * 6, mode="replicate")[0]
-    padded_mask = functional.pad(b_mask[None], (search_radius,) * 6)[0, 0]
-    costs = torch.empty(width**3, *size)
-    for number, (dk, dj, di) in enumerate(product(range(width), repeat=3)):
-        cut = (slice(dk, dk + size[0]), slice(dj, dj + size[1]), slice(di, di + size[2]))
-        costs[number] = (a - padded[:, cut[0], cut[1], cut[2]]).square().mean(0)
-        costs[number] += 1e3 * (padded_mask[cut] < 0.5)
-    typical = costs[costs < 1e2].mean() if bool((costs < 1e2).any()) else torch.tensor(1.0)
-    costs = torch.where(costs >= 1e2, _COST_OUTSIDE * typical, costs) / typical
-    return costs * (a_mask > 0.5)
+    pooled = _pooled(moving, cell), _pooled(masks, cell)[:, 0]
+    forth, back = (_convex(one) for one in _costs(_pooled(fixed[None], cell)[0], *pooled, search_radius))
+    for _ in range(5):
+        forth, back = (forth - warped(back, forth)) / 2, (back - warped(forth, back)) / 2
+    return _resized(forth * cell, masks.shape[2:])
 
 
-def _convex(costs: Tensor, search_radius: int) -> Tensor:
-    """(3, k, j, i) cells: the best displacements, tied more and more to the mean of their neighbours."""
-    steps = range(-search_radius, search_radius + 1)
-    offsets = torch.tensor(list(product(steps, repeat=3)), dtype=torch.float32)
-    flat = costs.reshape(len(costs), -1)
-    size = costs.shape[1:]
+def _costs(fixed: Tensor, moving: Tensor, masks: Tensor, search_radius: int) -> tuple[Tensor, Tensor]:
+    """Mean squared difference of fixed to moving at each displacement, and of moving to fixed, over the
+    typical one: (N, k, j, i, d, d, d) each, with d = 2 search_radius + 1 displacements along each axis.
+
+    fixed: (12, k, j, i); moving: (N, 12, k, j, i); masks: (N, k, j, i), below 0.5 outside moving.
+    """
+    width, around = 2 * search_radius + 1, (search_radius,) * 6
+    windows = _windows(functional.pad(moving, around, mode="replicate"), width)
+    costs = moving.new_empty(*masks.shape, width, width, width)
+    for dk, dj in product(range(width), repeat=2):
+        costs[..., dk, dj, :] = (windows[..., dk, dj, :] - fixed[..., None]).square_().mean(1)
+    outside = _windows(functional.pad(masks, around), width) < 0.5
+    # To look back from x by d is to look forth from x + d by -d.
+    back = functional.pad(costs.flip(4, 5, 6), (0, 0) * 3 + around, value=torch.inf)
+    for axis in (1, 2, 3):
+        back = back.unfold(axis, width, 1).diagonal(dim1=4, dim2=-1)
+    known = (masks > 0.5)[..., None, None, None]
+    forth = _over_typical(costs.masked_fill_(outside, torch.inf))
+    return forth, _over_typical(back.contiguous()) * known
+
+
+def _windows(values: Tensor, width: int) -> Tensor:
+    """Views (..., k, j, i, d, d, d) of the `width` values from each voxel on, along the last three axes."""
+    return values.unfold(-3, width, 1).unfold(-3, width, 1).unfold(-3, width, 1)
+
+
+def _over_typical(costs: Tensor) -> Tensor:
+    """Costs over their mean in each item; infinite ones stand for displacements that lead outside."""
+    known = costs < torch.inf
+    axes = tuple(range(1, costs.ndim))
+    total = torch.where(known, costs, 0.0).sum(axes, keepdim=True)
+    typical = total / known.sum(axes, keepdim=True).clamp(min=1)
+    return torch.where(known, costs / typical, _COST_OUTSIDE)
+
+
+def _convex(costs: Tensor) -> Tensor:
+    """(N, 3, k, j, i) cells: the best displacements, tied more and more to the mean of their neighbours.
+
+    costs: (N, k, j, i, d, d, d).
+    """
+    size, width = costs.shape[1:4], costs.shape[-1]
+    steps = torch.arange(width, dtype=torch.float32, device=costs.device) - width // 2
+    offsets = torch.cartesian_prod(steps, steps, steps)
+    length = offsets.square().sum(1)
+    flat = costs.reshape(len(costs), -1, width**3)
+
+    def smoothed(best: Tensor) -> Tensor:
+        return box(offsets[best].transpose(1, 2).reshape(-1, 3, *size), 3)
+
     # A cell that cannot choose stays where it is.
-    flat = flat + 1e-4 * offsets.square().sum(1, keepdim=True)
-    smooth = _box(offsets[flat.argmin(0)].T.reshape(3, *size), 3)
+    flat = flat + 1e-4 * length
+    smooth = smoothed(flat.argmin(-1))
     for coupling in _COUPLING:
-        place = smooth.reshape(3, -1)
-        distance = (
-            offsets.square().sum(1, keepdim=True) - 2 * offsets @ place + place.square().sum(0, keepdim=True)
+        # |offset - place|^2 without |place|^2, which is the same for all offsets.
+        place = smooth.flatten(2).transpose(1, 2)
+        tied = torch.baddbmm(
+            flat + coupling * length, place, offsets.T.expand(len(flat), -1, -1), alpha=-2 * coupling
         )
-        smooth = _box(offsets[(flat + coupling * distance).argmin(0)].T.reshape(3, *size), 3)
+        smooth = smoothed(tied.argmin(-1))
     return smooth
 
 
 def _descended(
     fixed: Tensor,
     moving: Tensor,
-    moving_mask: Tensor,
+    masks: Tensor,
     start: Tensor,
     steps: int,
     smoothness: float,
     check: Callable[[], None],
 ) -> Tensor:
-    """The displacement after gradient descent at half resolution, (3, k, j, i) voxels."""
-    factor = 2
-    a, b, w = (_pooled(one, factor) for one in (fixed, moving, moving_mask[None]))
-    shape = a.shape[1:]
-    field = (_resized(start, shape) / factor).requires_grad_(True)
-    descent = torch.optim.Adam([field], lr=1.0 / factor)
-    both = torch.cat([b, w])
-    scale = 12.0
+    """The displacements after gradient descent on a coarser grid, (N, 3, k, j, i) voxels.
+
+    The field is smoothed by two box filters. A filter of width 3 that repeats edges is its own adjoint, so
+    that the gradient is smoothed by the same two.
+    """
+    target = _pooled(fixed[None], _FACTOR)
+    values = _pooled(torch.cat([moving, masks], 1), _FACTOR).contiguous(memory_format=torch.channels_last_3d)
+    field = _resized(start, target.shape[2:]) / _FACTOR
+    turns = min(_TURNS, field.shape[2])
+    descent = torch.optim.Adam([field], lr=1.0 / _FACTOR)
     for step in range(steps):
         if step % 10 == 0:
             check()
-        descent.zero_grad()
-        smooth = _box(_box(field, 3), 3)
-        seen = _warped(both, smooth)
-        misfit = ((seen[:-1] - a).square().mean(0) * seen[-1]).mean() * scale
-        roughness = sum((smooth.diff(dim=axis)).square().mean() for axis in (1, 2, 3))
-        (misfit + smoothness * roughness).backward()
+        smooth = box(box(field, 3), 3)
+        gradient = smoothness * _roughness_gradient(smooth)
+        planes = slice(step % turns, None, turns)
+        gradient[:, :, planes] += _misfit_gradient(target, values, smooth, planes)
+        field.grad = box(box(gradient, 3), 3)
         descent.step()
-    with torch.no_grad():
-        return _resized(_box(_box(field, 3), 3) * factor, moving_mask.shape).contiguous()
+    return _resized(box(box(field, 3), 3) * _FACTOR, masks.shape[2:]).contiguous()
 
 
-def _box(values: Tensor, width: int) -> Tensor:
-    """Mean of the (width)^3 neighbourhood of values (..., k, j, i), edges repeated."""
-    flat = values.reshape(1, -1, *values.shape[-3:])
-    padded = functional.pad(flat, (width // 2,) * 6, mode="replicate")
-    return functional.avg_pool3d(padded, width, stride=1).reshape(values.shape)
+def _misfit_gradient(fixed: Tensor, moving: Tensor, displacement: Tensor, planes: slice) -> Tensor:
+    """(N, 3, planes, j, i): gradient of the mean squared difference of fixed to moving at a displacement.
+
+    The mean is over some planes along k. fixed: descriptors (1, 12, k, j, i); moving: (N, 13, k, j, i), with
+    a mask, by which each voxel's difference is weighted; displacement: (N, 3, k, j, i).
+    """
+    index = (voxel_indices(displacement) + displacement)[:, :, planes].requires_grad_(True)
+    with torch.enable_grad():
+        seen = sampled(moving, index)
+    scale = _MISFIT / index[0, 0].numel()
+    difference = seen.detach()[:, :-1] - fixed[:, :, planes]
+    weight = seen.detach()[:, -1:] * (2 * scale / fixed.shape[1])
+    by_mask = difference.square().mean(1, keepdim=True) * scale
+    (found,) = torch.autograd.grad(seen, index, torch.cat([difference * weight, by_mask], 1))
+    return found
+
+
+def _roughness_gradient(displacement: Tensor) -> Tensor:
+    """(N, 3, k, j, i): gradient of the mean squared differences of neighbours, summed over the axes."""
+    gradient = torch.zeros_like(displacement)
+    for axis in (2, 3, 4):
+        difference = displacement.diff(dim=axis)
+        difference *= 2 / max(difference[0].numel(), 1)
+        length = difference.shape[axis]
+        gradient.narrow(axis, 1, length).add_(difference)
+        gradient.narrow(axis, 0, length).sub_(difference)
+    return gradient
 
 
 def _pooled(values: Tensor, factor: int) -> Tensor:
-    """(C, k, j, i) averaged over blocks; what is left over at the end makes a block of its own."""
-    return functional.avg_pool3d(values[None], factor, ceil_mode=True, count_include_pad=False)[0]
+    """(N, C, k, j, i) averaged over blocks; what is left over at the end makes a block of its own."""
+    return functional.avg_pool3d(values, factor, ceil_mode=True, count_include_pad=False)
 
 
 def _resized(field: Tensor, shape: tuple[int, ...]) -> Tensor:
-    return functional.interpolate(field[None], size=tuple(shape), mode="trilinear", align_corners=False)[0]
+    return functional.interpolate(field, size=tuple(shape), mode="trilinear", align_corners=False)
 
 
-def _warped(values: Tensor, displacement: Tensor) -> Tensor:
-    """values (C, k, j, i) at x + displacement (3, k, j, i), linear; the edge is repeated outside."""
-    shape = displacement.shape[1:]
-    axes = [torch.arange(n, dtype=torch.float32) for n in shape]
-    index = torch.stack(torch.meshgrid(*axes, indexing="ij")) + displacement
-    unit = [2 * index[axis] / max(shape[axis] - 1, 1) - 1 for axis in (2, 1, 0)]
-    return functional.grid_sample(
-        values[None], torch.stack(unit, -1)[None], padding_mode="border", align_corners=True
-    )[0]
+def warped(values: Tensor, displacement: Tensor) -> Tensor:
+    """Values (N, C, k, j, i) at x + displacement (N, 3, k, j, i), linear; the edge is repeated outside."""
+    return sampled(values, voxel_indices(displacement) + displacement)
+
+
+def voxel_indices(field: Tensor) -> Tensor:
+    """(3, k, j, i): the indices of every voxel of a field (N, C, k, j, i)."""
+    axes = [torch.arange(n, dtype=field.dtype, device=field.device) for n in field.shape[2:]]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"))

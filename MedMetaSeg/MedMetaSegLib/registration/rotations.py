@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from ..working_grid.reduced_image import ReducedImage, sampled_at
 from .pose import Pose, best_shifts
+from .sampling import TensorImage, inside, places_of, sampled
 
 _DEGREES = tuple(degrees for degrees in range(-150, 181, 30) if degrees)
 """Degrees tried about the axis across the slices; between two of them a gradient descent finds the way."""
@@ -34,11 +36,11 @@ _COST = 0.02
 class RotatedImage:
     """An image on a grid rotated about the origin of its places: own_mm = matrix @ rotated_mm.
 
-    mask: bool (k, j, i), where the grid lies in the image. matrix: (3, 3).
+    mask: float32 (k, j, i), 1 where the grid lies in the image, 0 elsewhere. matrix: (3, 3).
     """
 
-    image: ReducedImage
-    mask: np.ndarray
+    image: TensorImage
+    mask: Tensor
     matrix: np.ndarray
 
     def own(self, pose: Pose) -> Pose:
@@ -79,24 +81,27 @@ def angle_between(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.degrees(np.arccos(np.clip((np.trace(u @ v) - 1) / 2, -1, 1))))
 
 
-def rotated(image: ReducedImage, matrix: np.ndarray) -> RotatedImage:
+@torch.no_grad()
+def rotated(image: TensorImage, matrix: np.ndarray) -> RotatedImage:
     """`image` rotated by matrix (3, 3); edges are repeated outside it."""
     ends = np.stack([image.start_mm, image.end_mm])
     corners = np.stack([ends[[a, b, c], range(3)] for a in (0, 1) for b in (0, 1) for c in (0, 1)])
     there = corners @ matrix
     spacing = np.sqrt(np.square(matrix.T) @ np.square(image.spacing_mm))
-    shape = np.floor((there.max(0) - there.min(0)) / spacing + 1e-6).astype(int) + 1
-    empty = ReducedImage(np.zeros(shape, np.uint8), spacing, there.min(0))
-    index = image.index(np.tensordot(matrix, empty.places(), 1))
-    last = (np.array(image.intensity.shape) - 1).reshape(3, 1, 1, 1)
-    mask = np.asarray(((index > -0.5) & (index < last + 0.5)).all(0))
-    intensity = np.rint(sampled_at(image.intensity, np.clip(index, 0, last), 0.0)).astype(np.uint8)
-    return RotatedImage(ReducedImage(intensity, spacing, empty.start_mm), mask, matrix)
+    start = there.min(0)
+    shape = np.floor((there.max(0) - start) / spacing + 1e-6).astype(int) + 1
+    intensity = image.intensity
+    places = places_of(start, spacing, shape.tolist(), intensity.device)
+    turn = torch.from_numpy(matrix).to(intensity)
+    index = image.index(torch.tensordot(turn, places, 1))
+    mask = inside(index, intensity.shape, margin=0.5).float()
+    values = sampled(intensity[None, None], index[None])[0, 0].round()
+    return RotatedImage(TensorImage(values, spacing, start), mask, matrix)
 
 
 def likely_rotations(
-    fixed: ReducedImage,
-    images: Sequence[ReducedImage],
+    fixed: TensorImage,
+    images: Sequence[TensorImage],
     matrices: Sequence[np.ndarray],
     check: Callable[[], None] = lambda: None,
 ) -> list[tuple[np.ndarray, list[Pose]]]:

@@ -6,6 +6,7 @@ lay in the scanner has no say.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -47,6 +48,13 @@ class ReducedImage:
         """(3, ...) millimetres as fractional voxel indices."""
         shape = (3, *[1] * (places.ndim - 1))
         return (places - self.start_mm.reshape(shape)) / self.spacing_mm.reshape(shape)
+
+    def index_on_axes(self, places: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Millimetres along k, along j and along i as fractional voxel indices."""
+        return [
+            (one - start) / step
+            for one, start, step in zip(places, self.start_mm, self.spacing_mm, strict=True)
+        ]
 
     def places(self) -> np.ndarray:
         """(3, k, j, i) float32: millimetres of every voxel."""
@@ -112,6 +120,26 @@ def sampled_at(values: np.ndarray, index: np.ndarray, outside: float) -> np.ndar
     return ndimage.map_coordinates(
         values.astype(np.float32, copy=False), index, order=1, mode="constant", cval=outside
     )
+
+
+def sampled_on_axes(values: np.ndarray, axes: Sequence[np.ndarray]) -> np.ndarray:
+    """values (k, j, i) on the grid of fractional indices along each axis, linear, float32; 0 outside."""
+    found = values.astype(np.float32, copy=False)
+    for axis, index in enumerate(axes):
+        matrix = interpolation_matrix(index, values.shape[axis]).astype(np.float32)
+        found = np.moveaxis(np.tensordot(matrix, found, (1, axis)), 0, axis)
+    return np.ascontiguousarray(found)
+
+
+def interpolation_matrix(index: np.ndarray, size: int) -> np.ndarray:
+    """(len(index), size): what linear interpolation takes of each voxel of an axis; nothing outside it."""
+    inside = (index >= 0) & (index <= size - 1)
+    low = np.clip(np.floor(index).astype(int), 0, max(size - 2, 0))
+    rows = np.arange(len(index))
+    matrix = np.zeros((len(index), size))
+    matrix[rows, low] = np.where(inside, 1 - (index - low), 0)
+    matrix[rows, np.minimum(low + 1, size - 1)] += np.where(inside, index - low, 0)
+    return matrix
 
 
 def _floats(values: np.ndarray) -> tuple[float, float, float]:

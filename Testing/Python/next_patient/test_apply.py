@@ -23,8 +23,9 @@ from MedMetaSegLib.imageio.volume import Geometry
 from MedMetaSegLib.network.inference import Predictor
 from MedMetaSegLib.next_patient import atlas_placement
 from MedMetaSegLib.next_patient.apply import applied_task
-from MedMetaSegLib.next_patient.atlas_placement import fused_occupancy, register_atlases
-from MedMetaSegLib.registration.pose import refined_poses
+from MedMetaSegLib.next_patient.atlas_placement import register_atlases
+from MedMetaSegLib.next_patient.fusion import moved as placed_at
+from MedMetaSegLib.registration.refinement import refined_poses
 from MedMetaSegLib.registration.rotations import in_plane_rotation
 from MedMetaSegLib.segmenter import Segmenter
 from MedMetaSegLib.task.task_file import LearnedPrototypes
@@ -105,12 +106,12 @@ def test_a_support_is_warped_several_times_and_its_pose_has_a_say_too(task: Task
     assert found.close is not None
     *warped, affine_only = found.registered
     assert [one.warped for one in found.registered] == [True] * 6 + [False]
-    places = found.close.places()
-    np.testing.assert_allclose(affine_only.atlas_mm, affine_only.pose.moving(places), atol=1e-3)
-    assert all(np.abs(one.atlas_mm - one.pose.moving(places)).max() > 1 for one in warped)
+    places = torch.from_numpy(found.close.places())
+    np.testing.assert_allclose(affine_only.atlas_mm, affine_only.pose.moving(places.numpy()), atol=1e-3)
+    assert all((one.atlas_mm - placed_at(one.pose, places)).abs().max() > 1 for one in warped)
     assert affine_only.pose is warped[0].pose
     # What was warped looks more like the query around the structures, and so counts more.
-    where = fused_occupancy(found.registered, 0) > 0.3
+    where = found.fused.by_all[0] > 0.3
     assert warped[0].local_ncc[where].mean() > affine_only.local_ncc[where].mean() > 0
 
 
@@ -213,10 +214,11 @@ def test_scans_along_other_planes_are_brought_together_by_their_directions(
 def test_a_part_that_no_pose_brings_into_view_is_no_error(
     segmenter: Segmenter, task: Task, monkeypatch: pytest.MonkeyPatch
 ):
-    whole_view = task.atlases[0].overview
+    whole_view = task.atlases[0].overview.intensity.shape
 
     def only_the_whole(fixed, moving, starts, *rest, **more):
-        return refined_poses(fixed, moving, starts, *rest, **more) if moving is whole_view else []
+        whole = moving.intensity.shape == whole_view
+        return refined_poses(fixed, moving, starts, *rest, **more) if whole else []
 
     monkeypatch.setattr(atlas_placement, "refined_poses", only_the_whole)
     noise = np.random.default_rng(1).normal(0, 300, (20, 40, 40)).astype(np.float32)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
-from MedMetaSegLib.registration.deformable import dense_displacement
-from MedMetaSegLib.registration.pose import Pose, find_starts, refined_poses
+from MedMetaSegLib.registration.deformable import dense_displacements, mind_descriptors
+from MedMetaSegLib.registration.pose import Pose, correlations, find_starts, spectra
+from MedMetaSegLib.registration.refinement import refined_poses
 from MedMetaSegLib.registration.rotations import (
     angle_between,
     in_plane_rotation,
@@ -15,7 +17,8 @@ from MedMetaSegLib.registration.rotations import (
     possible_rotations,
     rotated,
 )
-from MedMetaSegLib.working_grid.reduced_image import ReducedImage, even_spacing
+from MedMetaSegLib.registration.sampling import TensorImage
+from MedMetaSegLib.working_grid.reduced_image import even_spacing
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -25,12 +28,19 @@ def lumps(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
     return (noise / noise.std()).astype(np.float32)
 
 
-def as_image(array: np.ndarray, spacing: float = 2.0) -> ReducedImage:
-    intensity = np.clip(128 + 50 * array, 0, 255).astype(np.uint8)
-    return ReducedImage(intensity, np.full(3, spacing), np.zeros(3))
+def as_image(array: np.ndarray, spacing: float = 2.0) -> TensorImage:
+    intensity = torch.from_numpy(np.clip(128 + 50 * array, 0, 255).astype(np.uint8)).float()
+    return TensorImage(intensity, np.full(3, spacing), np.zeros(3))
 
 
-def best_pose(fixed: ReducedImage, moving: ReducedImage) -> Pose:
+def displacement(fixed: np.ndarray, moving: np.ndarray, steps: int) -> np.ndarray:
+    images = torch.from_numpy(np.ascontiguousarray(moving))[None]
+    known = torch.ones_like(images, dtype=torch.bool)
+    descriptors = mind_descriptors(torch.from_numpy(np.ascontiguousarray(fixed)))
+    return dense_displacements(descriptors, images, known, steps=steps)[0].numpy()
+
+
+def best_pose(fixed: TensorImage, moving: TensorImage) -> Pose:
     poses = refined_poses(fixed, moving, find_starts(fixed, moving))
     return max(poses, key=lambda pose: pose.global_ncc)
 
@@ -41,7 +51,7 @@ def best_pose(fixed: ReducedImage, moving: ReducedImage) -> Pose:
 def test_a_shift_is_found_voxel_by_voxel():
     whole = lumps((40, 40, 40))
     fixed, moving = whole[6:38, 4:36, 4:36], whole[4:36, 4:36, 7:39]
-    found = dense_displacement(fixed, moving, np.ones(fixed.shape, bool), steps=20)
+    found = displacement(fixed, moving, steps=20)
     middle = found[:, 8:-8, 8:-8, 8:-8].mean((1, 2, 3))
     np.testing.assert_allclose(middle, [2.0, 0.0, -3.0], atol=0.4)
 
@@ -51,17 +61,65 @@ def test_a_bend_is_found_though_intensities_are_inverted():
     k, j, i = np.indices(fixed.shape).astype(np.float32)
     bend = 2.5 * np.sin(j / 32 * np.pi)
     moving = ndimage.map_coordinates(fixed, [k - bend, j, i], order=1, mode="nearest")
-    found = dense_displacement(fixed, -moving, np.ones(fixed.shape, bool), steps=30)
+    found = displacement(fixed, -moving, steps=30)
     inner = (slice(6, -6),) * 3
     off = np.abs(found[0] - bend)[inner].mean()
     assert off < 0.5 * np.abs(bend)[inner].mean()
 
 
-def test_the_same_images_give_the_same_displacement():
-    fixed, moving = lumps((24, 24, 24), 1), lumps((24, 24, 24), 2)
-    known = np.ones(fixed.shape, bool)
-    once, again = (dense_displacement(fixed, moving, known, steps=5) for _ in range(2))
-    np.testing.assert_array_equal(once, again)
+def test_the_same_images_give_the_same_displacement_alone_and_beside_others():
+    fixed = mind_descriptors(torch.from_numpy(lumps((24, 22, 26), 1)))
+    moving = torch.from_numpy(np.stack([lumps((24, 22, 26), seed) for seed in (2, 3, 4)]))
+    known = torch.ones_like(moving, dtype=torch.bool)
+    known[1, :5] = False
+    together = dense_displacements(fixed, moving, known, steps=5)
+    torch.testing.assert_close(dense_displacements(fixed, moving, known, steps=5), together, atol=0, rtol=0)
+    for one, images, masks in zip(together, moving, known, strict=True):
+        alone = dense_displacements(fixed, images[None], masks[None], steps=5)[0]
+        torch.testing.assert_close(alone, one, atol=1e-3, rtol=0)
+
+
+@pytest.mark.cuda
+def test_cuda_finds_the_displacement_that_a_cpu_finds():
+    fixed = mind_descriptors(torch.from_numpy(lumps((24, 22, 26), 1)))
+    moving = torch.from_numpy(np.stack([lumps((24, 22, 26), seed) for seed in (1, 3)])).roll(2, 1)
+    known = torch.ones_like(moving, dtype=torch.bool)
+    one, other = (
+        dense_displacements(fixed.to(name), moving.to(name), known.to(name), steps=10).cpu()
+        for name in ("cpu", "cuda")
+    )
+    assert (one - other).abs().mean() < 0.05
+    assert float(one[0, 0].median()) == pytest.approx(2, abs=0.5)
+
+
+def test_scipy_and_torch_make_the_same_transforms_and_the_same_correlations():
+    values = torch.from_numpy(np.stack([lumps((9, 7, 8), seed) for seed in range(2)]))
+    shape = (15, 12, 10)
+    found = spectra(values, shape)
+    torch.testing.assert_close(found, torch.fft.rfftn(values, shape, dim=(1, 2, 3)), atol=1e-4, rtol=1e-4)
+    product = found[0] * found[1].conj()
+    expected = torch.fft.irfftn(product, shape, dim=(0, 1, 2))
+    torch.testing.assert_close(correlations(product, shape), expected, atol=1e-4, rtol=1e-4)
+    # Two to the right along k: the sum of the products of what lies on each other.
+    overlap = (values[0, 2:] * values[1, :-2]).sum()
+    torch.testing.assert_close(expected[2, 0, 0], overlap, atol=1e-3, rtol=1e-4)
+
+
+def test_poses_are_refined_together_as_each_would_be_alone():
+    whole = lumps((36, 40, 38), 5)
+    fixed, moving = as_image(whole), as_image(whole[8:30, 10:34, 6:30])
+    starts = [
+        Pose(np.eye(3), np.array([-16.0, -20.0, -12.0]) + shift, 0.0)
+        for shift in ((3.0, -2.0, 1.0), (-4.0, 3.0, 2.0), (40.0, 0.0, 0.0))
+    ]
+    together = refined_poses(fixed, moving, [*starts, Pose(np.eye(3), np.full(3, 1e4), 0.0)])
+    assert len(together) == 3  # the last brings nothing into view
+    for start, found in zip(starts, together, strict=True):
+        (alone,) = refined_poses(fixed, moving, [start])
+        np.testing.assert_allclose(found.matrix, alone.matrix, atol=1e-3)
+        np.testing.assert_allclose(found.shift_mm, alone.shift_mm, atol=0.05)
+    assert together[0].global_ncc > 0.9
+    np.testing.assert_allclose(together[0].moving(np.array([30.0, 40.0, 30.0])), [14, 20, 18], atol=0.5)
 
 
 def test_a_part_is_found_in_the_whole_and_the_whole_around_a_part():
