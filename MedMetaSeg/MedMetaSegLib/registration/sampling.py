@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ..network.box_filter import box_mean
 from ..working_grid.grid import antialias_sigma
-from ..working_grid.reduced_image import ReducedImage, interpolation_matrix
+from ..working_grid.reduced_image import ReducedImage
+from ..working_grid.separable import interpolation_matrix
 
 _TRUNCATED = 4.0
 """Standard deviations after which a Gaussian is cut off, as scipy does."""

@@ -16,6 +16,7 @@ from ..imageio.geometry import Geometry, index3, rounded
 from ..imageio.volume import Volume
 from .grid import WorkingGrid, sampled_image
 from .intensity import IntensityNormalization
+from .separable import interpolation_matrix, resampled
 
 _HOUNSFIELD = ((-1024, 0), (-250, 25), (-150, 45), (-50, 95), (150, 205), (300, 230), (2000, 255))
 """(Hounsfield units, grey level) between which CT is interpolated: most levels for soft tissue."""
@@ -124,22 +125,11 @@ def sampled_at(values: np.ndarray, index: np.ndarray, outside: float) -> np.ndar
 
 def sampled_on_axes(values: np.ndarray, axes: Sequence[np.ndarray]) -> np.ndarray:
     """values (k, j, i) on the grid of fractional indices along each axis, linear, float32; 0 outside."""
-    found = values.astype(np.float32, copy=False)
-    for axis, index in enumerate(axes):
-        matrix = interpolation_matrix(index, values.shape[axis]).astype(np.float32)
-        found = np.moveaxis(np.tensordot(matrix, found, (1, axis)), 0, axis)
-    return np.ascontiguousarray(found)
-
-
-def interpolation_matrix(index: np.ndarray, size: int) -> np.ndarray:
-    """(len(index), size): what linear interpolation takes of each voxel of an axis; nothing outside it."""
-    inside = (index >= 0) & (index <= size - 1)
-    low = np.clip(np.floor(index).astype(int), 0, max(size - 2, 0))
-    rows = np.arange(len(index))
-    matrix = np.zeros((len(index), size))
-    matrix[rows, low] = np.where(inside, 1 - (index - low), 0)
-    matrix[rows, np.minimum(low + 1, size - 1)] += np.where(inside, index - low, 0)
-    return matrix
+    matrices = [
+        interpolation_matrix(index, n) * ((index >= 0) & (index <= n - 1))[:, None]
+        for index, n in zip(axes, values.shape, strict=True)
+    ]
+    return resampled(values, (0, 1, 2), matrices)
 
 
 def _floats(values: np.ndarray) -> tuple[float, float, float]:
