@@ -80,6 +80,7 @@ def test_the_same_images_give_the_same_displacement_alone_and_beside_others():
 
 
 @pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 def test_cuda_finds_the_displacement_that_a_cpu_finds():
     fixed = mind_descriptors(torch.from_numpy(lumps((24, 22, 26), 1)))
     moving = torch.from_numpy(np.stack([lumps((24, 22, 26), seed) for seed in (1, 3)])).roll(2, 1)
