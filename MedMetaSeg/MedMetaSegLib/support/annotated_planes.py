@@ -4,7 +4,8 @@ A mask says which voxels were painted, not in which view. Slices of any planes a
 first the one that explains most of what is left. Where that needs far fewer of them than slices of one plane,
 several planes were painted. A slice that holds far less than the slices around it let expect, as where a
 round brush spilt onto the neighbour of a painted slice or where a single voxel was touched, is not complete:
-its voxels are known, the rest of it is not.
+its voxels are known, the rest of it is not. Of lesions any number may lie on a slice: a slice of a structure
+of many parts is expected to hold less only beside a painted one.
 """
 
 from __future__ import annotations
@@ -26,13 +27,15 @@ _THICK = 0.35
 _ENDS = 0.15
 """The area in that case, and in a longer run: below, the slice is not complete."""
 _STRAY = 0.05
-"""Area over that of the nearest painted slices: an isolated slice below was touched by accident."""
+"""Area over that of the nearest painted slice: an isolated one below, and of few voxels, was only touched."""
+_STRAY_VOXELS = 4
+"""Voxels of such a slice, at most: ends of large organs are small, too."""
 _TIP = 0.5
 """Share of its voxels that lie over the nearest painted slice: so many may be the tip of the structure."""
 _LEAST_TIP = 2
 """Voxels of such a tip: nobody paints a slice of one voxel."""
 _CORRECTED = 0.3
-"""The same between two painted slices, unless the structure is of many parts: below, a part was painted."""
+"""Area over what two painted slices on either side have in common: below, a part was painted."""
 _FEWER = 0.6
 """Slices of several planes over those of the usual plane that explain the same: above, that was painted."""
 _FAR_FEWER = 0.25
@@ -66,8 +69,8 @@ def annotated_planes(
     usual: the axis (0, 1, 2) across the slices where those of one plane explain all. spacing_mm: of the grid,
     (k, j, i). only: slices along `usual` are the only ones that were painted.
     """
-    least = _STRAY if annotated_in_parts(mask) else _CORRECTED
-    stacks = [_stack(mask, axis, spacing_mm, least) for axis in range(3)]
+    in_parts = annotated_in_parts(mask)
+    stacks = [_stack(mask, axis, spacing_mm, in_parts) for axis in range(3)]
     single = _along_one_axis(mask, usual, stacks[usual])
     if only:
         return single
@@ -95,13 +98,13 @@ def with_complete_slices(
 @dataclass(frozen=True, eq=False)
 class _Stack:
     """The slices along one axis, (n, rows, columns). areas: painted voxels of each. thickness: distance
-    between slices, in radii of a disc of one voxel. least: area between two painted slices over theirs.
+    between slices, in radii of a disc of one voxel. in_parts: whether the structure is of many parts.
     """
 
     slices: np.ndarray
     areas: np.ndarray
     thickness: float
-    least: float
+    in_parts: bool
 
     def is_plausible(self, number: int, accepted: Sequence[int], near: Sequence[int], run: int) -> bool:
         """Whether a slice can be complete, given larger ones that are.
@@ -110,12 +113,14 @@ class _Stack:
         """
         if any(self.areas[number] < self._share(number, one, run) * self.areas[one] for one in near):
             return False
+        if self.in_parts:
+            return True
         below = max((one for one in accepted if one < number), default=None)
         above = min((one for one in accepted if one > number), default=None)
         around = [one for one in (below, above) if one is not None]
         if len(around) == 1:
             return self._may_end(number, around[0])
-        return bool(self.areas[number] >= self.least * min((self.areas[one] for one in around), default=0))
+        return len(around) < 2 or bool(self.areas[number] >= _CORRECTED * self._in_common(*around))
 
     def in_one_run(self, number: int, accepted: Sequence[int]) -> list[int]:
         """The nearest of these slices on either side that no empty slice parts from a slice."""
@@ -126,12 +131,16 @@ class _Stack:
 
     def _may_end(self, number: int, other: int) -> bool:
         """Whether a slice beyond all painted ones, the nearest of which is `other`, is of the structure."""
-        if self.areas[number] >= _STRAY * self.areas[other]:
+        if self.areas[number] > _STRAY_VOXELS or self.areas[number] >= _STRAY * self.areas[other]:
             return True
         if self.areas[number] < _LEAST_TIP:
             return False
-        on_other = np.count_nonzero(self.slices[number] & self.slices[other])
+        on_other = self._in_common(number, other)
         return bool(on_other >= _TIP * self.areas[number] and self._radii(number, other) <= 1)
+
+    def _in_common(self, one: int, other: int) -> int:
+        """Voxels that two slices have in common."""
+        return int(np.count_nonzero(self.slices[one] & self.slices[other]))
 
     def _radii(self, number: int, other: int) -> float:
         """Distance to a painted slice, in radii of what is painted there."""
@@ -150,10 +159,10 @@ class _Stack:
         return int(first), int(empty[empty > number].min(initial=len(self.areas)) - 1)
 
 
-def _stack(mask: np.ndarray, axis: int, spacing_mm: Sequence[float], least: float) -> _Stack:
+def _stack(mask: np.ndarray, axis: int, spacing_mm: Sequence[float], in_parts: bool) -> _Stack:
     pixel_mm2 = float(np.prod(spacing_mm)) / spacing_mm[axis]
     thickness = spacing_mm[axis] / (pixel_mm2 / np.pi) ** 0.5
-    return _Stack(np.moveaxis(mask, axis, 0), _areas(mask, axis), thickness, least)
+    return _Stack(np.moveaxis(mask, axis, 0), _areas(mask, axis), thickness, in_parts)
 
 
 def _along_one_axis(mask: np.ndarray, axis: int, stack: _Stack) -> AnnotatedPlanes:

@@ -134,6 +134,33 @@ def test_thick_slices_of_a_small_structure_may_taper() -> None:
     assert reading.planes[0].slices == (16, 17, 18)
 
 
+def test_slices_of_lesions_hold_any_number_of_voxels() -> None:
+    """Of many parts, a slice with one small one is as complete as a slice with ten large ones."""
+    mask = np.zeros(SHAPE, bool)
+    _, j, i = np.indices(SHAPE)
+    mask[[10, 26]] = ((j % 10 < 6) & (i % 10 < 6))[[10, 26]]
+    mask[4, 2:4, 2:4] = mask[18, 30, 30:33] = mask[33, 40, 40] = True
+    assert mask[4].sum() < 0.05 * mask[10].sum()
+    reading = annotated_planes(mask, 0, (1, 1, 1))
+    assert [(one.axis, one.slices) for one in reading.planes] == [(0, (4, 10, 18, 26, 33))]
+
+
+def test_the_small_end_of_a_large_organ_is_complete() -> None:
+    organ = ellipsoid(radii=(16, 20, 20), centre=(17, 21, 21))
+    mask = painted(organ, axial=(17,))
+    mask[3, 1:6, 1:7] = True
+    assert mask[3].sum() < 0.05 * mask[17].sum()
+    assert found(mask) == {"axial": (3, 17)}
+
+
+def test_a_slice_between_two_that_have_little_in_common_is_complete() -> None:
+    """Parts of one structure that lie aside of each other, as of a vertebra."""
+    mask = np.zeros(SHAPE, bool)
+    mask[8, 4:20, 4:20] = mask[26, 22:38, 22:38] = True
+    mask[17, 19:24, 19:24] = True
+    assert found(mask) == {"axial": (8, 17, 26)}
+
+
 def test_the_named_plane_alone_is_complete():
     mask = painted(axial=(10, 18, 26), sagittal=(15,))
     assert found(mask, only=True) == {"axial": (10, 18, 26)}
