@@ -22,14 +22,6 @@ def peak_memory(device: torch.device) -> int | None:
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
-def free_memory(device: torch.device) -> int | None:
-    """Bytes of GPU memory that are free, or kept by torch for tensors to come; None on a CPU."""
-    if device.type != "cuda":
-        return None
-    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return torch.cuda.mem_get_info(device)[0] + kept
-
-
 def thread_count() -> int:
     """Threads that torch computes with on a CPU."""
     return torch.get_num_threads()
