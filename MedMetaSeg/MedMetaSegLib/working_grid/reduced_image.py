@@ -57,14 +57,6 @@ class ReducedImage:
             for one, start, step in zip(places, self.start_mm, self.spacing_mm, strict=True)
         ]
 
-    def places(self) -> np.ndarray:
-        """(3, k, j, i) float32: millimetres of every voxel."""
-        axes = [
-            start + step * np.arange(n, dtype=np.float32)
-            for start, step, n in zip(self.start_mm, self.spacing_mm, self.intensity.shape, strict=True)
-        ]
-        return np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32)
-
 
 def without_world_position(volume: Volume) -> Volume:
     """A canonical volume without its place and directions in the world: only spacing is left."""

@@ -27,6 +27,7 @@ from MedMetaSegLib.next_patient.atlas_placement import register_atlases
 from MedMetaSegLib.next_patient.fusion import moved as placed_at
 from MedMetaSegLib.registration.refinement import refined_poses
 from MedMetaSegLib.registration.rotations import in_plane_rotation
+from MedMetaSegLib.registration.sampling import TensorImage
 from MedMetaSegLib.segmenter import Segmenter
 from MedMetaSegLib.task.task_file import LearnedPrototypes
 from network_phantom import tiny_network
@@ -106,7 +107,7 @@ def test_a_support_is_warped_several_times_and_its_pose_has_a_say_too(task: Task
     assert found.close is not None
     *warped, affine_only = found.registered
     assert [one.warped for one in found.registered] == [True] * 6 + [False]
-    places = torch.from_numpy(found.close.places())
+    places = TensorImage.of(found.close, torch.device("cpu")).places()
     np.testing.assert_allclose(affine_only.atlas_mm, affine_only.pose.moving(places.numpy()), atol=1e-3)
     assert all((one.atlas_mm - placed_at(one.pose, places)).abs().max() > 1 for one in warped)
     assert affine_only.pose is warped[0].pose

@@ -11,6 +11,7 @@ from MedMetaSegLib.next_patient import fusion
 from MedMetaSegLib.next_patient.absence import absence_evidence
 from MedMetaSegLib.next_patient.fusion import RegisteredAtlas, fused_occupancies, grown, moved
 from MedMetaSegLib.registration.pose import Pose
+from MedMetaSegLib.registration.sampling import TensorImage
 from MedMetaSegLib.task.atlas import Atlas
 from MedMetaSegLib.working_grid.reduced_image import ReducedImage
 from task_phantom import make_task
@@ -22,12 +23,13 @@ CLOSE = ReducedImage(
     np.array([2.5, 2.0, 1.5]),
     np.array([1.0, 6.0, 0.0]),
 )
+PLACES = TensorImage.of(CLOSE, torch.device("cpu")).places()
 
 
 def placement(atlas: Atlas, seed: int, warped: bool) -> RegisteredAtlas:
     rng = np.random.default_rng(seed)
     pose = Pose(np.eye(3) + 0.02 * rng.normal(size=(3, 3)), rng.normal(size=3), 0.1 * seed)
-    atlas_mm = moved(pose, torch.from_numpy(CLOSE.places()))
+    atlas_mm = moved(pose, PLACES)
     if warped:
         atlas_mm = atlas_mm + torch.from_numpy(rng.normal(size=atlas_mm.shape).astype(np.float32))
     local_ncc = torch.from_numpy(rng.random(CLOSE.intensity.shape).astype(np.float32))
@@ -51,8 +53,7 @@ def test_each_structure_is_the_mean_of_all_placements_by_their_trust(
 ):
     monkeypatch.setattr(fusion, "_AT_ONCE", at_once)
     registered = all_placements()
-    places = torch.from_numpy(CLOSE.places())
-    fused = fused_occupancies(registered, places)
+    fused = fused_occupancies(registered, PLACES)
     for number in range(2):
         for found, some in (
             (fused.by_all, registered),
@@ -62,14 +63,14 @@ def test_each_structure_is_the_mean_of_all_placements_by_their_trust(
             total = sum(t * occupancy(one, number, one.atlas_mm) for t, one in zip(trusts, some, strict=True))
             np.testing.assert_allclose(found[number], total / sum(trusts), atol=1e-4)
         having = [one for one in registered if one.warped and one.atlas.places[number] is not None]
-        affine = [occupancy(one, number, moved(one.pose, places)).sum() for one in having]
+        affine = [occupancy(one, number, moved(one.pose, PLACES)).sum() for one in having]
         assert float(fused.affine_voxels[number]) == pytest.approx(np.mean(affine), rel=1e-3)
     assert fused.by_all.flatten(1).amax(1).min() > 0
 
 
 def test_evidence_is_taken_of_what_was_warped_and_of_intensities_of_one_modality_only():
     registered = all_placements()
-    fused = fused_occupancies(registered, torch.from_numpy(CLOSE.places()))
+    fused = fused_occupancies(registered, PLACES)
     evidence = absence_evidence(registered, fused, CLOSE, same_modality=True)
     by_warped = fused.by_warped.numpy()
     for number, one in enumerate(evidence):
