@@ -25,7 +25,7 @@ NUMBERS, PLACES = 2, 16
 """That a structure may cost at most in a press: single numbers, and lists whose length the device tells."""
 ARRAYS = 4
 """That a structure may hand over at most on CUDA: its answer, and what is known on its few slices."""
-APPLY_NUMBERS, APPLY_PLACES, APPLY_ARRAYS = 2, 16, 4
+APPLY_NUMBERS, APPLY_PLACES, APPLY_ARRAYS = 2, 18, 4
 """The same of a structure of a task that is applied, once the images lie over one another."""
 SHAPE = (24, 40, 48)
 LABELS = {1: "left", 2: "right", 3: "low"}

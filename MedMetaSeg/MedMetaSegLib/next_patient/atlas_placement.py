@@ -49,9 +49,9 @@ _FITS = 0.45
 """Correlation from which on the pose of the whole field of view is believed to leave structures out of it."""
 _SMOOTHNESS = 0.3
 """Weight of smoothness in the warp, see `dense_displacement`."""
-_STEPS = 30
+_STEPS = 50
 """Steps of gradient descent of a warp."""
-_WARPS = 6
+_WARPS = 8
 """Warps for a query in all, shared among the atlases; each has one at least."""
 _ROTATION_DEGREES, _LOG_SCALE, _SHIFT = 10.0, 0.08, 0.06
 """Spread of the starts of the warps, standard deviations: degrees, logarithm of the scale, and share of the

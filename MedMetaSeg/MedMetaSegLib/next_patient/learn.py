@@ -163,6 +163,4 @@ def _prototypes(
     prompt = np.zeros((PROMPT_CHANNELS, *grid.shape), np.float32)
     prompt[FOREGROUND], prompt[BACKGROUND] = distance > 0, distance < 0
     image = image_channels(sampled_image(patient.volume, grid, patient.normalization))
-    return LearnedPrototypes(
-        *(np.array(part, np.float32) for part in predictor.prototypes(image, prompt, cancelled))
-    )
+    return LearnedPrototypes(*(part.numpy() for part in predictor.prototypes(image, prompt, cancelled)))
