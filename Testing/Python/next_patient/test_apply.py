@@ -106,7 +106,7 @@ def test_a_support_is_warped_several_times_and_its_pose_has_a_say_too(task: Task
     found = register_atlases(task, second.volume, lambda: False)
     assert found.close is not None
     *warped, affine_only = found.registered
-    assert [one.warped for one in found.registered] == [True] * 6 + [False]
+    assert [one.warped for one in found.registered] == [True] * 8 + [False]
     places = TensorImage.of(found.close, torch.device("cpu")).places()
     np.testing.assert_allclose(affine_only.atlas_mm, affine_only.pose.moving(places.numpy()), atol=1e-3)
     assert all((one.atlas_mm - placed_at(one.pose, places)).abs().max() > 1 for one in warped)
