@@ -114,7 +114,7 @@ def _inner_atlas_labels(task: Task, placement: AtlasPlacement) -> np.ndarray:
     """As `atlas_labels`, on the canonical query without its margins."""
     grid = placement.volume.geometry
     labels = np.zeros(grid.shape, np.uint8)
-    if placement.close is None:
+    if placement.close is None or placement.fused is None:
         return labels
     axes = [np.arange(n) * step for n, step in zip(grid.shape, grid.spacing_mm, strict=True)]
     index = placement.close.index(np.stack(np.meshgrid(*axes, indexing="ij")))

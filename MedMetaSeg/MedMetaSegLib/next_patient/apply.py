@@ -136,9 +136,9 @@ class _Search:
         self.same_modality = self.normalization.modality == task.modality
         self.occupancies, self.sure = np.zeros((0, 1, 1, 1), np.float32), np.zeros((1, 1, 1), np.uint8)
         self.evidence: list[AbsenceEvidence] = []
-        if placement.close is not None:
+        fused = placement.fused
+        if placement.close is not None and fused is not None:
             with stage("fuse"):
-                fused = placement.fused
                 self.evidence = absence_evidence(
                     placement.registered, fused, placement.close, self.same_modality
                 )

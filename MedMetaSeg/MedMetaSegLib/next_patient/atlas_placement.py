@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -48,7 +47,7 @@ _TRIAL_POINTS = 3_000
 _FITS = 0.45
 """Correlation from which on the pose of the whole field of view is believed to leave structures out of it."""
 _SMOOTHNESS = 0.3
-"""Weight of smoothness in the warp, see `dense_displacement`."""
+"""Weight of smoothness in the warp, see `dense_displacements`."""
 _STEPS = 50
 """Steps of gradient descent of a warp."""
 _WARPS = 8
@@ -68,7 +67,7 @@ class AtlasPlacement:
     volume: the query, without margins of one value, canonical and without world position; axis_map: how it
     was made canonical. offset: (k, j, i) of its first voxel in the query as it was given. close: its part
     where the structures can be, None when that lies outside. registered: the atlases there, every one in
-    several placements.
+    several placements; fused: how far, by all of them, the structures fill the close image, None without it.
     """
 
     volume: Volume
@@ -77,14 +76,7 @@ class AtlasPlacement:
     normalization: IntensityNormalization
     close: ReducedImage | None
     registered: tuple[RegisteredAtlas, ...]
-
-    @cached_property
-    def fused(self) -> FusedOccupancies:
-        """How far the structures fill the close image. Raises ValueError without one."""
-        if self.close is None:
-            raise ValueError("the structures lie outside the image")
-        places = TensorImage.of(self.close, self.registered[0].atlas_mm.device).places()
-        return fused_occupancies(self.registered, places)
+    fused: FusedOccupancies | None
 
     @property
     def global_ncc(self) -> list[float]:
@@ -112,7 +104,12 @@ def register_atlases(
     normalization = intensity_normalization(query)
     search = _PlaceSearch(query, normalization, canonical.geometry.axes, device or torch.device("cpu"), check)
     close, registered = search.registered(task.atlases)
-    return AtlasPlacement(query, axis_map, offset, normalization, close, registered)
+    fused = None
+    if close is not None:
+        with stage("fuse"):
+            places = TensorImage.of(close, search.device).places()
+            fused = fused_occupancies(registered, places)
+    return AtlasPlacement(query, axis_map, offset, normalization, close, registered, fused)
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,18 +39,25 @@ class SegmentOptions:
 
 
 @dataclass(frozen=True, eq=False)
-class _Asked:
-    """What is asked about one volume: the run, the grids, and who wants to hear of it.
+class _Checked:
+    """A volume and a support, as they were given and on the grids that are worked on, and the names asked.
 
-    volume, support: as they were given, checked; reports number slices as the support does.
+    Reports number slices as the support does.
     """
 
     volume: Volume
     support: Support
-    run: StructureRun
-    grids: ReferenceGrids
-    axis_map: AxisMap
     names: frozenset[str]
+    axis_map: AxisMap
+    grids: ReferenceGrids
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What is asked about one volume: the run, the grids, and who wants to hear of it."""
+
+    checked: _Checked
+    run: StructureRun
     progress: Progress
     preview: Preview | None
 
@@ -72,7 +79,16 @@ def segmented_volume(
     the report. Raises InputError and Cancelled.
     """
     clock = Clock()
-    asked = _asked(volume, support, options, predictor, memory, progress, cancelled, preview)
+    checked = _checked(volume, support, options)
+    grids, support = checked.grids, checked.support
+    with stage("check"):
+        intensity = intensity_normalization(grids.volume)
+        memory.recognise(grids.volume)
+    adapt = options.adapt or options.quality == "best"
+    run = StructureRun(
+        predictor, memory, grids.volume, grids.support, intensity, options.quality, adapt, cancelled
+    )
+    asked = _Asked(checked, run, progress, preview)
     noted = predictor.new_notes()
     clock.lap("prepare")
     answers, merger = _answered(asked, clock)
@@ -87,44 +103,27 @@ def segmented_volume(
         "seconds": clock.as_dict(),
         "weights": provenance["weights"],
     }
-    support = asked.support
-    notes = [*asked.volume.notes, *asked.run.support.notes, *noted]
+    notes = [*checked.volume.notes, *grids.support.notes, *noted]
     adaptations = [answer.adaptation for answer in there]
-    report = segment_report(support, asked.run.intensity, results, adaptations, notes, about)
+    report = segment_report(support, intensity, results, adaptations, notes, about)
     probabilities = tuple(_probability(asked, answer) for answer in there)
-    return Segmentation(asked.volume.geometry, results, support.overlapping, report, probabilities)
+    return Segmentation(checked.volume.geometry, results, support.overlapping, report, probabilities)
 
 
 @stage("check")
-def _asked(
-    volume: Volume,
-    support: Support,
-    options: SegmentOptions,
-    predictor: Predictor,
-    memory: VolumeMemory,
-    progress: Progress,
-    cancelled: Callable[[], bool],
-    preview: Preview | None,
-) -> _Asked:
-    """What `segmented_volume` is asked, with everything checked that may be wrong. Raises InputError."""
+def _checked(volume: Volume, support: Support, options: SegmentOptions) -> _Checked:
+    """What is given, with everything checked that may be wrong. Raises InputError."""
     volume = check_volume(volume)
     support = placed_support(support, volume)
     check_request(volume, support, options.quality)
     names = chosen_names(support, options.structures)
     canonical, axis_map = volume.canonical()
-    grids = reference_grids(support, canonical)
-    intensity = intensity_normalization(grids.volume)
-    memory.recognise(grids.volume)
-    adapt = options.adapt or options.quality == "best"
-    run = StructureRun(
-        predictor, memory, grids.volume, grids.support, intensity, options.quality, adapt, cancelled
-    )
-    return _Asked(volume, support, run, grids, axis_map, names, progress, preview)
+    return _Checked(volume, support, names, axis_map, reference_grids(support, canonical))
 
 
 def _answered(asked: _Asked, clock: Clock) -> tuple[list[StructureLogits | None], LabelMerger]:
     """Logits of each structure, None for one that was not asked for, and all of them merged."""
-    on_volume = asked.grids.on_volume
+    on_volume = asked.checked.grids.on_volume
     structures = asked.run.support.structures
     merger = LabelMerger(on_volume)
     answers: list[StructureLogits | None] = []
@@ -133,8 +132,8 @@ def _answered(asked: _Asked, clock: Clock) -> tuple[list[StructureLogits | None]
         check_cancelled(asked.run.cancelled)
         asked.progress(number / len(structures), name)
         answer = None
-        if name in asked.names:
-            shown = SegmentPreview(asked.preview, on_volume, number, asked.axis_map)
+        if name in asked.checked.names:
+            shown = SegmentPreview(asked.preview, on_volume, number, asked.checked.axis_map)
             answer = asked.run.logits_of(annotated, shown.first)
             clock.lap("network")
             found = positive_back(answer.logits, answer.grid, on_volume.geometry)
@@ -152,14 +151,16 @@ def _results(
     merger: LabelMerger,
     remove_islands: bool,
 ) -> tuple[SegmentedStructure, ...]:
-    found = zip(asked.grids.on_volume.structures, answers, merger.finished(remove_islands), strict=True)
+    found = zip(
+        asked.checked.grids.on_volume.structures, answers, merger.finished(remove_islands), strict=True
+    )
     return tuple(
         segmented_structure(
             annotated.structure,
             where,
             mask,
-            asked.axis_map,
-            asked.volume.geometry,
+            asked.checked.axis_map,
+            asked.checked.volume.geometry,
             answer.grid.spacing_mm,
             answer.seconds,
         )
@@ -170,6 +171,6 @@ def _results(
 
 def _probability(asked: _Asked, answer: StructureLogits) -> Callable[[], np.ndarray]:
     """Makes the probability of one structure when it is asked for."""
-    geometry = asked.grids.on_volume.geometry
+    geometry = asked.checked.grids.on_volume.geometry
     logits = partial(sampled_back, answer.logits, answer.grid, geometry)
-    return partial(probability_map, logits, geometry.shape, asked.axis_map)
+    return partial(probability_map, logits, geometry.shape, asked.checked.axis_map)
