@@ -14,8 +14,7 @@ from ..imageio.itk import write_by_itk
 from ..imageio.volume import Volume
 from ..support.seg_nrrd import write_segmentation
 from ..support.support import Support
-from .protocols import same_volume_support, with_one_more_slice
-from .speed import CORRECTED, LARGE_SHAPE, SLICES, resampled
+from .speed import CORRECTED, LARGE_SHAPE, annotated_twice, resampled
 
 TASK_SHAPE = (150, 257, 257)
 """Voxels (k, j, i) of the CT that the task of many structures is applied to."""
@@ -82,13 +81,7 @@ def _same_volume(structures: Sequence[str], shape: tuple[int, int, int] | None) 
     """Makes the job of segmenting these structures of the CT, resampled to `shape` first if given."""
 
     def make(cases: Sequence[Case], folder: Path, name: str, title: str) -> Job:
-        case = _ct(cases)
-        volume, labels = read_case(case)
-        if shape is not None:
-            volume, labels = resampled(volume, labels, shape)
-        names = {label: one for label, one in case.names.items() if one in structures}
-        support = same_volume_support(labels, volume.geometry, names, SLICES)
-        corrected = with_one_more_slice(support, labels, CORRECTED)
+        volume, support, corrected = annotated_twice(_ct(cases), structures, shape)
         paths = [
             _written(one, folder / file)
             for one, file in ((support, "support.seg.nrrd"), (corrected, "more.seg.nrrd"))

@@ -88,9 +88,7 @@ def speed_rows(cases: Sequence[Case], ours: Method) -> list[SpeedRow]:
 
 def fresh_seconds(case: Case, structures: Sequence[str], device: str) -> float:
     """Seconds of `medmetaseg segment` on a case, from the start of its process to its end."""
-    volume, labels = read_case(case)
-    names = {label: name for label, name in case.names.items() if name in structures}
-    support = same_volume_support(labels, volume.geometry, names, SLICES)
+    _, support, _ = annotated_twice(case, structures, None)
     with tempfile.TemporaryDirectory(prefix="medmetaseg-") as folder:
         painted, out = Path(folder) / "support.seg.nrrd", Path(folder) / "result.nii.gz"
         write_segmentation(painted, support.structures, support.geometry)
@@ -99,6 +97,21 @@ def fresh_seconds(case: Case, structures: Sequence[str], device: str) -> float:
         begun = time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         return round(time.perf_counter() - begun, 2)
+
+
+def annotated_twice(
+    case: Case, structures: Sequence[str], shape: tuple[int, int, int] | None
+) -> tuple[Volume, Support, Support]:
+    """A case with some structures annotated, and with one of them annotated on one slice more.
+
+    shape: resample the case to it first.
+    """
+    volume, labels = read_case(case)
+    if shape is not None:
+        volume, labels = resampled(volume, labels, shape)
+    names = {label: name for label, name in case.names.items() if name in structures}
+    support = same_volume_support(labels, volume.geometry, names, SLICES)
+    return volume, support, with_one_more_slice(support, labels, CORRECTED)
 
 
 def two_interactions(
@@ -113,13 +126,7 @@ def two_interactions(
     """Run, annotate one structure on one slice more, run again. shape: resample the case to it first."""
     from ..segmenter import Segmenter
 
-    volume, labels = read_case(case)
-    if shape is not None:
-        volume, labels = resampled(volume, labels, shape)
-    names = {label: name for label, name in case.names.items() if name in structures}
-    support = same_volume_support(labels, volume.geometry, names, SLICES)
-    corrected = with_one_more_slice(support, labels, CORRECTED)
-    del labels
+    volume, support, corrected = annotated_twice(case, structures, shape)
     warm_up(interaction_of(Segmenter.load(device=device, weights=weights)))
     segmenter = Segmenter.load(device=device, weights=weights)
     forget_peak()
