@@ -6,9 +6,11 @@ ARGS ?=
 JOBS ?= 2
 MINUTES ?=
 DATA ?= ../shared/data
+MORE_DATA ?= ../shared/more_data
+ROWS ?= out/confidence
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slicer-5.10 lint benchmark history throughput train learn2learn adaptation screenshots pictures clean
+.PHONY: help setup demo test test-slicer-5.10 lint benchmark confidence history throughput train learn2learn adaptation screenshots pictures clean
 
 help:
 	@printf '%s\n' \
@@ -18,6 +20,7 @@ help:
 	  'make test-slicer-5.10  tests of what runs in Slicer, with the packages that Slicer 5.10 ships' \
   'make lint       ruff and mypy' \
 	  'make benchmark  accuracy and time against the baselines, then batches (DATA=../shared/data)' \
+	  'make confidence fit how sure results are, and check it (ROWS=out/confidence, hours)' \
 	  'make history    what the shipped weights reach on a phantom, into docs/benchmark_history.csv' \
 	  'make throughput  images per minute of a batch (TASK=organs.medmetaseg IMAGES="patients/*.nii.gz")' \
 	  'make train      meta-train the network anew (MINUTES=40, ARGS="--config configs/medmetaseg.toml")' \
@@ -49,6 +52,11 @@ lint: setup
 benchmark: setup
 	@$(VENV)/medmetaseg benchmark --data $(DATA) --out docs $(ARGS)
 	@$(VENV)/python -m MedMetaSegLib.evaluation.throughput $(DATA) --out docs --repeat 200
+
+# Rows that are there are not gathered again: empty ROWS after a change of the network or of the features.
+confidence: setup
+	@$(VENV)/python -m MedMetaSegLib.evaluation.confidence_rows $(ROWS) $(DATA) $(MORE_DATA) --workers $(JOBS)
+	@$(VENV)/python -m MedMetaSegLib.evaluation.confidence_report $(ROWS) --out docs --ship
 
 history: setup
 	@$(VENV)/python -m MedMetaSegLib.demo.history docs

@@ -111,6 +111,8 @@ class MedMetaSegLogic(ScriptedLoadableModuleLogic):
         annotation: str = "slices",
         device: str = "auto",
         quality: str = "balanced",
+        confidence: bool = True,
+        uncertainty: bool = False,
         progress: Callable[[float, str], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Any:
@@ -126,6 +128,8 @@ class MedMetaSegLogic(ScriptedLoadableModuleLogic):
             annotation=annotation,
             device=device,
             quality=quality,
+            confidence=confidence,
+            uncertainty=uncertainty,
             progress=progress,
             cancelled=cancelled,
         )

@@ -11,12 +11,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from . import __version__
-from .commands.options import AllowNonfinite, Device, Frame, Painting, Plane, ResampleUneven
+from .commands import options
+from .confidence.triage import ACCEPT_ABOVE, PAINT_BELOW
 from .errors import Cancelled, CancelledPartway, InputError
 from .imageio.frames import named_frames
 from .imageio.names import shown
@@ -94,31 +95,28 @@ def segment(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Label map (.nii.gz, .nii, .nrrd, .mha) or .seg.nrrd.")
     ],
-    annotation: Painting = "slices",
-    plane: Plane = None,
-    structure: Annotated[
-        list[str] | None, typer.Option(help="Segment this structure only; may be given several times.")
-    ] = None,
+    annotation: options.Painting = "slices",
+    plane: options.Plane = None,
+    structure: options.OnlyStructure = None,
     report: Annotated[
         Path | None, typer.Option(help="Write voxels, millilitres and seconds as JSON.")
     ] = None,
-    device: Device = "auto",
-    allow_nonfinite: AllowNonfinite = False,
-    resample_uneven: ResampleUneven = False,
+    device: options.Device = "auto",
+    allow_nonfinite: options.AllowNonfinite = False,
+    resample_uneven: options.ResampleUneven = False,
     keep_islands: Annotated[
         bool, typer.Option("--keep-islands", help="Keep small parts that touch nothing painted.")
     ] = False,
-    quality: Annotated[
-        Literal["fast", "balanced", "best"],
-        typer.Option(help="Coarser working grids, in half the time, or finer ones and --adapt."),
-    ] = "balanced",
+    quality: options.Quality = "balanced",
     adapt: Annotated[
         bool, typer.Option("--adapt", help="Let the network take a few steps on the slices first; slower.")
     ] = False,
     save_task: Annotated[
         Path | None, typer.Option(help="Also learn a task (.medmetaseg) for the next patient.")
     ] = None,
-    volume: Frame = None,
+    confidence: options.Confidence = True,
+    uncertainty: options.Uncertainty = None,
+    volume: options.Frame = None,
 ) -> None:
     """Segment the whole of what SUPPORT shows on a few slices of IMAGE."""
     from .commands.segment import SegmentRequest, segment_files
@@ -139,6 +137,8 @@ def segment(
             save_task=save_task,
             quality=quality,
             adapt=adapt,
+            confidence=confidence,
+            uncertainty=uncertainty,
             frames=named_frames(volume),
         )
     )
@@ -150,14 +150,14 @@ def learn(
         list[Path], typer.Argument(metavar="IMAGE SUPPORT...", help="Images, each with its support.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The task file, NAME.medmetaseg.")],
-    annotation: Painting = "slices",
-    plane: Plane = None,
-    device: Device = "auto",
-    allow_nonfinite: AllowNonfinite = False,
+    annotation: options.Painting = "slices",
+    plane: options.Plane = None,
+    device: options.Device = "auto",
+    allow_nonfinite: options.AllowNonfinite = False,
     volume: Annotated[
         int | None, typer.Option(metavar="N", help="Of 4D images: the frame, counted from 0.", min=0)
     ] = None,
-    resample_uneven: ResampleUneven = False,
+    resample_uneven: options.ResampleUneven = False,
 ) -> None:
     """Learn a task from one or several patients, to be applied to others."""
     from .commands.learn import LearnRequest, in_pairs, learn_files
@@ -193,28 +193,22 @@ def apply(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Leave out images that are done.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
-    result_format: Annotated[
-        Literal["nii.gz", "seg.nrrd"] | None,
-        typer.Option("--format", help="Of the results: nii.gz, or seg.nrrd where structures overlap."),
-    ] = None,
-    layout: Annotated[
-        Literal["folders", "names"],
-        typer.Option(help="The result for p1/ct.nii.gz: p1/ct.nii.gz, or p1_ct.nii.gz."),
-    ] = "folders",
+    result_format: options.ResultFormat = None,
+    layout: options.Layout = "folders",
+    keep_doubtful: options.KeepDoubtful = True,
+    force: options.Force = None,
+    confidence: options.Confidence = True,
+    accept_above: options.AcceptAbove = ACCEPT_ABOVE,
+    paint_below: options.PaintBelow = PAINT_BELOW,
+    uncertainty: options.Uncertainty = None,
     workers: Annotated[int, typer.Option(help="Images worked on at the same time.", min=1)] = 1,
-    memory_limit: Annotated[
-        int | None, typer.Option(help="MB for images in work; half of the memory if not given.", min=1)
-    ] = None,
-    scheduler: Annotated[
-        str, typer.Option(help="Address of a Dask scheduler, tcp://host:8786, whose workers do the work.")
-    ] = "",
-    with_identifiers: Annotated[
-        bool, typer.Option("--with-identifiers", help="Paths and folders' names may be in the report.")
-    ] = False,
-    device: Device = "auto",
-    allow_nonfinite: AllowNonfinite = False,
-    volume: Frame = None,
-    resample_uneven: ResampleUneven = False,
+    memory_limit: options.MemoryLimit = None,
+    scheduler: options.Scheduler = "",
+    with_identifiers: options.WithIdentifiers = False,
+    device: options.Device = "auto",
+    allow_nonfinite: options.AllowNonfinite = False,
+    volume: options.Frame = None,
+    resample_uneven: options.ResampleUneven = False,
 ) -> None:
     """Segment the structures of TASK in other patients' images; nothing is painted on them."""
     from .batch.request import BatchRequest
@@ -237,6 +231,12 @@ def apply(
         scheduler=scheduler,
         frames=named_frames(volume),
         layout=layout,
+        keep_doubtful=keep_doubtful,
+        force=tuple(force or ()),
+        confidence=confidence,
+        accept_above=accept_above,
+        paint_below=paint_below,
+        uncertainty=uncertainty,
     )
     if apply_files(request):
         raise typer.Exit(EXIT_SOME_FAILED)
@@ -299,7 +299,7 @@ def train(
         Path | None, typer.Option(help="Folder of labelled images to mix in; synthetic only without.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")] = False,
-    device: Device = "auto",
+    device: options.Device = "auto",
     workers: Annotated[
         int | None, typer.Option(help="Processes that make episodes (as many as are needed).", min=0)
     ] = None,
@@ -355,7 +355,7 @@ def benchmark(
         list[str] | None, typer.Option(help="Only this method; may be given several times.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Keep the rows that are there.")] = False,
-    device: Device = "auto",
+    device: options.Device = "auto",
     profile: Annotated[
         bool, typer.Option("--profile", help="Only show where the time goes, stage by stage.")
     ] = False,
@@ -385,7 +385,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder of scene, segmentation, pictures and report.")] = Path(
         "out/demo"
     ),
-    device: Device = "auto",
+    device: options.Device = "auto",
     seed: Annotated[int, typer.Option(help="Which phantom patient.")] = 0,
 ) -> None:
     """Segment a phantom patient, or an image of your own, in a Slicer scene, and draw pictures."""

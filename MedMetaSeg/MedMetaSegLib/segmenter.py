@@ -11,7 +11,7 @@ from . import __version__
 from .imageio.volume import Volume
 from .network.inference import Predictor, chosen_device
 from .network.weights import load_network
-from .next_patient.apply import applied_task
+from .next_patient.apply import ApplyOptions, applied_task
 from .next_patient.learn import learned_task
 from .progress import Progress, never, silent
 from .results.segmentation import Segmentation
@@ -60,6 +60,7 @@ class Segmenter:
         structures: Sequence[str] | None = None,
         quality: str = "balanced",
         adapt: bool = False,
+        confidence: bool = True,
         preview: Callable[[StructureMask], None] | None = None,
     ) -> Segmentation:
         """The annotated structures in the whole volume, on the volume's own grid.
@@ -69,6 +70,7 @@ class Segmenter:
         all if None; those left out still keep their annotated voxels from the others. quality: "fast"
         (coarser working grids), "balanced" or "best" (finer ones, and adapt). adapt: let the network's head
         take a few steps on the annotated slices first (`adaptation`), which takes several times as long.
+        confidence: say of every structure in the report which Dice to expect, and which slice to paint next.
         preview: called once for each structure with the network's first answer and what was annotated, on the
         volume's grid: before adaptation, before its region grows, and before structures compete for voxels.
         Raises InputError (see the checks of `Support` and `Volume`) and Cancelled.
@@ -76,7 +78,7 @@ class Segmenter:
         return segmented_volume(
             volume,
             support,
-            SegmentOptions(remove_islands, structures, quality, adapt),
+            SegmentOptions(remove_islands, structures, quality, adapt, confidence),
             self.predictor,
             self._memory,
             progress or silent,
@@ -97,7 +99,7 @@ class Segmenter:
         A "complete" support is taken as it is; one with annotated slices or scribbles is segmented first.
         Structures of the same name are one. Raises InputError and Cancelled.
         """
-        segment = partial(self.segment, cancelled=cancelled)
+        segment = partial(self.segment, cancelled=cancelled, confidence=False)
         about = (str(self.provenance["sha256"]), __version__)
         return learned_task(pairs, segment, self.predictor, *about, progress or silent, cancelled or never)
 
@@ -108,14 +110,24 @@ class Segmenter:
         *,
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
+        keep_doubtful: bool = True,
+        force: Sequence[str] = (),
+        confidence: bool = True,
     ) -> Segmentation:
         """The task's structures in another patient's volume; nothing is annotated on it.
 
-        What is not there has no voxels, and its entry in the report says "found": False and the reason.
-        Raises TaskError for a task of other weights, InputError (see `check_volume`) and Cancelled.
+        What is not there has no voxels, and its entry in the report says "found": False and the reason;
+        "present" is the probability that it is there. keep_doubtful: keep what may be there or not, marked
+        "doubtful". force: names of structures that are kept however little speaks for them. confidence: False
+        to have no probabilities and no predicted Dice: then nothing is left out that the network finds.
+        Raises TaskError for a task of other weights, InputError (for a name that the task does not have, and
+        see `check_volume`) and Cancelled.
         """
         task.check_weights(str(self.provenance["sha256"]))
-        result = applied_task(task, volume, self.predictor, progress or silent, cancelled or never)
+        options = ApplyOptions(keep_doubtful, tuple(force), confidence)
+        result = applied_task(
+            task, volume, self.predictor, progress or silent, cancelled or never, options=options
+        )
         return replace(result, report={**result.report, **self._provenance(), "versions": versions()})
 
     def forget(self) -> None:

@@ -17,7 +17,7 @@ import SimpleITK as sitk
 
 from MedMetaSegLib.imageio.volume import Geometry, Volume, to_sitk
 from MedMetaSegLib.network.shipped import shipped_sha256
-from MedMetaSegLib.support.structure import Structure
+from MedMetaSegLib.support.structure import Structure, region
 from MedMetaSegLib.support.support import Support
 from MedMetaSegLib.task.task_file import Task
 from task_phantom import WEIGHTS, make_task
@@ -43,6 +43,12 @@ class StandInSegmentation:
     labels: np.ndarray
     report: dict
 
+    def uncertainty(self, which: StandInStructure) -> np.ndarray:
+        """Undecided in every voxel of a structure."""
+        undecided = np.zeros(self.geometry.shape, np.uint8)
+        undecided[region(which.offset, which.mask.shape)] = 255 * which.mask
+        return undecided
+
 
 class StandInSegmenter:
     """The first structure of a task is a block in the middle, the others are not found."""
@@ -53,6 +59,9 @@ class StandInSegmenter:
         self.learned: list[list[tuple[Volume, Support]]] = []
         self.before: Callable[[str], None] = lambda name: None
         self.notes: list[str] = []
+        self.unlike: list[str] = []
+        self.asked: list[dict[str, object]] = []
+        self.dice: dict[str, float] = {}
 
     def load(self, device: str = "auto") -> StandInSegmenter:
         return self
@@ -66,8 +75,11 @@ class StandInSegmenter:
         self.learned.append(pairs)
         return make_task()
 
-    def apply(self, task: Task, volume: Volume, **rest: object) -> StandInSegmentation:
+    def apply(
+        self, task: Task, volume: Volume, *, cancelled: object = None, confidence: bool = True, **rest: object
+    ) -> StandInSegmentation:
         self.before(volume.name)
+        self.asked.append({"confidence": confidence, **rest})
         self.applied.append(volume.name)
         labels = np.zeros(volume.geometry.shape, np.uint16)
         labels[3:6, 4:9, 5:12] = task.structures[0].label
@@ -76,9 +88,26 @@ class StandInSegmenter:
             {"name": one.name, "found": not n, "reason": "not there" if n else "", "millilitres": 0.2}
             for n, one in enumerate(task.structures)
         ]
-        return StandInSegmentation(
-            volume.geometry, (block,), labels, {"structures": rows, "notes": self.notes}
-        )
+        if confidence:
+            rows[0] |= expected(0.97, self.dice.get(volume.name, 0.91))
+            for row in rows[1:]:
+                row |= expected(0.02)
+        report = {"structures": rows, "notes": [*self.notes, *self.unlike], "unlike": self.unlike}
+        nothing = [StandInStructure(one, (0, 0, 0), np.zeros((0, 0, 0), bool)) for one in task.structures[1:]]
+        return StandInSegmentation(volume.geometry, (block, *nothing), labels, report)
+
+
+def expected(present: float, dice: float | None = None) -> dict[str, object]:
+    """What a report says of confidence in a structure; it was not found where no Dice is given."""
+    place = {"plane": "axial", "index": 4, "reason": "it is the widest gap", "ras_mm": [1.0, 2.0, 3.0]}
+    return {
+        "present": present,
+        "predicted_dice": dice,
+        "predicted_dice_low": None if dice is None else round(dice - 0.1, 3),
+        "predicted_dice_high": None if dice is None else round(dice + 0.05, 3),
+        "doubtful": False,
+        "next_slice": None if dice is None else place,
+    }
 
 
 def results(folder: Path) -> list[str]:

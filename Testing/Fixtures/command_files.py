@@ -63,10 +63,11 @@ def not_finite(folder: Path) -> None:
     write_array(folder / "ct.nrrd", array)
 
 
-def write_overlapping(folder: Path) -> None:
+def write_overlapping(folder: Path, one: str = "liver", other: str = "lesion") -> None:
+    """painted.seg.nrrd with two structures of these names, drawn on one slice, that overlap."""
     first, second = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
     first[4, 2:10, 2:10] = second[4, 6:14, 6:14] = True
-    structures = [Structure("liver", 1, (1, 0, 0)), Structure("lesion", 2, (0, 1, 0))]
+    structures = [Structure(one, 1, (1, 0, 0)), Structure(other, 2, (0, 1, 0))]
     pairs = zip(structures, (first, second), strict=True)
     masks = [StructureMask(structure, (0, 0, 0), mask) for structure, mask in pairs]
     write_segmentation(folder / "painted.seg.nrrd", masks, GRID)

@@ -75,6 +75,10 @@ class StandInClient:
 
     def __init__(self, truth):
         self.truth, self.events, self.sent = truth, [], []
+        self.quality = {}
+        """Further entries of the report, by name of the structure."""
+        self.unsure = None
+        """Where it is unsure, uint8 (k, j, i), for those who ask."""
 
     def segment(self, volume, support, device, key, **options):
         # Here, as the package may have been read anew.
@@ -86,8 +90,17 @@ class StandInClient:
             for one in support.structures
             if one.structure.name in options["structures"]
         ]
-        entries = [{"name": one.structure.name, "millilitres": 1.0} for one in found]
-        self.events = [Finished(tuple(found), {"structures": entries})]
+        entries = [
+            {
+                "name": one.structure.name,
+                "label": one.structure.label,
+                "millilitres": 1.0,
+                **self.quality.get(one.structure.name, {}),
+            }
+            for one in found
+        ]
+        unsure = self.unsure if options["uncertainty"] else None
+        self.events = [Finished(tuple(found), {"structures": entries}, uncertainty=unsure)]
 
     def poll(self):
         events, self.events = self.events, []

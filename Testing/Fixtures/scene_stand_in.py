@@ -22,6 +22,12 @@ class SegmentedByStandIn:
 class ResultOfStandIn:
     structures: tuple[SegmentedByStandIn, ...]
     report: dict[str, Any]
+    unsure: np.ndarray | None = None
+
+    def largest_uncertainty(self, cancelled: Any) -> np.ndarray:
+        """255 everywhere, on the volume's grid."""
+        assert self.unsure is not None
+        return self.unsure
 
 
 @dataclass
@@ -34,11 +40,20 @@ class StandInSegmenter:
     volumes: list[Any] = field(default_factory=list)
     supports: list[Any] = field(default_factory=list)
     qualities: list[str] = field(default_factory=list)
+    options: list[dict[str, Any]] = field(default_factory=list)
     failure: Exception | None = None
 
     def segment(
-        self, volume: Any, support: Any, *, quality: str, progress: Any = None, cancelled: Any = None
+        self,
+        volume: Any,
+        support: Any,
+        *,
+        quality: str,
+        progress: Any = None,
+        cancelled: Any = None,
+        **options: Any,
     ) -> ResultOfStandIn:
+        self.options.append(options)
         self.qualities.append(quality)
         self.volumes.append(volume)
         self.supports.append(support)
@@ -57,7 +72,7 @@ class StandInSegmenter:
         report = {
             "structures": [{"name": one.structure.name, "voxels": int(one.mask.sum())} for one in found]
         }
-        return ResultOfStandIn(tuple(found), report)
+        return ResultOfStandIn(tuple(found), report, np.full(volume.array.shape, 255, np.uint8))
 
     def learn(self, pairs: Any, *, progress: Any = None, cancelled: Any = None) -> Any:
         """A task of made-up numbers, whatever the pairs; they are kept."""
@@ -65,8 +80,11 @@ class StandInSegmenter:
         self.supports += [support for _, support in pairs]
         return make_task()
 
-    def apply(self, task: Any, volume: Any, *, progress: Any = None, cancelled: Any = None) -> Any:
+    def apply(
+        self, task: Any, volume: Any, *, progress: Any = None, cancelled: Any = None, **options: Any
+    ) -> Any:
         """All voxels but the darkest for the task's first structure; the others are not found."""
+        self.options.append(options)
         self.volumes.append(volume)
         empty = np.zeros((0, 0, 0), bool)
         masks = [volume.array > volume.array.min(), *[empty] * (len(task.structures) - 1)]

@@ -6,7 +6,19 @@ from typing import Any
 
 from PySide6 import QtCore, QtWidgets
 
+LEAST_HEIGHT = 520
+"""Of the panel in pixels."""
 _TEXTS = (QtWidgets.QLabel, QtWidgets.QPushButton, QtWidgets.QCheckBox, QtWidgets.QTabBar)
+
+
+def fit(window: Any, width: int) -> None:
+    """Give a panel this width, and the height that its tab on top then needs, as a scroll area does."""
+    window.resize(width, max(LEAST_HEIGHT, window.minimumSizeHint().height()))
+    QtWidgets.QApplication.processEvents()
+    tab = window.findChild(QtWidgets.QTabWidget).currentWidget()
+    missing = tab.layout().totalHeightForWidth(tab.width) - tab.height
+    if missing > 0:
+        window.resize(width, window.height + missing)
 
 
 def clipped(window: Any) -> list[str]:

@@ -24,10 +24,10 @@ from PySide6 import QtCore, QtGui
 from MedMetaSegLib.demo.phantom import LABEL, Patient, make_patient, painted_slices
 
 from .application import Application, start
-from .layout import clipped
+from .layout import clipped, fit
 
 _MODULE = Path(__file__).parents[2] / "MedMetaSeg" / "MedMetaSeg.py"
-_WIDTH, _LEAST_HEIGHT = 420, 520
+_WIDTH = 420
 _PATIENCE_S = 1800
 _STRUCTURES = (("liver", 3), ("spleen", 3), ("left kidney", 2))
 _SHAPE, _SPACING_MM = (24, 80, 100), (8.0, 3.6, 3.6)
@@ -50,7 +50,7 @@ class Photographer:
             self.application.setPalette(palette)
             for _ in range(3):
                 self.application.processEvents()
-            self.window.resize(_WIDTH, max(_LEAST_HEIGHT, self.window.minimumSizeHint().height()))
+            fit(self.window, _WIDTH)
             self.application.processEvents()
             found = clipped(self.window)
             if found:
@@ -123,6 +123,9 @@ def _segment(one: Photographer) -> None:
     ui.segmentButton.click()
     one.finish()
     one.take("segment", "done")
+    ui.legendBox.collapsed = False
+    one.take("segment", "legend")
+    ui.legendBox.collapsed = True
     ui.segmentButton.click()
     one.kill()
     one.take("segment", "error")

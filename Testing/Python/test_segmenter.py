@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy import ndimage
 
 from affines import offset, rotation
 from MedMetaSegLib.errors import Cancelled, InputError
@@ -93,6 +94,18 @@ def test_probability_agrees_with_the_mask_away_from_the_drawing(usual) -> None:
     assert probability.shape == SHAPE
     assert probability.dtype == np.float16
     assert ((probability > 0.5) == usual.mask("left")).mean() > 0.99
+
+
+def test_what_is_undecided_lies_at_the_border_of_a_structure(usual) -> None:
+    uncertainty, mask = usual.uncertainty("right"), usual.mask("right")
+    assert uncertainty.shape == SHAPE
+    assert uncertainty.dtype == np.uint8
+    probability = usual.probability(2).astype(float)
+    np.testing.assert_allclose(uncertainty, 510 * np.minimum(probability, 1 - probability), atol=0.5)
+    border = ndimage.binary_dilation(mask, iterations=3) & ~ndimage.binary_erosion(mask, iterations=3)
+    assert uncertainty.max() > 200
+    assert uncertainty[~border].max() < 10
+    assert (usual.uncertainty(usual.structures[1]) == uncertainty).all()
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from ..errors import BatchStopped, Cancelled, InputError
 from .executor import POLL_S, Message, Outcome
 from .inputs import BatchItem
 from .item import failed, process_item
+from .options import ItemOptions
 from .request import BatchRequest
 from .states import SEGMENTING
 
@@ -38,7 +39,7 @@ _PER_WORKER = 2
 class DaskExecutor:
     """The workers of one scheduler. Raises InputError where there is none, or none of them answers."""
 
-    def __init__(self, task: Task, task_bytes: bytes, request: BatchRequest, limit: int) -> None:
+    def __init__(self, task: Task, task_bytes: bytes, request: BatchRequest, options: ItemOptions) -> None:
         try:
             import distributed
         except ModuleNotFoundError as error:
@@ -46,7 +47,10 @@ class DaskExecutor:
         from ..network.shipped import SHIPPED, shipped_sha256
 
         task.check_weights(shipped_sha256())
-        self._out, self._limit = request.out.resolve(), limit
+        maps = options.uncertainty
+        self._options = replace(
+            options, out=options.out.resolve(), uncertainty=None if maps is None else maps.resolve()
+        )
         self._given: dict[str, Any] = {
             "task": task_bytes,
             "weights": SHIPPED.read_bytes(),
@@ -105,7 +109,7 @@ class DaskExecutor:
             room = _PER_WORKER * max(1, workers)
             while waiting and len(running) < room:
                 item = waiting.popleft()
-                future = self._client.submit(_work, _whole(item), self._out, self._limit, pure=False)
+                future = self._client.submit(_work, _whole(item), self._options, pure=False)
                 running[future] = item
                 yield item, SEGMENTING
             finished = [future for future in running if future.done()]
@@ -150,11 +154,11 @@ def _prepared(task: bytes, weights: bytes, device: str, version: str) -> tuple[A
         return Segmenter.load(device=device, weights=places[1]), Task.read(places[0])
 
 
-def _work(item: BatchItem, out: Path, limit: int) -> Outcome:
+def _work(item: BatchItem, options: ItemOptions) -> Outcome:
     from distributed import get_worker
 
     kept: Any = get_worker().plugins[_NAME]
     try:
-        return process_item(kept.segmenter, kept.task, item, out, limit, lambda: False)
+        return process_item(kept.segmenter, kept.task, item, options, lambda: False)
     except Cancelled as error:
         return failed(item, InputError(str(error)))

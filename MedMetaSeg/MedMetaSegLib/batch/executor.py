@@ -19,13 +19,26 @@ POLL_S = 0.1
 
 
 @dataclass(frozen=True)
+class StagedMap:
+    """An uncertainty map that waits to be put in its place, relative to the folder of the maps."""
+
+    staged: Path
+    place: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """What came of an item: its row and, unless it failed, the staged file, its SHA-256 and the input's."""
+    """What came of an item: its row and, unless it failed, the staged result, its SHA-256 and the input's.
+
+    maps: staged beside it, where they are wanted.
+    """
 
     row: BatchRow
     staged: Path | None = None
     sha256: str = ""
     input_sha256: str = ""
+    maps: tuple[StagedMap, ...] = ()
 
 
 Message = tuple[BatchItem, str | Outcome]

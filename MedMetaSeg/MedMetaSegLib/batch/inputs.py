@@ -34,6 +34,7 @@ class BatchItem:
     file, or the folder of a DICOM series; files: all that hold its voxels. image: what reports call the
     image. series: whether it is a DICOM series. private: texts that may not be in a report. frame: of a file
     of several, counted from 0. problem: why it cannot be done, known before it is read; "" if nothing is.
+    maps: places of its uncertainty maps, one per structure, relative to their folder; () if none are wanted.
     """
 
     name: str
@@ -47,6 +48,7 @@ class BatchItem:
     frame: int | None = None
     problem: str = ""
     resample_uneven: bool = False
+    maps: tuple[str, ...] = ()
 
     def public(self, text: str) -> str:
         """A message about the item without its path and what else is private.
@@ -103,7 +105,7 @@ def _given(request: BatchRequest, roots: list[Path]) -> Iterator[FoundImage | Le
     for given in request.inputs:
         if os.path.exists(given) or not glob.has_magic(str(given)):
             check_there(Path(given), "image")
-            yield from _images(Path(given), request.out, roots)
+            yield from _images(Path(given), _own(request), roots)
             continue
         matches = sorted(glob.glob(str(given), recursive=True))
         unreadable = list(unreadable_on(str(given)))
@@ -112,16 +114,21 @@ def _given(request: BatchRequest, roots: list[Path]) -> Iterator[FoundImage | Le
         roots.append(_fixed_part(str(given)))
         yield from unreadable
         for match in matches:
-            yield from _images(Path(match), request.out, [])
+            yield from _images(Path(match), _own(request), [])
     for files in request.series:
         yield from _known_series(sorted(map(Path, files)))
 
 
-def _images(path: Path, out: Path, roots: list[Path]) -> Iterator[FoundImage | LeftOut]:
+def _own(request: BatchRequest) -> tuple[Path, ...]:
+    """The folders of what a batch writes, which are not searched."""
+    return (request.out,) if request.uncertainty is None else (request.out, request.uncertainty)
+
+
+def _images(path: Path, own: Sequence[Path], roots: list[Path]) -> Iterator[FoundImage | LeftOut]:
     whole = Path(os.path.abspath(path))
     if path.is_dir():
         roots.append(whole)
-        yield from images_in(path, out)
+        yield from images_in(path, own)
     elif path.suffix.lower() == ".csv":
         for one in _in_table(path):
             is_below = one.folder is not None and one.folder.is_relative_to(whole.parent)

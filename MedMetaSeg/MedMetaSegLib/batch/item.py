@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,8 @@ from ..imageio.writing import reason
 from .executor import Outcome
 from .inputs import BatchItem
 from .journal import checksum
+from .maps import staged_maps
+from .options import ItemOptions
 from .paths import staged_path, stopped_by
 from .states import DONE, FAILED, BatchRow, StructureRow
 from .thumbnail import thumbnail_png
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 WORKING_BYTES = 6
 """Per voxel beside the image itself: the label map, its mask and copy, and what is written."""
+MAP_BYTES = 8
+"""Per voxel where uncertainty maps are wanted: logits, probability and map of one structure, and its copy."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,10 +58,11 @@ class SegmentedItem:
 
 def needed_bytes(item: BatchItem) -> int:
     """Memory that an item takes, by its header; 0 when the header cannot be read, which reading will say."""
+    working_bytes = WORKING_BYTES + (MAP_BYTES if item.maps else 0)
     try:
         if not item.series and is_nifti(item.path):
             voxels, voxel_bytes = frame_voxels(item.path)
-            return voxels * (voxel_bytes + WORKING_BYTES)
+            return voxels * (voxel_bytes + working_bytes)
     except (InputError, OSError):
         return 0
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
@@ -75,7 +80,7 @@ def needed_bytes(item: BatchItem) -> int:
     voxels = int(np.prod([float(n) for n in reader.GetSize()])) * reader.GetNumberOfComponents()
     if item.series:
         voxels *= len(item.files)
-    return voxels * (voxel_bytes + WORKING_BYTES)
+    return voxels * (voxel_bytes + working_bytes)
 
 
 def check_size(item: BatchItem, needed: int, limit: int) -> None:
@@ -111,22 +116,23 @@ def read_item(item: BatchItem, ending: str) -> ReadItem:
 
 
 def segment_item(
-    segmenter: Segmenter, task: Task, read: ReadItem, cancelled: Callable[[], bool]
+    segmenter: Segmenter, task: Task, read: ReadItem, options: ItemOptions, cancelled: Callable[[], bool]
 ) -> SegmentedItem:
     """Apply the task to an item. Raises InputError and Cancelled."""
     begun = time.perf_counter()
-    result = segmenter.apply(task, read.volume, cancelled=cancelled)
+    result = segmenter.apply(task, read.volume, cancelled=cancelled, **options.apply)
     return SegmentedItem(read, result, time.perf_counter() - begun)
 
 
-def stage_item(done: SegmentedItem, out: Path) -> Outcome:
-    """Write the result beside its place, whole and on the disk. Raises BatchStopped when that fails."""
+def stage_item(done: SegmentedItem, options: ItemOptions) -> Outcome:
+    """Write the result, and its maps, beside their places, whole. Raises BatchStopped when that fails."""
     begun = time.perf_counter()
-    item, result = done.read.item, done.result
+    item, result, out = done.read.item, done.result, options.out
     try:
         staged = staged_path(out, item.output[len(item.name) :])
         _write(staged, result, done.read.volume.forms)
         sha256 = checksum([staged])
+        maps = staged_maps(item, result, done.read.volume.forms, options)
         picture = thumbnail_png(done.read.volume, result.structures, staged.parent)
     except OSError as error:
         raise stopped_by(out / item.output, reason(error)) from error
@@ -142,9 +148,10 @@ def stage_item(done: SegmentedItem, out: Path) -> Outcome:
         seconds=round(seconds, 1),
         structures=structures,
         thumbnail=picture,
-        notes=_notes(result),
+        notes=_sentences(result, "notes"),
+        unlike=_sentences(result, "unlike"),
     )
-    return Outcome(row, staged, sha256, done.read.input_sha256)
+    return Outcome(row, staged, sha256, done.read.input_sha256, maps)
 
 
 def failed(item: BatchItem, error: Exception, seconds: float = 0.0) -> Outcome:
@@ -161,19 +168,18 @@ def process_item(
     segmenter: Segmenter,
     task: Task,
     item: BatchItem,
-    out: Path,
-    limit: int,
+    options: ItemOptions,
     cancelled: Callable[[], bool],
 ) -> Outcome:
     """Read, segment and stage one item.
 
-    limit: bytes that it may take. Raises Cancelled, and BatchStopped when the result cannot be written.
+    Raises Cancelled, and BatchStopped when the result cannot be written.
     """
     begun = time.perf_counter()
     try:
-        check_size(item, needed_bytes(item), limit)
+        check_size(item, needed_bytes(item), options.limit)
         read = read_item(item, item.output)
-        return stage_item(segment_item(segmenter, task, read, cancelled), out)
+        return stage_item(segment_item(segmenter, task, read, options, cancelled), options)
     except (BatchStopped, Cancelled):
         raise
     except Exception as error:
@@ -194,10 +200,23 @@ def _entries(result: Segmentation) -> Sequence[Any]:
     return entries
 
 
-def _notes(result: Segmentation) -> tuple[str, ...]:
-    notes: Any = result.report["notes"]
-    return tuple(notes)
+def _sentences(result: Segmentation, what: str) -> tuple[str, ...]:
+    sentences: Any = result.report[what]
+    return tuple(sentences)
 
 
 def _structure_row(entry: Any) -> StructureRow:
-    return StructureRow(entry["name"], entry["found"], entry["millilitres"], entry["reason"])
+    row = StructureRow(entry["name"], entry["found"], entry["millilitres"], entry["reason"])
+    # Not there where no confidence was asked for.
+    if "present" not in entry:
+        return row
+    place = entry["next_slice"]
+    return replace(
+        row,
+        present=entry["present"],
+        predicted_dice=entry["predicted_dice"],
+        predicted_dice_low=entry["predicted_dice_low"],
+        predicted_dice_high=entry["predicted_dice_high"],
+        doubtful=entry["doubtful"],
+        next_slice="" if place is None else f"{place['plane']} {place['index']}",
+    )

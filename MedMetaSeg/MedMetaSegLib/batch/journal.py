@@ -11,7 +11,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from io import FileIO
@@ -30,24 +30,35 @@ from .states import FAILED, KEPT, BatchRow
 NAME = "journal.jsonl"
 _ABOUT_ONE_PLACE = (errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM)
 """What the system says where one result cannot be put in place and others can."""
+_MAP = "uncertainty: "
+"""Before the place of a map, to tell it from that of a result."""
 _VERSION = 1
 """Of the lines; those of another version are passed over."""
 
 
 @dataclass(frozen=True)
 class MadeBy:
-    """All that a result depends on beside its image: when it is another, the result is made anew."""
+    """All that a result depends on beside its image: when it is another, the result is made anew.
+
+    task, calibration: digests, of the task file and of what decides which structures are left out; "" where
+    no confidence is asked for.
+    """
 
     task: str
     ending: str
     allow_nonfinite: bool
     resample_uneven: bool = False
+    calibration: str = ""
+    keep_doubtful: bool = True
+    force: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
         """One text for the journal."""
         options = ("!" if self.allow_nonfinite else "") + ("~" if self.resample_uneven else "")
-        return f"{self.task}{self.ending}{options}"
+        options += ("" if self.keep_doubtful else "?") + (f" {self.calibration}" if self.calibration else "")
+        forced = json.dumps(sorted(set(self.force))) if self.force else ""
+        return f"{self.task}{self.ending}{options}{forced}"
 
 
 @dataclass
@@ -78,21 +89,21 @@ class Journal:
         It stands when it is whole and was made of these voxels by this task. One that no batch made, or that
         was edited since, gives a failed row unless it may be overwritten.
         """
-        output = request.out / item.output
-        if not os.path.exists(output):
-            return None
-        entry = self._last.get(item.output)
+        paths = places(item, request)
         try:
-            there = checksum([output])
+            there = {place: checksum([path]) for place, path in paths.items() if os.path.exists(path)}
         except OSError as error:
             reason = f"its result is there and cannot be read ({error.strerror}); move it"
             return BatchRow(item.name, item.image, item.output, FAILED, reason, task=made_by.task)
-        if there not in self._known.get(item.output, set()):
-            if request.overwrite:
-                return None
+        foreign = [place for place, sha256 in there.items() if sha256 not in self._known.get(place, ())]
+        if foreign and not request.overwrite:
             reason = "its result is there and was made or edited by someone else; move it, or use --overwrite"
             return BatchRow(item.name, item.image, item.output, FAILED, reason, task=made_by.task)
-        if entry is None or entry.get("sha256") != there or entry.get("made_by") != made_by.digest:
+        entry = self._last.get(item.output)
+        if entry is None or entry.get("made_by") != made_by.digest:
+            return None
+        made = _checksums(entry)
+        if any(place not in there or there[place] != made.get(place) for place in paths):
             return None
         try:
             if entry["input"] != checksum(item.files):
@@ -103,9 +114,9 @@ class Journal:
         return replace(row, name=item.name, image=item.image, status=KEPT)
 
     def publish(
-        self, item: BatchItem, made_by: MadeBy, outcome: Outcome, row: BatchRow, output: Path
+        self, item: BatchItem, made_by: MadeBy, outcome: Outcome, row: BatchRow, request: BatchRequest
     ) -> None:
-        """Write down a staged result, then put it in its place.
+        """Write down a staged result, then put its maps and it in their places, the result last.
 
         Raises BatchStopped when the disk refuses, WriteError when nothing can be at this one place.
         """
@@ -116,17 +127,24 @@ class Journal:
             "sha256": outcome.sha256,
             "made_by": made_by.digest,
             "input": outcome.input_sha256,
+            "maps": {one.place: one.sha256 for one in outcome.maps},
             "row": replace(row, image="").as_dict(),
         }
+        paths = places(item, request)
+        staged = {_MAP + one.place: one.staged for one in outcome.maps} | {item.output: outcome.staged}
+        output = paths[item.output]
         try:
             self._append(entry)
-            output.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(outcome.staged, output)
+            for place, file in staged.items():
+                output = paths[place]
+                output.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(file, output)
         except OSError as error:
             if error.errno in _ABOUT_ONE_PLACE:
                 raise WriteError(output, why_refused(error)) from error
             raise stopped_by(output, why_refused(error)) from error
-        fsync_folder(output.parent)
+        for folder in {path.parent for path in paths.values()}:
+            fsync_folder(folder)
         self._remember(entry)
 
     def _read(self) -> Iterator[dict[str, Any]]:
@@ -138,7 +156,8 @@ class Journal:
                     entry = json.loads(line)
                 except ValueError:
                     continue
-                if isinstance(entry, dict) and entry.get("version") == _VERSION:
+                whole = isinstance(entry, dict) and isinstance(entry.get("maps", {}), dict)
+                if whole and entry.get("version") == _VERSION:
                     yield entry
 
     def _append(self, entry: dict[str, Any]) -> None:
@@ -154,7 +173,20 @@ class Journal:
     def _remember(self, entry: dict[str, Any]) -> None:
         output = str(entry.get("output"))
         self._last[output] = entry
-        self._known.setdefault(output, set()).add(str(entry.get("sha256")))
+        for place, sha256 in _checksums(entry).items():
+            self._known.setdefault(place, set()).add(sha256)
+
+
+def places(item: BatchItem, request: BatchRequest) -> dict[str, Path]:
+    """The paths of an item's result and maps, by what the journal calls them."""
+    maps = {} if request.uncertainty is None else {_MAP + one: request.uncertainty / one for one in item.maps}
+    return {item.output: request.out / item.output, **maps}
+
+
+def _checksums(entry: Mapping[str, Any]) -> dict[str, str]:
+    """SHA-256 of each file that a line of the journal is about; older lines know of no maps."""
+    maps = {_MAP + place: str(sha256) for place, sha256 in entry.get("maps", {}).items()}
+    return {str(entry.get("output")): str(entry.get("sha256")), **maps}
 
 
 def checksum(files: Sequence[str | Path]) -> str:

@@ -1,4 +1,4 @@
-"""The page of a batch: a table to look through, in one file that opens from disk."""
+"""The page of a batch: a table to look through, worst first, in one file that opens from disk."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..confidence.triage import ACCEPT, PAINT, REVIEW, WORST_FIRST, TriageBounds, lowest_dice
+from ..confidence.words import dice_text, share_text
 from ..imageio.names import shown
 from ..imageio.writing import write_text
 from ..results.millilitres import millilitres_text
 from .request import BatchResult
-from .states import FAILED, BatchRow
+from .states import FAILED, BatchRow, StructureRow
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8885; --bad: #c62828; --quiet: #777; }
@@ -29,6 +31,16 @@ th[aria-sort=descending] button::after { content: " ↓"; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; }
 tr.failed td { color: var(--bad); }
 td small { color: var(--quiet); display: block; max-width: 18rem; }
+td:not(.number) small { min-width: 9rem; }
+td.number { white-space: nowrap; }
+td.number small { max-width: 11rem; margin-left: auto; white-space: normal; }
+.chip { border-radius: 1em; padding: .1rem .6rem; font-weight: 600; }
+.accept { background: #1b6e38; color: #fff; }
+.review { background: #f0c04a; color: #222; }
+.paint { background: #b3261e; color: #fff; }
+dl { margin: .5rem 0; max-width: 50rem; }
+dt { margin-top: .4rem; }
+dd { margin: .1rem 0 0 1rem; }
 img { display: block; max-height: 144px; background: #000; }
 details { margin-top: 1.5rem; }
 """
@@ -51,19 +63,32 @@ document.querySelector("input").addEventListener("input", event => {
 });
 """
 
+_DICE = (
+    "The overlap to expect with what an expert would draw, 0 to 1, and the interval that holds it nine times "
+    "out of ten. It is an estimate and no measurement: it is made of how sure the network is of the outline, "
+    "and how far the task's atlases and prototypes agree with it, and was fitted on other patients. On "
+    "images unlike those it may be wrong."
+)
 
-def write_page(path: Path, result: BatchResult, structures: Sequence[str], task: str) -> None:
-    """Write the page, whole or not at all; failures come first. Raises InputError when it cannot."""
-    write_text(path, page(result, structures, task))
+
+def write_page(
+    path: Path, result: BatchResult, structures: Sequence[str], task: str, bounds: TriageBounds
+) -> None:
+    """Write the page, whole or not at all. Raises InputError when it cannot; see `page`."""
+    write_text(path, page(result, structures, task, bounds))
 
 
-def page(result: BatchResult, structures: Sequence[str], task: str) -> str:
-    """The page as HTML; nothing in it is loaded from anywhere."""
-    rows = sorted(result.rows, key=lambda row: row.status != FAILED)
-    heads = ["", "image", "status", *(f"{name} (ml)" for name in structures), "seconds"]
-    summary = f"{len(result.finished)} of {result.total} images are segmented, {len(result.failed)} failed."
-    if result.cancelled or result.stopped:
-        summary += f" The batch is not finished{': ' + result.stopped if result.stopped else '.'}"
+def page(result: BatchResult, structures: Sequence[str], task: str, bounds: TriageBounds) -> str:
+    """The page as HTML; nothing in it is loaded from anywhere.
+
+    Failures come first, then what is to be painted, reviewed and accepted, the lowest expected Dice first.
+    What is expected has columns where a row has it. bounds: by which the rows were sorted out.
+    """
+    rows = sorted(result.rows, key=_worst_first)
+    expected = any(row.triage for row in rows)
+    figures = ("ml", "Dice") if expected else ("ml",)
+    heads = ["", "image", "status", *(["triage"] if expected else [])]
+    heads += [*(f"{name} ({figure})" for name in structures for figure in figures), "seconds"]
     skipped = "".join(f"<li>{_text(name)}: {_text(reason)}</li>" for name, reason in result.skipped)
     return "\n".join(
         [
@@ -71,12 +96,13 @@ def page(result: BatchResult, structures: Sequence[str], task: str) -> str:
             '<meta name="viewport" content="width=device-width">',
             f"<style>{_STYLE}</style></head><body>",
             "<h1>MedMetaSeg batch</h1>",
-            f"<p>{_text(summary)}</p><p>Task {_text(task)}. For research; look at every result.</p>",
+            f"<p>{_text(_summary(result))}</p><p>Task {_text(task)}. For research; look at every result.</p>",
+            _legend(bounds) if expected else "",
             '<input type="search" placeholder="Find ..." aria-label="Find">',
             "<table><thead><tr>",
             *(f"<th><button>{_text(head)}</button></th>" if head else "<th></th>" for head in heads),
             "</tr></thead><tbody>",
-            *(_row(row, structures) for row in rows),
+            *(_row(row, structures, expected) for row in rows),
             "</tbody></table>",
             f"<details><summary>{len(result.skipped)} left out</summary><ul>{skipped}</ul></details>"
             if skipped
@@ -86,24 +112,87 @@ def page(result: BatchResult, structures: Sequence[str], task: str) -> str:
     )
 
 
-def _row(row: BatchRow, structures: Sequence[str]) -> str:
+def _worst_first(row: BatchRow) -> tuple[bool, int, float]:
+    dice = lowest_dice(row.structures)
+    return row.status != FAILED, _rank(row), 1.0 if dice is None else dice
+
+
+def _rank(row: BatchRow) -> int:
+    return WORST_FIRST.index(row.triage) if row.triage else len(WORST_FIRST)
+
+
+def _summary(result: BatchResult) -> str:
+    summary = f"{len(result.finished)} of {result.total} images are segmented, {len(result.failed)} failed."
+    counts = {one: sum(row.triage == one for row in result.rows) for one in WORST_FIRST}
+    if any(counts.values()):
+        summary += f" {', '.join(f'{count} to {one}' for one, count in counts.items())}."
+    if result.cancelled or result.stopped:
+        summary += f" The batch is not finished{': ' + result.stopped if result.stopped else '.'}"
+    return summary
+
+
+def _legend(bounds: TriageBounds) -> str:
+    """What the figures are made of and what the words of the triage mean."""
+    meanings = {
+        "Dice": _DICE,
+        "there": "The probability that the structure is in the image at all.",
+        _chip(ACCEPT): "Every structure is surely absent, or surely there and found with an expected Dice of "
+        f"{bounds.accept:g} or more, in an image like those that the task was learned from.",
+        _chip(REVIEW): "Anything else: look at every slice. A doubtful structure may be there or not.",
+        _chip(PAINT): f"A structure has an expected Dice below {bounds.paint:g}: paint a few slices on the "
+        "image and segment it by itself.",
+    }
+    words = "".join(f"<dt>{word}</dt><dd>{_text(meaning)}</dd>" for word, meaning in meanings.items())
+    return f"<details><summary>What Dice and triage mean</summary><dl>{words}</dl></details>"
+
+
+def _row(row: BatchRow, structures: Sequence[str], expected: bool) -> str:
     picture = ""
     if row.thumbnail:
         encoded = base64.b64encode(row.thumbnail).decode()
         picture = f'<img src="data:image/png;base64,{encoded}" alt="{_text(row.name)}">'
     cells = [f"<td>{picture}</td>", f"<td>{_text(row.image)}<small>{_text(row.output)}</small></td>"]
-    remarks = "".join(f"<small>{_text(remark)}</small>" for remark in (row.reason, *row.notes) if remark)
-    cells.append(f"<td>{_text(row.status)}{remarks}</td>")
+    notes = [note for note in row.notes if not (expected and note in row.unlike)]
+    cells.append(f"<td>{_text(row.status)}{_small(row.reason, *notes)}</td>")
+    if expected:
+        chip = _chip(row.triage) if row.triage else ""
+        cells.append(f'<td data-sort="{_rank(row)}">{chip}{_small(*row.unlike)}</td>')
     for one in row.structures or (None,) * len(structures):
-        if one is None:
-            cells.append('<td data-sort="-2"></td>')
-        elif one.found:
-            volume = millilitres_text(one.millilitres)
-            cells.append(f'<td class="number" data-sort="{one.millilitres:.9f}">{volume}</td>')
-        else:
-            cells.append(f'<td data-sort="-1">not found<small>{_text(one.reason)}</small></td>')
+        cells.append(_volume_cell(one))
+        if expected:
+            cells.append(_dice_cell(one, row.triage))
     cells.append(f'<td class="number" data-sort="{row.seconds}">{row.seconds:.1f}</td>')
     return f"<tr{' class=failed' if row.status == FAILED else ''}>{''.join(cells)}</tr>"
+
+
+def _volume_cell(one: StructureRow | None) -> str:
+    if one is None:
+        return '<td data-sort="-2"></td>'
+    if not one.found:
+        return f'<td data-sort="-1">not found{_small(one.reason)}</td>'
+    volume = millilitres_text(one.millilitres)
+    return f'<td class="number" data-sort="{one.millilitres:.9f}">{volume}</td>'
+
+
+def _dice_cell(one: StructureRow | None, triage: str) -> str:
+    """What is expected of a structure; of one that was not found, how likely it is there."""
+    if one is None or one.present is None:
+        return '<td data-sort="-2"></td>'
+    there = f"{'doubtful, ' if one.doubtful else ''}there: {share_text(one.present)}"
+    if not one.found or one.predicted_dice is None:
+        return f'<td class="number" data-sort="-1">{_small(there)}</td>'
+    dice = dice_text(one.predicted_dice, one.predicted_dice_low, one.predicted_dice_high)
+    following = f"next slice: {one.next_slice}" if one.next_slice and triage != ACCEPT else ""
+    remarks = _small(there if one.doubtful else "", following)
+    return f'<td class="number" data-sort="{one.predicted_dice:.4f}">{dice}{remarks}</td>'
+
+
+def _chip(word: str) -> str:
+    return f'<span class="chip {word}">{word}</span>'
+
+
+def _small(*remarks: str) -> str:
+    return "".join(f"<small>{_text(remark)}</small>" for remark in remarks if remark)
 
 
 def _text(value: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -11,11 +12,15 @@ from pathlib import Path
 from ..errors import BatchStopped, InputError, WriteError
 from ..imageio.files import check_there, same_file
 from ..imageio.writing import check_output, reason
-from .request import FOLDERS, FORMATS, LAYOUTS, BatchRequest
+from .request import FOLDERS, FORMATS, LAYOUTS, NAMES, BatchRequest
 
 WORKING_FOLDER = ".medmetaseg"
 """In the folder of the results: the journal and, while a batch runs, the lock and what is not finished."""
 _STAGED = "unfinished"
+_FORBIDDEN = re.compile(r'[<>:"/\\|?*]')
+"""Characters that no file's name may have on some system."""
+_MAX_NAME = 100
+"""Characters of a structure's name that become part of a file's."""
 
 
 def check_request(request: BatchRequest) -> None:
@@ -31,9 +36,12 @@ def check_request(request: BatchRequest) -> None:
         raise InputError(f"{request.workers} workers cannot work; give at least 1.")
     if request.memory_limit_mb is not None and request.memory_limit_mb < 1:
         raise InputError(f"A memory limit of {request.memory_limit_mb} MB is too low; give at least 1.")
-    if os.path.exists(request.out) and not os.path.isdir(request.out):
-        raise InputError(f"{request.out} is a file; give a folder for the results.")
-    check_output(request.out / "result" if os.path.isdir(request.out) else request.out)
+    if not (request.keep_doubtful or request.confidence):
+        raise InputError("Without confidence nothing is known to be doubtful; leave one of the two out.")
+    request.bounds.check()
+    check_result_folder(request.out)
+    if request.uncertainty is not None:
+        _check_maps_folder(request.uncertainty, request.out)
     if request.report is not None:
         if request.report.suffix.lower() != ".csv":
             raise InputError(f"{request.report} is no name for a report; let it end in .csv.")
@@ -46,15 +54,37 @@ def check_request(request: BatchRequest) -> None:
                 raise InputError(f"{request.report} is an input, which is never overwritten.")
 
 
-def check_results(request: BatchRequest, outputs: Sequence[str]) -> None:
+def check_result_folder(folder: Path) -> None:
+    """Raise InputError when results cannot be written to a folder, which need not be there yet."""
+    if os.path.exists(folder) and not os.path.isdir(folder):
+        raise InputError(f"{folder} is a file; give a folder for the results.")
+    check_output(folder / "result" if os.path.isdir(folder) else folder)
+
+
+def _check_maps_folder(folder: Path, out: Path) -> None:
+    if same_file(folder, out):
+        raise InputError(f"{out} is the folder of the results; give the maps one of their own.")
+    # In a folder of results that is yet to be made there is nothing to check.
+    if os.path.exists(out) or out.resolve() not in folder.resolve().parents:
+        check_result_folder(folder)
+
+
+def check_structures(there: Sequence[str], wanted: Sequence[str]) -> None:
+    """Raise InputError for a structure that a task does not have."""
+    missing = [name for name in wanted if name not in there]
+    if missing:
+        raise InputError(f"The task has no structure called {', '.join(missing)}; it has {', '.join(there)}.")
+
+
+def check_results(request: BatchRequest, outputs: Sequence[Path]) -> None:
     """Raise InputError when results are there, to be neither kept nor replaced."""
     if request.resume or request.overwrite:
         return
-    there = [name for name in outputs if os.path.exists(request.out / name)]
+    there = [path for path in outputs if os.path.exists(path)]
     if there:
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
         raise InputError(
-            f"{request.out / there[0]}{more} is there already; go on with --resume, which leaves out what "
+            f"{there[0]}{more} is there already; go on with --resume, which leaves out what "
             "is done, or replace it with --overwrite."
         )
 
@@ -77,6 +107,15 @@ def result_names(images: Sequence[tuple[str, tuple[str, ...]]], layout: str) -> 
         taken.add(free.casefold())
         names.append(free)
     return names
+
+
+def map_names(structures: Sequence[str]) -> list[str]:
+    """A file's name without suffix for the map of each structure, all different.
+
+    What some system does not take in a name becomes "_".
+    """
+    plain = [_FORBIDDEN.sub("_", "".join(c if c.isprintable() else "_" for c in name)) for name in structures]
+    return result_names([(name[:_MAX_NAME].strip(" .") or "_", ()) for name in plain], NAMES)
 
 
 def place_problem(path: Path) -> str:

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, InputError
 from .executor import POLL_S, Message, Outcome
 from .inputs import BatchItem
 from .item import failed, process_item
+from .options import ItemOptions
 from .request import BatchRequest
 from .states import SEGMENTING
 
@@ -42,12 +43,12 @@ class ProcessExecutor:
     one that is to blame is found.
     """
 
-    def __init__(self, task: Task, request: BatchRequest, limit: int) -> None:
+    def __init__(self, task: Task, request: BatchRequest, options: ItemOptions) -> None:
         from ..network.shipped import shipped_sha256
 
         task.check_weights(shipped_sha256())
-        self._workers, self._out = request.workers, request.out
-        self._limit = max(1, limit // request.workers)
+        self._workers = request.workers
+        self._options = replace(options, limit=max(1, options.limit // request.workers))
         self._context = multiprocessing.get_context("spawn")
         self._stop = self._context.Event()
         self._begin = (str(request.task), request.device, self._stop)
@@ -111,7 +112,7 @@ class ProcessExecutor:
     def _submitted(self, item: BatchItem) -> Future[Outcome]:
         if self._pool is None:
             self._pool = ProcessPoolExecutor(self._workers, self._context, _begin, self._begin)
-        return self._pool.submit(_work, item, self._out, self._limit)
+        return self._pool.submit(_work, item, self._options)
 
 
 @contextmanager
@@ -147,5 +148,5 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _work(item: BatchItem, out: Path, limit: int) -> Outcome:
-    return process_item(_process["segmenter"], _process["task"], item, out, limit, _process["stop"].is_set)
+def _work(item: BatchItem, options: ItemOptions) -> Outcome:
+    return process_item(_process["segmenter"], _process["task"], item, options, _process["stop"].is_set)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..confidence.triage import ACCEPT_ABOVE, PAINT_BELOW, TriageBounds
 from ..imageio.frames import Frames
 from .states import FAILED, BatchRow
 
@@ -34,7 +35,10 @@ class BatchRequest:
     worked on or waiting to be written; None for half of the memory. with_identifiers: whole paths, and what
     DICOM headers say of a patient, may be in the report. scheduler: address of a Dask scheduler, "" for this
     machine. frames: of files of several, one counted from 0 or "all", each an image of its own.
-    resample_uneven: put DICOM slices that are not evenly spaced onto even ones.
+    resample_uneven: put DICOM slices that are not evenly spaced onto even ones. keep_doubtful, force,
+    confidence: see Segmenter.apply. accept_above, paint_below: expected Dice of the triage; see
+    `triage.TriageBounds`. uncertainty: a folder for a map of each structure of each image, None for none; see
+    Segmentation.uncertainty.
     """
 
     task: Path
@@ -54,6 +58,17 @@ class BatchRequest:
     frames: Frames = None
     layout: str = FOLDERS
     resample_uneven: bool = False
+    keep_doubtful: bool = True
+    force: tuple[str, ...] = ()
+    confidence: bool = True
+    accept_above: float = ACCEPT_ABOVE
+    paint_below: float = PAINT_BELOW
+    uncertainty: Path | None = None
+
+    @property
+    def bounds(self) -> TriageBounds:
+        """The bounds of the triage, not yet checked."""
+        return TriageBounds(self.accept_above, self.paint_below)
 
     def as_dict(self) -> dict[str, Any]:
         """The request for JSON; its paths are absolute, for a process that works in another folder."""
@@ -62,6 +77,7 @@ class BatchRequest:
             **asdict(self),
             **paths,
             "report": None if self.report is None else _absolute(self.report),
+            "uncertainty": None if self.uncertainty is None else _absolute(self.uncertainty),
             "inputs": [_absolute(path) for path in self.inputs],
             "series": [[_absolute(file) for file in files] for files in self.series],
         }
@@ -69,15 +85,17 @@ class BatchRequest:
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> BatchRequest:
         """The request that `as_dict` gave."""
-        report = fields["report"]
+        report, uncertainty = fields["report"], fields["uncertainty"]
         return cls(
             **{
                 **fields,
                 "task": Path(fields["task"]),
                 "out": Path(fields["out"]),
                 "report": None if report is None else Path(report),
+                "uncertainty": None if uncertainty is None else Path(uncertainty),
                 "inputs": tuple(fields["inputs"]),
                 "series": tuple(map(tuple, fields["series"])),
+                "force": tuple(fields["force"]),
             }
         )
 

@@ -13,6 +13,7 @@ task, so that a batch that was stopped, killed or out of disk space goes on with
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 from collections.abc import Callable
@@ -21,14 +22,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..confidence.calibration import shipped_calibration
+from ..confidence.triage import triage
 from ..errors import BatchStopped, InputError, WriteError
 from ..progress import never
 from ..support.seg_nrrd import check_packages
 from .executor import Executor, Outcome
 from .inputs import BatchItem, find_items
 from .item import failed
-from .journal import Journal, MadeBy
-from .paths import check_request, check_results, clear_staged, lock_folder
+from .journal import Journal, MadeBy, places
+from .maps import with_maps
+from .options import ItemOptions
+from .paths import check_request, check_results, check_structures, clear_staged, lock_folder
 from .request import NIFTI, SEGMENTATION, BatchProgress, BatchRequest, BatchResult, Progress
 from .states import FAILED, SKIPPED, WAITING, BatchRow
 
@@ -64,32 +69,51 @@ def run_batch(
         raise InputError("The task's structures overlap, which a label map cannot hold; use seg.nrrd.")
     if ending == "." + SEGMENTATION:
         check_packages()
+    names = [one.name for one in task.structures]
+    check_structures(names, request.force)
     items, skipped = find_items(request, ending)
-    check_results(request, [item.output for item in items])
+    items = with_maps(items, request, names, ending)
+    check_results(request, [path for item in items for path in places(item, request).values()])
     content = request.task.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()[:12]
-    made_by = MadeBy(digest, ending, request.allow_nonfinite, request.resample_uneven)
+    made_by = _made_by(request, hashlib.sha256(content).hexdigest()[:12], ending)
     run = _Run(request, task, made_by, items, skipped, progress or _silent, cancelled or never, begun)
     return run.finish(content)
 
 
 def make_executor(request: BatchRequest, task: Task, task_bytes: bytes) -> AbstractContextManager[Executor]:
     """The executor that a request asks for, not yet at work. Raises TaskError for a task of other weights."""
-    limit = memory_limit_bytes(request)
+    options = ItemOptions.of(request, memory_limit_bytes(request))
     if request.scheduler:
         from .dask import DaskExecutor
 
-        return DaskExecutor(task, task_bytes, request, limit)
+        return DaskExecutor(task, task_bytes, request, options)
     if request.workers > 1 and not _on_cuda(request.device):
         from .processes import ProcessExecutor
 
-        return ProcessExecutor(task, request, limit)
+        return ProcessExecutor(task, request, options)
     from ..segmenter import Segmenter
     from .threads import ThreadExecutor
 
     segmenter = Segmenter.load(device=request.device)
     task.check_weights(str(segmenter.provenance["sha256"]))
-    return ThreadExecutor(segmenter, task, request.out, limit, request.workers)
+    return ThreadExecutor(segmenter, task, options, request.workers)
+
+
+def _made_by(request: BatchRequest, task: str, ending: str) -> MadeBy:
+    """What results of a request depend on. Raises InputError when the calibration cannot be read."""
+    calibration = ""
+    if request.confidence:
+        content = json.dumps(shipped_calibration().as_dict(), sort_keys=True)
+        calibration = hashlib.sha256(content.encode()).hexdigest()[:12]
+    return MadeBy(
+        task,
+        ending,
+        request.allow_nonfinite,
+        request.resample_uneven,
+        calibration,
+        request.keep_doubtful,
+        request.force,
+    )
 
 
 def memory_limit_bytes(request: BatchRequest) -> int:
@@ -132,8 +156,11 @@ class _Run:
             try:
                 made = make_executor(self.request, self.task, task_bytes)
                 folder = stack.enter_context(lock_folder(self.request.out))
-                clear_staged(self.request.out)
-                stack.callback(clear_staged, self.request.out)
+                if self.request.uncertainty is not None:
+                    stack.enter_context(lock_folder(self.request.uncertainty))
+                for written in filter(None, (self.request.out, self.request.uncertainty)):
+                    clear_staged(written)
+                    stack.callback(clear_staged, written)
                 journal = stack.enter_context(Journal.open(folder))
                 executor = stack.enter_context(made)
                 self._announce()
@@ -184,12 +211,14 @@ class _Run:
         if outcome.staged is None:
             return row
         try:
-            journal.publish(item, self.made_by, outcome, row, self.request.out / item.output)
+            journal.publish(item, self.made_by, outcome, row, self.request)
         except WriteError as error:
             return replace(failed(item, error, row.seconds).row, task=self.made_by.task)
         return row
 
     def _settle(self, item: BatchItem, row: BatchRow) -> None:
+        # Of kept rows, too: the bounds may be others than those of an earlier run.
+        row = replace(row, triage=triage(row.structures, row.unlike, self.request.bounds))
         self.rows[item.name] = row
         self.progress(BatchProgress(item.name, row.status, len(self.rows), len(self.items), row.reason, row))
         if self.request.report is not None and time.monotonic() - self.reported > REPORT_EVERY_S:
@@ -215,7 +244,8 @@ class _Run:
         try:
             page = self.request.report.with_suffix(".html")
             reports = (self._write_table(), page)
-            write_page(page, result, [one.name for one in self.task.structures], self.made_by.task)
+            names = [one.name for one in self.task.structures]
+            write_page(page, result, names, self.made_by.task, self.request.bounds)
         except InputError as error:
             return replace(result, stopped=result.stopped or f"The report is missing: {error}")
         return replace(result, reports=reports)

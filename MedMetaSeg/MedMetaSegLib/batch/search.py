@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,12 +58,13 @@ def file_image(path: Path) -> FoundImage:
     return FoundImage(path, stem(whole), whole.parent)
 
 
-def images_in(top: Path, own: Path) -> Iterator[FoundImage | LeftOut]:
-    """Image files and DICOM series in a folder and all below it, but for the folder of the results."""
+def images_in(top: Path, own: Sequence[Path]) -> Iterator[FoundImage | LeftOut]:
+    """Image files and DICOM series in a folder and all below it, but for folders of what a batch writes."""
     problems: list[OSError] = []
+    written = {folder.resolve() for folder in own}
     for place, folders, files in os.walk(top, onerror=problems.append):
         folder = Path(place)
-        if folder.resolve() == own.resolve() and folder != top:
+        if folder.resolve() in written and folder != top:
             folders.clear()
             continue
         folders[:] = sorted(one for one in folders if one != WORKING_FOLDER and not one.startswith("."))

@@ -20,13 +20,22 @@ LEFT_OUT = "left out"
 class StructureRow:
     """One structure of the task in one image.
 
-    found, millilitres: of the result in this image. reason: why it was not found, "" if it was.
+    found, millilitres: of the result in this image. reason: why it was not found, "" if it was. present,
+    predicted_dice and its interval from low to high, doubtful: see `confidence.Confidence`; None where it
+    cannot be told or was not asked for. next_slice: that is most worth painting, as "axial 41", counted from
+    0; "" if none is.
     """
 
     name: str
     found: bool
     millilitres: float
     reason: str = ""
+    present: float | None = None
+    predicted_dice: float | None = None
+    predicted_dice_low: float | None = None
+    predicted_dice_high: float | None = None
+    doubtful: bool = False
+    next_slice: str = ""
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,8 @@ class BatchRow:
     was given on, or its whole path where identifiers are wanted. output: the result's place in the folder of
     the results. status: DONE, KEPT (from an earlier run) or FAILED, with the reason. task: digest of the task
     file. thumbnail: a PNG, b"" if there is none. notes: what to know of the result, in sentences.
+    unlike: in what way the image is unlike those that the task was learned from, in sentences. triage:
+    ACCEPT, REVIEW or PAINT by the bounds of the request, "" where nothing is known; see `triage.triage`.
     """
 
     name: str
@@ -49,6 +60,8 @@ class BatchRow:
     structures: tuple[StructureRow, ...] = ()
     thumbnail: bytes = b""
     notes: tuple[str, ...] = ()
+    unlike: tuple[str, ...] = ()
+    triage: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """The row for JSON."""
@@ -59,6 +72,6 @@ class BatchRow:
         """The row that `as_dict` gave. Raises KeyError, TypeError or ValueError when it is none."""
         structures = tuple(StructureRow(**one) for one in fields["structures"])
         thumbnail = base64.b64decode(fields["thumbnail"], validate=True)
-        # Rows of journals before notes were kept have none.
-        notes = tuple(map(str, fields.get("notes", ())))
-        return cls(**{**fields, "structures": structures, "thumbnail": thumbnail, "notes": notes})
+        # Rows of older journals have fewer fields.
+        sentences = {name: tuple(map(str, fields.get(name, ()))) for name in ("notes", "unlike")}
+        return cls(**{**fields, "structures": structures, "thumbnail": thumbnail, **sentences})

@@ -10,9 +10,20 @@ from ..imageio.writing import write_csv
 from ..results.millilitres import rounded_millilitres
 from .paths import result_names
 from .request import NAMES
-from .states import LEFT_OUT, BatchRow
+from .states import LEFT_OUT, BatchRow, StructureRow
 
 COLUMNS = ("image", "output", "status", "reason", "notes", "seconds", "task")
+IMAGE_COLUMNS = ("triage", "unlike")
+"""Of each image, behind the columns of millilitres and found."""
+CONFIDENCE_COLUMNS = (
+    "present",
+    "predicted_dice",
+    "predicted_dice_low",
+    "predicted_dice_high",
+    "doubtful",
+    "next_slice",
+)
+"""Of each structure, at the end; empty where no confidence was asked for."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a cell begins with that a spreadsheet runs."""
 
@@ -23,13 +34,19 @@ def write_table(
     structures: Sequence[str],
     left_out: Sequence[tuple[str, str]] = (),
 ) -> None:
-    """Write a row per image, and two columns per structure: millilitres, and whether it was found.
+    """Write a row per image: COLUMNS, of each structure millilitres and whether it was found, IMAGE_COLUMNS,
+    and of each structure CONFIDENCE_COLUMNS.
 
     left_out: names and reasons of what is no image, in rows at the end. Whole or not at all. Raises
     WriteError when the place cannot be written.
     """
     names = result_names([(name, ()) for name in structures], NAMES)
-    columns = [*COLUMNS, *(_text(f"{name} {what}") for name in names for what in ("ml", "found"))]
+    columns = [
+        *COLUMNS,
+        *(_text(f"{name} {what}") for name in names for what in ("ml", "found")),
+        *IMAGE_COLUMNS,
+        *(_text(f"{name} {what}") for name in names for what in CONFIDENCE_COLUMNS),
+    ]
     cells = [_cells(row, names) for row in rows]
     cells += [{"image": _path(name), "status": LEFT_OUT, "reason": _text(why)} for name, why in left_out]
     write_csv(path, columns, cells)
@@ -44,12 +61,23 @@ def _cells(row: BatchRow, names: Sequence[str]) -> dict[str, object]:
         "notes": _text(" ".join(row.notes)),
         "seconds": row.seconds,
         "task": row.task,
+        "triage": row.triage,
+        "unlike": _text(" ".join(row.unlike)),
     }
     # In the order of the task's, two of which may have one name; a failed row has none.
     for name, one in zip(names, row.structures, strict=False):
         cells[_text(f"{name} ml")] = rounded_millilitres(one.millilitres)
         cells[_text(f"{name} found")] = "yes" if one.found else f"no: {one.reason}"
+        cells |= {_text(f"{name} {what}"): value for what, value in _confidence(one).items()}
     return cells
+
+
+def _confidence(one: StructureRow) -> dict[str, object]:
+    """The cells of CONFIDENCE_COLUMNS."""
+    if one.present is None:
+        return {}
+    cells = {what: getattr(one, what) for what in CONFIDENCE_COLUMNS}
+    return {**cells, "doubtful": "yes" if one.doubtful else "no"}
 
 
 def _path(text: str) -> str:

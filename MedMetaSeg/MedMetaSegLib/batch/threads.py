@@ -6,7 +6,6 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import BatchStopped, Cancelled, InputError
@@ -22,6 +21,7 @@ from .item import (
     segment_item,
     stage_item,
 )
+from .options import ItemOptions
 from .states import READING, SEGMENTING
 
 if TYPE_CHECKING:
@@ -63,9 +63,9 @@ class ThreadExecutor:
     helpers: threads that read, and as many that write; more than one keep a GPU busy.
     """
 
-    def __init__(self, segmenter: Segmenter, task: Task, out: Path, limit: int, helpers: int = 1) -> None:
-        self._segmenter, self._task, self._out = segmenter, task, out
-        self._limit, self._helpers = limit, helpers
+    def __init__(self, segmenter: Segmenter, task: Task, options: ItemOptions, helpers: int = 1) -> None:
+        self._segmenter, self._task = segmenter, task
+        self._options, self._helpers = options, helpers
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -82,7 +82,7 @@ class ThreadExecutor:
 
     def work(self, items: Sequence[BatchItem], cancelled: Callable[[], bool]) -> Iterator[Message]:
         """See `Executor`; the messages of the threads are handed out on the calling thread."""
-        stages = _Stages(self._segmenter, self._task, self._out, self._limit, self._helpers, self._stop)
+        stages = _Stages(self._segmenter, self._task, self._options, self._helpers, self._stop)
         for item in items:
             stages.waiting.put(item)
         for _ in range(self._helpers):
@@ -134,13 +134,12 @@ class _Stages:
         self,
         segmenter: Segmenter,
         task: Task,
-        out: Path,
-        limit: int,
+        options: ItemOptions,
         helpers: int,
         stop: threading.Event,
     ) -> None:
-        self._segmenter, self._task, self._out = segmenter, task, out
-        self._stop, self._limit, self._budget = stop, limit, _Budget(limit)
+        self._segmenter, self._task, self._options = segmenter, task, options
+        self._stop, self._budget = stop, _Budget(options.limit)
         self.messages: queue.SimpleQueue[Message | BaseException] = queue.SimpleQueue()
         self.waiting: queue.SimpleQueue[BatchItem] = queue.SimpleQueue()
         # With the bytes that each holds.
@@ -156,7 +155,7 @@ class _Stages:
                 return
             needed = needed_bytes(item)
             try:
-                check_size(item, needed, self._limit)
+                check_size(item, needed, self._options.limit)
             except InputError as error:
                 self.messages.put((item, failed(item, error)))
                 continue
@@ -194,7 +193,8 @@ class _Stages:
         one, needed = self._read.get(timeout=POLL_S)
         self.messages.put((one.item, SEGMENTING))
         try:
-            self._segmented.put((segment_item(self._segmenter, self._task, one, self._stop.is_set), needed))
+            segmented = segment_item(self._segmenter, self._task, one, self._options, self._stop.is_set)
+            self._segmented.put((segmented, needed))
         except Cancelled:
             raise
         except Exception as error:
@@ -217,7 +217,7 @@ class _Stages:
         one, needed = self._segmented.get(timeout=POLL_S)
         item = one.read.item
         try:
-            self.messages.put((item, stage_item(one, self._out)))
+            self.messages.put((item, stage_item(one, self._options)))
         except BatchStopped:
             raise
         except Exception as error:

@@ -12,7 +12,8 @@ from types import FrameType
 
 from ..batch.request import BatchProgress, BatchRequest, BatchResult
 from ..batch.run import run_batch
-from ..batch.states import DONE, FAILED, KEPT, SEGMENTING
+from ..batch.states import DONE, FAILED, KEPT, SEGMENTING, BatchRow, StructureRow
+from ..confidence.words import share_text
 from ..errors import CancelledPartway, InputError
 from ..imageio.names import shown
 from .terminal import progress_bar
@@ -20,7 +21,7 @@ from .terminal import progress_bar
 _LONG = 40
 """Rows of the table on the terminal; of a longer batch only what failed is shown."""
 _NAMED = 5
-"""Images that are named with a note that is about several."""
+"""Images that are named with a note that is about several, and structures that are named with an image."""
 
 
 def apply_files(request: BatchRequest) -> int:
@@ -76,11 +77,11 @@ def _summarise(result: BatchResult, out: Path) -> None:
     from rich.text import Text
 
     console = Console()
-    table = Table("image", "status", "found", "seconds")
+    sorted_out = any(row.triage for row in result.rows)
+    table = Table("image", "status", *(["triage"] if sorted_out else []), "found", "seconds")
     for row in result.rows if result.total <= _LONG else result.failed:
-        found = f"{sum(one.found for one in row.structures)} of {len(row.structures)}"
-        remark = row.reason or (found if row.structures else "")
-        table.add_row(Text(row.image), row.status, Text(remark), f"{row.seconds:.1f}")
+        word = [row.triage] if sorted_out else []
+        table.add_row(Text(row.image), row.status, *word, Text(_found(row)), f"{row.seconds:.1f}")
     if table.rows:
         console.print(table)
     lines = [f"Left out: {name}, {reason}." for name, reason in result.skipped]
@@ -88,6 +89,22 @@ def _summarise(result: BatchResult, out: Path) -> None:
     lines.append(f"{len(result.finished)} of {result.total} done in {result.seconds:.0f} s: {shown(out)}")
     for line in lines + [shown(path) for path in result.reports]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _found(row: BatchRow) -> str:
+    """What was found in an image, and what is doubtful or left out, with the probability that it is there."""
+    if not row.structures:
+        return row.reason
+    doubtful = [_with_probability(one) for one in row.structures if one.found and one.doubtful]
+    left_out = [_with_probability(one) for one in row.structures if not one.found]
+    lines = [f"{len(row.structures) - len(left_out)} of {len(row.structures)}"]
+    lines += [f"doubtful: {_listed(doubtful)}"] if doubtful else []
+    lines += [f"left out: {_listed(left_out)}"] if left_out else []
+    return "\n".join(lines)
+
+
+def _with_probability(one: StructureRow) -> str:
+    return one.name if one.present is None else f"{one.name} ({share_text(one.present)})"
 
 
 def _notes(result: BatchResult) -> list[str]:

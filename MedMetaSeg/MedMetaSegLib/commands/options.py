@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -26,5 +27,55 @@ Frame = Annotated[
     typer.Option(
         "--volume", metavar="N|all", help="Of a 4D file: the frame, counted from 0, or all of them."
     ),
+]
+Confidence = Annotated[
+    bool,
+    typer.Option("--confidence/--no-confidence", help="Tell which Dice to expect; quicker without."),
+]
+Uncertainty = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Write a map of each structure, too: 255 where it is undecided."),
+]
+KeepDoubtful = Annotated[
+    bool,
+    typer.Option(
+        "--keep-doubtful/--drop-doubtful", help="Keep what may be there or not, marked, or leave it out."
+    ),
+]
+Force = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="STRUCTURE", help="Keep it however little speaks for it; may be given several times."
+    ),
+]
+AcceptAbove = Annotated[
+    float, typer.Option(metavar="DICE", help="Expected Dice of all structures to accept an image.")
+]
+PaintBelow = Annotated[
+    float, typer.Option(metavar="DICE", help="Expected Dice of a structure to paint on its image.")
+]
+OnlyStructure = Annotated[
+    list[str] | None, typer.Option(help="Segment this structure only; may be given several times.")
+]
+Quality = Annotated[
+    Literal["fast", "balanced", "best"],
+    typer.Option(help="Coarser working grids, in half the time, or finer ones and --adapt."),
+]
+ResultFormat = Annotated[
+    Literal["nii.gz", "seg.nrrd"] | None,
+    typer.Option("--format", help="Of the results: nii.gz, or seg.nrrd where structures overlap."),
+]
+Layout = Annotated[
+    Literal["folders", "names"],
+    typer.Option(help="The result for p1/ct.nii.gz: p1/ct.nii.gz, or p1_ct.nii.gz."),
+]
+MemoryLimit = Annotated[
+    int | None, typer.Option(help="MB for images in work; half of the memory if not given.", min=1)
+]
+Scheduler = Annotated[
+    str, typer.Option(help="Address of a Dask scheduler, tcp://host:8786, whose workers do the work.")
+]
+WithIdentifiers = Annotated[
+    bool, typer.Option("--with-identifiers", help="Paths and folders' names may be in the report.")
 ]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the network runs.")]

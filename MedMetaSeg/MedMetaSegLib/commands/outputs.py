@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, WriteError
 from ..imageio.files import same_file
-from ..imageio.writing import check_output
+from ..imageio.writing import check_output, reason
 
 TASK_SUFFIX = ".medmetaseg"
 
@@ -29,6 +30,28 @@ def check_outputs(outputs: Sequence[Path], inputs: Mapping[str, Path]) -> None:
     """
     for path in outputs:
         check_output(path)
-        for what, taken in inputs.items():
+    check_apart(outputs, inputs)
+
+
+def check_apart(outputs: Sequence[Path], others: Mapping[str, Path]) -> None:
+    """Raise InputError when an output is one of other files, named by what the message calls them."""
+    for path in outputs:
+        for what, taken in others.items():
             if same_file(path, taken):
                 raise InputError(f"{path} is {what} itself, which is never overwritten; choose another name.")
+
+
+@contextmanager
+def output_folder(folder: Path) -> Iterator[None]:
+    """Make a folder for outputs if it is not there; one that stays empty is removed. Raises WriteError."""
+    made = not folder.is_dir()
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise WriteError(folder, reason(error)) from error
+    try:
+        yield
+    finally:
+        if made:
+            with suppress(OSError):
+                folder.rmdir()

@@ -5,28 +5,32 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from ..batch.paths import check_result_folder, map_names
 from ..errors import InputError
 from ..imageio.files import check_there, stem, suffix
 from ..imageio.frames import Frames, listed_frames
 from ..imageio.names import shown
 from ..imageio.writing import Writer, replace_all, write_text
 from ..progress import Progress
-from ..results.millilitres import millilitres_text
-from .outputs import check_outputs, check_task_output
-from .terminal import progress_bar
+from .outputs import check_apart, check_outputs, check_task_output, output_folder
+from .terminal import progress_bar, show_segmentation
 
 if TYPE_CHECKING:
     from ..imageio.volume import Volume
-    from ..results.segmentation import Segmentation
+    from ..results.segmentation import Segmentation, SegmentedStructure
+    from ..segmenter import Segmenter
     from ..support.support import Annotation, Support
 
 LABEL_MAPS = (".nii.gz", ".nii", ".nrrd", ".mha")
 SEGMENTATION = ".seg.nrrd"
+_MAPS_OF_SEGMENTATION = ".nrrd"
+"""Format of uncertainty maps beside a SEGMENTATION; beside a label map they have its own."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class SegmentRequest:
     save_task: Path | None = None
     quality: str = "balanced"
     adapt: bool = False
+    confidence: bool = True
+    uncertainty: Path | None = None
     frames: Frames = None
 
     def out_of(self, frame: int | None) -> Path:
@@ -55,6 +61,13 @@ class SegmentRequest:
             return self.out
         name = stem(self.out)
         return self.out.with_name(f"{name}_frame{frame}{self.out.name[len(name) :]}")
+
+    def map_of(self, name: str, frame: int | None) -> Path:
+        """The uncertainty map of a structure, under a name from `map_names`, in a frame."""
+        assert self.uncertainty is not None
+        number = f"_frame{frame}" if self.frames == "all" and frame is not None else ""
+        kind = suffix(self.out)
+        return self.uncertainty / f"{name}{number}{_MAPS_OF_SEGMENTATION if kind == SEGMENTATION else kind}"
 
 
 def segment_files(request: SegmentRequest) -> None:
@@ -69,6 +82,7 @@ def segment_files(request: SegmentRequest) -> None:
     with progress_bar() as progress:
         progress(0.0, "Reading")
         support = _read_support(request)
+        _check_maps(request, support, frames)
         read = _read_image(request, support, frames[0])
         progress(0.02, "Loading the network")
         from ..segmenter import Segmenter
@@ -77,24 +91,17 @@ def segment_files(request: SegmentRequest) -> None:
         for number, frame in enumerate(frames):
             if number:
                 read = _read_image(request, support, frame)
-            result = segmenter.segment(
-                read.volume,
-                read.support,
-                progress=_part_of(progress, number, len(frames)),
-                remove_islands=not request.keep_islands,
-                structures=request.structures or None,
-                quality=request.quality,
-                adapt=request.adapt,
-            )
+            result = _segmented(segmenter, request, read, _part_of(progress, number, len(frames)))
             report = _report(request, read, result)
             reports.append(report)
             writers[request.out_of(frame)] = _writer(request, read, result, report)
+            writers |= _map_writers(request, read, result, report)
         if request.save_task is not None:
             progress(1.0, "Learning the task")
             writers[request.save_task] = segmenter.learn([(read.volume, read.support)]).write
         progress(1.0, "Writing")
         _write(request, writers, reports)
-    _summarise(reports)
+    show_segmentation(reports)
 
 
 def check_paths(request: SegmentRequest) -> None:
@@ -111,6 +118,8 @@ def check_paths(request: SegmentRequest) -> None:
         outputs.append(request.report)
     if request.save_task is not None:
         check_task_output(request.save_task, [request.image, request.support])
+    if request.uncertainty is not None:
+        check_result_folder(request.uncertainty)
     check_outputs(outputs, {"the image": request.image, "the support": request.support})
 
 
@@ -126,6 +135,19 @@ def _frames(request: SegmentRequest) -> list[int | None]:
     inputs = {"the image": request.image, "the support": request.support}
     check_outputs([request.out_of(frame) for frame in frames], inputs)
     return frames
+
+
+def _check_maps(request: SegmentRequest, support: Support, frames: Sequence[int | None]) -> None:
+    """Raise InputError when an uncertainty map would take the place of another file that is named."""
+    if request.uncertainty is None:
+        return
+    names = map_names([one.structure.name for one in support.structures])
+    paths = [request.map_of(name, frame) for name in names for frame in frames]
+    others = {"the image": request.image, "the support": request.support}
+    for frame in frames:
+        check_apart(paths, {**others, "the result": request.out_of(frame)})
+    if request.uncertainty.is_dir():
+        check_outputs(paths, others)
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,6 +198,21 @@ def _read_image(request: SegmentRequest, support: Support, frame: int | None) ->
     return _Read(frame, volume, support, time.perf_counter() - started)
 
 
+def _segmented(
+    segmenter: Segmenter, request: SegmentRequest, read: _Read, progress: Progress
+) -> Segmentation:
+    return segmenter.segment(
+        read.volume,
+        read.support,
+        progress=progress,
+        remove_islands=not request.keep_islands,
+        structures=request.structures or None,
+        quality=request.quality,
+        adapt=request.adapt,
+        confidence=request.confidence,
+    )
+
+
 def _part_of(progress: Progress, number: int, parts: int) -> Progress:
     """The progress of one frame of several, as a share of all."""
 
@@ -215,40 +252,40 @@ def _writer(request: SegmentRequest, read: _Read, result: Segmentation, report: 
     return timed
 
 
+def _map_writers(
+    request: SegmentRequest, read: _Read, result: Segmentation, report: dict[str, Any]
+) -> dict[Path, Writer]:
+    """A writer for the uncertainty map of each structure, which is made then, one after the other.
+
+    Adds the error to expect on each slice to the report.
+    """
+    if request.uncertainty is None:
+        return {}
+    from ..imageio.volume import write_labels
+    from ..results.uncertainty import error_by_slice
+
+    def write(path: Path, one: SegmentedStructure, entry: dict[str, Any]) -> None:
+        uncertainty = result.uncertainty(one)
+        # Scribbles have no plane of their own.
+        errors = error_by_slice(uncertainty, result.geometry, entry["plane"] or "axial")
+        entry["uncertainty"] = errors.as_dict()
+        write_labels(path, uncertainty, result.geometry, read.volume.forms)
+
+    names = map_names([one.structure.name for one in result.structures])
+    return {
+        request.map_of(name, read.frame): partial(write, one=one, entry=entry)
+        for name, one, entry in zip(names, result.structures, report["structures"], strict=True)
+    }
+
+
 def _write(request: SegmentRequest, writers: dict[Path, Writer], reports: list[dict[str, Any]]) -> None:
-    """All files or none."""
+    """All files or none; the report last, since writers add to it."""
     if request.report is not None:
         content = reports[0] if request.frames != "all" else {"frames": reports}
         writers[request.report] = lambda path: _write_json(path, content)
-    replace_all(writers)
+    with nullcontext() if request.uncertainty is None else output_folder(request.uncertainty):
+        replace_all(writers)
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(content, indent=2) + "\n")
-
-
-def _summarise(reports: Sequence[Mapping[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console()
-    framed = len(reports) > 1
-    table = Table(*(["frame"] if framed else []), "structure", "label", "voxels", "ml")
-    for column in table.columns[-3:]:
-        column.justify = "right"
-    for report in reports:
-        for one in report["structures"]:
-            volume = millilitres_text(one["millilitres"])
-            row = (Text(one["name"]), str(one["label"]), str(one["voxels"]), volume)
-            table.add_row(*([str(report["frame"])] if framed else []), *row)
-    console.print(table)
-    for text in dict.fromkeys(text for report in reports for text in _remarks(report)):
-        console.print(text, markup=False, highlight=False)
-    for report in reports:
-        console.print(report["out"], markup=False, highlight=False, soft_wrap=True)
-
-
-def _remarks(report: Mapping[str, Any]) -> list[str]:
-    left_out = [f"Left out: {skipped['name']}, {skipped['reason']}." for skipped in report["skipped"]]
-    return [*left_out, *report["notes"]]

@@ -1,15 +1,17 @@
-"""What commands show on the terminal: a bar while they work, and what a task holds."""
+"""What commands show on the terminal: a bar while they work, what was segmented, and what a task holds."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ..confidence.words import dice_text
 from ..imageio.names import shown
 from ..progress import Progress
+from ..results.millilitres import millilitres_text
 
 if TYPE_CHECKING:
     from ..task.task_file import Task
@@ -63,6 +65,60 @@ def show_task(task: Task, path: Path) -> None:
     ]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def show_segmentation(reports: Sequence[Mapping[str, Any]]) -> None:
+    """A table of what was segmented and of the Dice to expect, remarks, and the slice to paint next.
+
+    reports: of each frame.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    framed = len(reports) > 1
+    expected = any("predicted_dice" in one for report in reports for one in report["structures"])
+    heads = ["structure", "label", "voxels", "ml", *(["expected Dice"] if expected else [])]
+    table = Table(*(["frame"] if framed else []), *heads)
+    for column in table.columns[1 + framed : 4 + framed]:
+        column.justify = "right"
+    for report in reports:
+        for one in report["structures"]:
+            volume = millilitres_text(one["millilitres"])
+            row: list[Text | str] = [Text(one["name"]), str(one["label"]), str(one["voxels"]), volume]
+            row += [_expected(one)] if expected else []
+            table.add_row(*([str(report["frame"])] if framed else []), *row)
+    console.print(table)
+    for text in dict.fromkeys(text for report in reports for text in _remarks(report)):
+        console.print(text, markup=False, highlight=False)
+    for report in reports:
+        console.print(report["out"], markup=False, highlight=False, soft_wrap=True)
+
+
+def _remarks(report: Mapping[str, Any]) -> list[str]:
+    left_out = [f"Left out: {skipped['name']}, {skipped['reason']}." for skipped in report["skipped"]]
+    return [*left_out, *report["notes"], *_next_slice(report)]
+
+
+def _expected(entry: Mapping[str, Any]) -> str:
+    """The Dice to expect of a structure, as a cell of the table."""
+    low, high = entry["predicted_dice_low"], entry["predicted_dice_high"]
+    dice = dice_text(entry["predicted_dice"], low, high)
+    return ", ".join(filter(None, (dice, "doubtful" if entry["doubtful"] else "")))
+
+
+def _next_slice(report: Mapping[str, Any]) -> list[str]:
+    """Where the worst structure is best painted on, as a sentence; none where nothing is to be gained."""
+    to_paint = [one for one in report["structures"] if one.get("next_slice")]
+    if not to_paint:
+        return []
+    # One of which nothing was found has no Dice to expect.
+    worst = min(to_paint, key=lambda one: one["predicted_dice"] or 0.0)
+    place = worst["next_slice"]
+    where = f"{place['plane']} slice {place['index']} (counted from 0) of {worst['name']}"
+    frame = f" in frame {report['frame']}" if "frame" in report else ""
+    return [f"To paint next: {where}{frame}; {place['reason']}."]
 
 
 def _by(values: Sequence[float]) -> str:

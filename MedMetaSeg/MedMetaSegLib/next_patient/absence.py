@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,23 +13,11 @@ from scipy import ndimage
 from ..support.structure import region
 from ..task.atlas import Atlas
 from ..working_grid.reduced_image import ReducedImage
-from .fusion import FusedOccupancies, RegisteredAtlas, grown
+from .fusion import FusedOccupancies, RegisteredAtlas, grown, moved
 from .position_prior import occupancy_threshold, occupancy_thresholds
 
-OUTSIDE = "its place lies outside the image"
-"""The reason for a structure that is not where the image is."""
 _LEAST_FOV_FRACTION = 0.01
 """Share of a structure's volume that must be in the image for it to be looked for."""
-_LEAST_GLOBAL_NCC = 0.3
-"""Correlation of the images after the best pose: patients on whom a task belongs have more, whatever their
-modality.
-"""
-_LEAST_LOCAL_NCC = 0.12
-"""Correlation of the images around the structure's place."""
-_LEAST_NCC_AFTER_WARP = 0.1
-"""The same times the share of its volume that warping leaves: what is not there is warped away."""
-_LEAST_INTENSITY_OVERLAP = 0.2
-"""Common area of the histograms of query and supports at the structure's place."""
 _BINS = 16
 """Bins of these histograms."""
 
@@ -42,7 +31,11 @@ class AbsenceEvidence:
     structure, 0 to 1. volume_ratio_after_warp: its volume where the warped atlases place it, over the one
     where their poses alone do, to 1. intensity_overlap: common area of the histograms of the two places, 0 to
     1; None where the query is of another modality than the task. prototype_logit: mean of the learned
-    prototypes over what was found. The last four are None where there is nothing to take them from.
+    prototypes over what was found. disagreement: see `FusedOccupancies`. blur: share of its occupancy, by all
+    placements, that is neither full nor empty. mean_ncc, pose_ncc: as local_ncc, the mean over the warped
+    placements, and where the pose alone places it. bending: millimetres that warping moves it, over the cube
+    root of its volume. log_scale: logarithm of how much larger the query is in each direction, without sign.
+    All but the first two are None where there is nothing to take them from.
     """
 
     fov_fraction: float
@@ -51,33 +44,30 @@ class AbsenceEvidence:
     volume_ratio_after_warp: float | None = None
     intensity_overlap: float | None = None
     prototype_logit: float | None = None
+    disagreement: float | None = None
+    blur: float | None = None
+    mean_ncc: float | None = None
+    pose_ncc: float | None = None
+    bending: float | None = None
+    log_scale: float | None = None
 
-    def reason(self) -> str:
-        """Why the structure is absent, the end of a sentence; "" where it is not.
+    @property
+    def is_in_view(self) -> bool:
+        """Whether enough of the structure's place lies in the image for it to be looked for."""
+        return self.fov_fraction >= _LEAST_FOV_FRACTION
 
-        prototype_logit has no say.
+    @property
+    def features(self) -> dict[str, float]:
+        """For the calibration: what there is. fov: as fov_fraction, to 1; swelling: the logarithm of how much
+        larger than expected warping makes the structure, 0 where it does not.
         """
-        if self.fov_fraction < _LEAST_FOV_FRACTION:
-            return OUTSIDE
-        if self.global_ncc < _LEAST_GLOBAL_NCC:
-            return "the image around its place does not look like the supports"
-        local_ncc = _or_one(self.local_ncc)
-        if (
-            local_ncc < _LEAST_LOCAL_NCC
-            or local_ncc * _or_one(self.volume_ratio_after_warp) < _LEAST_NCC_AFTER_WARP
-        ):
-            return "what lies at its place does not look like the supports"
-        if _or_one(self.intensity_overlap) < _LEAST_INTENSITY_OVERLAP:
-            return "what lies at its place has other intensities"
-        return ""
+        found = {name: float(value) for name, value in asdict(self).items() if value is not None}
+        fraction = found.pop("fov_fraction")
+        return {**found, "fov": min(fraction, 1.0), "swelling": float(np.log(max(fraction, 1.0)))}
 
     def as_dict(self) -> dict[str, float]:
         """For the report: what there is, rounded."""
         return {name: round(value, 3) for name, value in asdict(self).items() if value is not None}
-
-
-def _or_one(value: float | None) -> float:
-    return 1.0 if value is None else value
 
 
 def absence_evidence(
@@ -92,11 +82,14 @@ def absence_evidence(
     Of the placements of atlases only those that were warped are asked: what is not there, they warp away.
     """
     warped = [one for one in registered if one.warped]
+    placed = [one for one in registered if not one.warped]
+    determinants = [abs(float(np.linalg.det(one.pose.matrix))) for one in placed]
+    log_scale = float(np.mean(np.abs(np.log(determinants)))) / 3
     atlases = list({id(one.atlas): one.atlas for one in warped}.values())
     voxel_mm3 = float(np.prod(close.spacing_mm))
     global_ncc = max(one.pose.global_ncc for one in warped)
     found = []
-    for number, seen in enumerate(_seen_places(warped, fused, close)):
+    for number, seen in enumerate(_seen_places(warped, placed, fused, close)):
         fov_fraction = seen.voxels * voxel_mm3 / _volume_mm3(warped, number)
         if not seen.histogram.any():
             found.append(AbsenceEvidence(fov_fraction, global_ncc))
@@ -105,43 +98,88 @@ def absence_evidence(
         if same_modality:
             intensity_overlap = max(_intensity_overlap(seen.histogram, one, number) for one in atlases)
         ratio = min(1.0, seen.voxels / max(seen.affine_voxels, 1e-6))
-        found.append(AbsenceEvidence(fov_fraction, global_ncc, seen.local_ncc, ratio, intensity_overlap))
+        found.append(
+            AbsenceEvidence(
+                fov_fraction,
+                global_ncc,
+                seen.local_ncc,
+                ratio,
+                intensity_overlap,
+                disagreement=seen.disagreement,
+                blur=seen.blur,
+                mean_ncc=seen.mean_ncc,
+                pose_ncc=seen.pose_ncc,
+                bending=seen.bending_mm / _volume_mm3(warped, number) ** (1 / 3),
+                log_scale=log_scale,
+            )
+        )
     return found
 
 
-@dataclass(frozen=True, eq=False)
-class _SeenPlace:
+class _SeenPlace(NamedTuple):
     """What the query shows of one structure's place.
 
     voxels, affine_voxels: close voxels that it fills, warped and by the poses alone; local_ncc: around it, of
-    the placement where that is highest; histogram: (_BINS,) voxels inside it by intensity.
+    the placement where that is highest; disagreement, blur, mean_ncc, pose_ncc: see `AbsenceEvidence`;
+    bending_mm: that warping moves it; histogram: (_BINS,) voxels inside it by intensity.
     """
 
     voxels: float
     affine_voxels: float
     local_ncc: float
+    disagreement: float
+    blur: float
+    mean_ncc: float
+    pose_ncc: float
+    bending_mm: float
     histogram: np.ndarray
 
 
 @torch.no_grad()
 def _seen_places(
-    warped: Sequence[RegisteredAtlas], fused: FusedOccupancies, close: ReducedImage
+    warped: Sequence[RegisteredAtlas],
+    placed: Sequence[RegisteredAtlas],
+    fused: FusedOccupancies,
+    close: ReducedImage,
 ) -> list[_SeenPlace]:
     """One for each structure; computed on the device and brought back together."""
     occupancies = fused.by_warped
-    local_ncc = torch.stack([one.local_ncc.flatten() for one in warped], 1)
+    local_ncc, by_pose = (
+        torch.stack([one.local_ncc.flatten() for one in some], 1) for some in (warped, placed)
+    )
+    bending = _bending_mm(warped, close).flatten()
     bins = torch.from_numpy(close.intensity // (256 // _BINS)).to(local_ncc.device).long().flatten()
     by_bin = torch.nn.functional.one_hot(bins, _BINS).float()
     thresholds = occupancy_thresholds(occupancies)
     numbers = []
-    for occupancy, threshold, affine in zip(occupancies, thresholds, fused.affine_voxels, strict=True):
+    by_all = fused.by_all.flatten(1)
+    blur = (by_all * (1 - by_all)).sum(1) / by_all.sum(1).clamp(min=1e-6)
+    told = torch.stack([fused.affine_voxels, fused.disagreement, blur], 1)
+    for occupancy, threshold, row in zip(occupancies, thresholds, told, strict=True):
         core = occupancy > threshold
         near = grown(core, 2).flatten().float()
-        around = (near @ local_ncc / near.sum().clamp(min=1)).max()
+        number = near.sum().clamp(min=1)
+        around = near @ local_ncc / number
+        pose_ncc, moved_mm = (near @ by_pose / number).max(), near @ bending / number
         counts = core.flatten().float() @ by_bin
-        numbers.append(torch.cat([torch.stack([occupancy.sum(), affine, around]), counts]))
+        affine, disagreement, blurred = row
+        of_ncc = (around.mean(), pose_ncc, moved_mm)
+        first = torch.stack([occupancy.sum(), affine, around.max(), disagreement, blurred, *of_ncc])
+        numbers.append(torch.cat([first, counts]))
     rows = torch.stack(numbers).cpu().numpy().astype(float)
-    return [_SeenPlace(float(row[0]), float(row[1]), float(row[2]), row[3:]) for row in rows]
+    return [_SeenPlace._make([*map(float, row[:8]), row[8:]]) for row in rows]
+
+
+def _bending_mm(warped: Sequence[RegisteredAtlas], close: ReducedImage) -> torch.Tensor:
+    """(k, j, i): millimetres by which the warps move a voxel beyond their poses, their mean."""
+    grid = (close.start_mm, close.spacing_mm, close.intensity.shape)
+    axes = [start + step * np.arange(n) for start, step, n in zip(*grid, strict=True)]
+    on_axes = np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32)
+    places = torch.from_numpy(on_axes).to(warped[0].atlas_mm.device)
+    total = torch.zeros_like(places[0])
+    for one in warped:
+        total += torch.linalg.vector_norm(one.atlas_mm - moved(one.pose, places), dim=0)
+    return total / len(warped)
 
 
 def _volume_mm3(registered: Sequence[RegisteredAtlas], number: int) -> float:

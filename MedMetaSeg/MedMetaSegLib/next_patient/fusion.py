@@ -46,12 +46,14 @@ class FusedOccupancies:
 
     by_all: (S, k, j, i) float32, 0 to 1; by_warped: the same by the warped placements alone. affine_voxels:
     (S,) close voxels that a structure fills where the poses alone place it, mean over the warped placements
-    of atlases that have it, 0 where none has.
+    of atlases that have it, 0 where none has. disagreement: (S,), how little the warped placements agree:
+    variance of the occupancy among them over its mean, both summed over the close voxels, 0 to 1.
     """
 
     by_all: Tensor
     by_warped: Tensor
     affine_voxels: Tensor
+    disagreement: Tensor
 
 
 @torch.no_grad()
@@ -65,6 +67,7 @@ def fused_occupancies(registered: Sequence[RegisteredAtlas], places: Tensor) -> 
     by_affine = torch.zeros_like(by_warped)
     weights = [places.new_zeros(places.shape[1:]) for _ in range(2)]
     affine_voxels = places.new_zeros(number)
+    mean, mean_square = torch.zeros_like(by_warped), torch.zeros_like(by_warped)
     for atlas in {id(one.atlas): one.atlas for one in registered}.values():
         placements = [one for one in registered if one.atlas is atlas]
         trusts = [one.local_ncc**_TRUST + 1e-6 for one in placements]
@@ -73,8 +76,11 @@ def fused_occupancies(registered: Sequence[RegisteredAtlas], places: Tensor) -> 
         for numbers, occupancies in _stacked(atlas, places.device):
             for one, trust in zip(placements, trusts, strict=True):
                 total = by_warped if one.warped else by_affine
-                total[numbers] += trust * _sampled(occupancies, atlas, one.atlas_mm)
+                found = _sampled(occupancies, atlas, one.atlas_mm)
+                total[numbers] += trust * found
                 if one.warped:
+                    mean[numbers] += found
+                    mean_square[numbers] += found.square_()
                     placed = _sampled(occupancies, atlas, moved(one.pose, places))
                     affine_voxels[numbers] += placed.sum((1, 2, 3))
     having = [
@@ -82,7 +88,11 @@ def fused_occupancies(registered: Sequence[RegisteredAtlas], places: Tensor) -> 
     ]
     by_all = by_affine.add_(by_warped).div_(weights[0] + weights[1])
     counts = torch.tensor(having, device=places.device).clamp(min=1)
-    return FusedOccupancies(by_all, by_warped.div_(weights[1].clamp(min=1e-6)), affine_voxels / counts)
+    warps = sum(one.warped for one in registered)
+    variance = mean_square.div_(warps).sub_(mean.div_(warps).square()).sum((1, 2, 3))
+    disagreement = variance / mean.sum((1, 2, 3)).clamp(min=1e-6)
+    by_warped.div_(weights[1].clamp(min=1e-6))
+    return FusedOccupancies(by_all, by_warped, affine_voxels / counts, disagreement)
 
 
 def moved(pose: Pose, places: Tensor) -> Tensor:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..imageio.geometry import AxisMap, Geometry, Index3, index3
+from ..progress import check_cancelled, never
 from ..support.structure import Structure, StructureMask
+from .uncertainty import uncertainty_of
 
 Spacing = tuple[float, float, float]
 
@@ -48,10 +50,10 @@ class Segmentation:
             labels[one.region][one.mask] = one.structure.label
         return labels
 
-    def structure(self, which: str | int) -> SegmentedStructure:
-        """The structure of this name or label value; raises KeyError."""
+    def structure(self, which: str | int | SegmentedStructure) -> SegmentedStructure:
+        """The structure of this name or label value, or itself; raises KeyError."""
         for one in self.structures:
-            if which in (one.structure.name, one.structure.label):
+            if which in (one, one.structure.name, one.structure.label):
                 return one
         there = [one.structure.name for one in self.structures]
         raise KeyError(f"There is no structure {which!r}; there are {there}.")
@@ -63,12 +65,31 @@ class Segmentation:
         full[one.region] = one.mask
         return full
 
-    def probability(self, which: str | int) -> np.ndarray:
+    def probability(self, which: str | int | SegmentedStructure) -> np.ndarray:
         """The probability of one structure, float16 (k, j, i) on the whole grid, made when asked for.
 
         It is what the network said, before structures competed and islands were removed.
         """
         return self._probabilities[self.structures.index(self.structure(which))]()
+
+    def uncertainty(self, which: str | int | SegmentedStructure) -> np.ndarray:
+        """Where the network is unsure of one structure, uint8 (k, j, i) on the whole grid.
+
+        510 * min(p, 1 - p) of its `probability` p: 255 where it is undecided, 0 where it is sure; made when
+        asked for. Annotated slices are no exception, though the result is there what was annotated.
+        """
+        return uncertainty_of(self.probability(which))
+
+    def largest_uncertainty(self, cancelled: Callable[[], bool] = never) -> np.ndarray:
+        """The largest `uncertainty` of any structure at each voxel, uint8 (k, j, i) on the whole grid.
+
+        Made one structure at a time. cancelled: asked before each. Raises Cancelled.
+        """
+        largest = np.zeros(self.geometry.shape, np.uint8)
+        for one in self.structures:
+            check_cancelled(cancelled)
+            np.maximum(largest, self.uncertainty(one), out=largest)
+        return largest
 
 
 def segmented_structure(

@@ -13,7 +13,6 @@ import torch
 
 from .. import __version__
 from ..imageio.geometry import rounded
-from ..network.adaptation import Adaptation
 from ..results.millilitres import rounded_millilitres
 from ..results.segmentation import SegmentedStructure
 from ..support.support import Support
@@ -24,14 +23,14 @@ def segment_report(
     support: Support,
     rule: IntensityNormalization,
     results: Sequence[SegmentedStructure],
-    adaptations: Sequence[Adaptation | None],
+    told: Sequence[Mapping[str, object]],
     notes: Sequence[str],
     about: Mapping[str, object],
 ) -> dict[str, object]:
-    """The report of one call; results and adaptations go together. about: how it was computed."""
+    """The report of one call. told: further entries of each result. about: how it was computed."""
     annotated = {one["label"]: one for one in support.describe()}
     structures = []
-    for one, adaptation in zip(results, adaptations, strict=True):
+    for one, more in zip(results, told, strict=True):
         entry: dict[str, object] = {
             "name": one.structure.name,
             "label": one.structure.label,
@@ -44,9 +43,7 @@ def segment_report(
             "crossing": annotated[one.structure.label]["crossing"],
             "scribbled": annotated[one.structure.label]["scribbled"],
         }
-        if adaptation is not None:
-            entry["adaptation"] = adaptation.as_dict()
-        structures.append(entry)
+        structures.append({**entry, **more})
     return {
         "structures": structures,
         "skipped": [{"name": name, "reason": reason} for name, reason in support.skipped],

@@ -8,7 +8,10 @@ from functools import partial
 
 import numpy as np
 
-from ..imageio.geometry import AxisMap
+from ..confidence.calibration import shipped_calibration
+from ..confidence.confidence import painted_confidence
+from ..confidence.slice_place import SliceToPaint, slice_to_paint
+from ..imageio.geometry import AxisMap, rounded
 from ..imageio.volume import Volume, check_volume
 from ..network.inference import Predictor
 from ..progress import Progress, check_cancelled
@@ -36,6 +39,7 @@ class SegmentOptions:
     structures: Sequence[str] | None = None
     quality: str = "balanced"
     adapt: bool = False
+    confidence: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +90,15 @@ def segmented_volume(
         memory.recognise(grids.volume)
     adapt = options.adapt or options.quality == "best"
     run = StructureRun(
-        predictor, memory, grids.volume, grids.support, intensity, options.quality, adapt, cancelled
+        predictor,
+        memory,
+        grids.volume,
+        grids.support,
+        intensity,
+        options.quality,
+        adapt,
+        cancelled,
+        options.confidence,
     )
     asked = _Asked(checked, run, progress, preview)
     noted = predictor.new_notes()
@@ -104,8 +116,8 @@ def segmented_volume(
         "weights": provenance["weights"],
     }
     notes = [*checked.volume.notes, *grids.support.notes, *noted]
-    adaptations = [answer.adaptation for answer in there]
-    report = segment_report(support, intensity, results, adaptations, notes, about)
+    told = [_told(asked, answer, options.confidence) for answer in there]
+    report = segment_report(support, intensity, results, told, notes, about)
     probabilities = tuple(_probability(asked, answer) for answer in there)
     return Segmentation(checked.volume.geometry, results, support.overlapping, report, probabilities)
 
@@ -167,6 +179,29 @@ def _results(
         for annotated, answer, (where, mask) in found
         if answer is not None
     )
+
+
+def _told(asked: _Asked, answer: StructureLogits, confidence: bool) -> dict[str, object]:
+    """The entries of a structure's report that the network's answer makes."""
+    told: dict[str, object] = {}
+    if confidence:
+        model = shipped_calibration().painted(answer.features)
+        told |= painted_confidence(answer.features, model).as_dict()
+        told["next_slice"] = None if answer.to_paint is None else _to_paint(asked, answer).as_dict()
+        told["features"] = {name: rounded(value, 4) for name, value in answer.features.items()}
+    if answer.adaptation is not None:
+        told["adaptation"] = answer.adaptation.as_dict()
+    return told
+
+
+def _to_paint(asked: _Asked, answer: StructureLogits) -> SliceToPaint:
+    """The slice of the image, or of a support that lies aslant in it, that is most worth painting."""
+    assert answer.to_paint is not None
+    geometry, axis_map = asked.checked.volume.geometry, asked.checked.axis_map
+    if not geometry.is_parallel(asked.checked.support.geometry):
+        geometry = asked.checked.support.geometry
+        axis_map = geometry.canonical()[1]
+    return slice_to_paint(answer.to_paint, answer.logits, answer.grid, geometry, axis_map)
 
 
 def _probability(asked: _Asked, answer: StructureLogits) -> Callable[[], np.ndarray]:

@@ -5,23 +5,26 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..confidence.next_slice import NextSlice
+from ..confidence.slice_place import next_plane
 from ..imageio.volume import Volume
 from ..network.adaptation import Adaptation, adapted_to_slices
 from ..network.image_evidence import ImageEvidence, image_channels
 from ..network.inference import EncodedImage, Predictor
 from ..stages import stage
-from ..support.structure import AnnotatedStructure
+from ..support.structure import AnnotatedStructure, filled_slices
 from ..support.support import Support
 from ..working_grid.grid import DETAILS, Bounds, WorkingGrid, sampled_image, working_grid
 from ..working_grid.intensity import IntensityNormalization
 from .annotation_evidence import beyond_penalty, held_out_prompts, prompt_on
+from .quality_features import quality_features
 
 FirstLogits = Callable[[np.ndarray, WorkingGrid], None]
 """Called with logits (k, j, i) and their grid while better ones are still to come."""
@@ -55,13 +58,27 @@ class GridMemory:
 class StructureLogits:
     """What the network said of one structure: logits float16 on the last working grid it needed.
 
-    seconds: that it took. adaptation: of the network's head, None without.
+    seconds: that it took. adaptation: of the network's head, None without. features: see `quality_features`,
+    empty where the answer is. to_paint: the plane of the grid most worth painting, None where none is. Both
+    are left out where no confidence is asked for.
     """
 
     grid: WorkingGrid
     logits: np.ndarray
     seconds: float
     adaptation: Adaptation | None
+    features: Mapping[str, float]
+    to_paint: NextSlice | None
+
+
+@dataclass(frozen=True, eq=False)
+class _GridAnswer:
+    """Logits (k, j, i) float32 on one working grid, and what the network read there."""
+
+    logits: np.ndarray
+    adaptation: Adaptation | None
+    evidence: ImageEvidence
+    prompt: Tensor
 
 
 class VolumeMemory:
@@ -99,7 +116,7 @@ class StructureRun:
     memory: of the same volume. volume: canonical; support: on the reference grid. quality: a key of DETAILS;
     with "best" the mirror image is asked as well, which brings at most 0.001 of Dice in twice the time.
     adapt: let the network's head take steps on the annotated slices first. cancelled: asked between pieces of
-    work.
+    work. confidence: gather what the answers show of their own quality.
     """
 
     predictor: Predictor
@@ -110,6 +127,7 @@ class StructureRun:
     quality: str
     adapt: bool
     cancelled: Callable[[], bool]
+    confidence: bool = True
 
     @property
     def _mirrored(self) -> bool:
@@ -120,7 +138,7 @@ class StructureRun:
 
         first: called with logits that are there while better ones are still to come. Raises Cancelled.
         """
-        key = self._digest(annotated) + self.quality.encode() + bytes([self.adapt])
+        key = self._digest(annotated) + self.quality.encode() + bytes([self.adapt, self.confidence])
         if key in self.memory.logits:
             return self.memory.logits[key]
         begun = time.perf_counter()
@@ -129,20 +147,36 @@ class StructureRun:
         factors = np.ones((2, 3))
         for growth in range(_MAX_GROWTHS + 1):
             grid = working_grid(annotated, reference_grid, bounds, factors, DETAILS[self.quality])
-            logits, adaptation = self._logits_on(grid, annotated, first)
+            answer = self._answer_on(grid, annotated, first)
+            logits = answer.logits
             touched = touched_faces(logits, annotated, grid, bounds)
             if not touched.any() or growth == _MAX_GROWTHS:
                 break
             first(logits, grid)
             factors = np.where(touched, factors * _GROWTH, factors)
-        found = StructureLogits(grid, logits.astype(np.float16), time.perf_counter() - begun, adaptation)
+        features, to_paint = self._quality(grid, annotated, answer)
+        seconds = time.perf_counter() - begun
+        logits = logits.astype(np.float16)
+        found = StructureLogits(grid, logits, seconds, answer.adaptation, features, to_paint)
         self.memory.logits[key] = found
         return found
 
-    def _logits_on(
-        self, grid: WorkingGrid, annotated: AnnotatedStructure, first: FirstLogits
-    ) -> tuple[np.ndarray, Adaptation | None]:
-        """Logits (k, j, i) float32 on one working grid, with an adapted head where that was asked for."""
+    @stage("confidence")
+    def _quality(
+        self, grid: WorkingGrid, annotated: AnnotatedStructure, answer: _GridAnswer
+    ) -> tuple[dict[str, float], NextSlice | None]:
+        """What an answer shows of its own quality, and the plane that is most worth painting."""
+        if not self.confidence:
+            return {}, None
+        features = quality_features(grid, answer.evidence, annotated, answer.prompt, answer.logits)
+        painted = None
+        if annotated.axis is not None:
+            painted = filled_slices(annotated.mask, annotated.axis) + annotated.offset[annotated.axis]
+        bounds = Bounds.of(self.volume.geometry, self.support.geometry)
+        return features, next_plane(answer.logits, grid, bounds, painted)
+
+    def _answer_on(self, grid: WorkingGrid, annotated: AnnotatedStructure, first: FirstLogits) -> _GridAnswer:
+        """The answer on one working grid, with an adapted head where that was asked for."""
         known = self.memory.on_grid(grid)
         evidence, prompt = self.predictor.on_device_or_cpu(
             lambda device: self._evidence_and_prompt(grid, annotated, known, device)
@@ -163,7 +197,7 @@ class StructureRun:
                 )
         self.memory.keep(grid, GridMemory(evidence, encoded))
         logits -= beyond_penalty(grid, annotated)
-        return logits, adaptation
+        return _GridAnswer(logits, adaptation, evidence, prompt)
 
     def _evidence_and_prompt(
         self, grid: WorkingGrid, annotated: AnnotatedStructure, known: GridMemory | None, device: torch.device

@@ -16,14 +16,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from ..errors import Cancelled, InputError
 from ..imageio.volume import Volume
-from ..progress import Progress
+from ..progress import Progress, check_cancelled, never
 from ..support.structure import StructureMask
 from ..support.support import Annotation, Support
 from .reader import isBent, readSupport, readVolume
 from .sequence import sequenceOf, writeSequence
 from .space import CLOSED_SURFACE
+from .uncertainty_overlay import UncertaintyOverlay
 from .writer import checkOutput, writeSegments
 
 if TYPE_CHECKING:
@@ -43,6 +46,7 @@ class Result(Protocol):
     def structures(self) -> Sequence[StructureMask]: ...
     @property
     def report(self) -> dict[str, Any]: ...
+    def largest_uncertainty(self, cancelled: Callable[[], bool] = ...) -> np.ndarray: ...
 
 
 class SegmentsVolumes(Protocol):
@@ -56,6 +60,7 @@ class SegmentsVolumes(Protocol):
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
         quality: str = "balanced",
+        confidence: bool = True,
     ) -> Result: ...
 
     def learn(
@@ -73,6 +78,9 @@ class SegmentsVolumes(Protocol):
         *,
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
+        keep_doubtful: bool = True,
+        force: Sequence[str] = (),
+        confidence: bool = True,
     ) -> Result: ...
 
 
@@ -102,6 +110,7 @@ class SceneLogic:
     def __init__(self, load: Callable[[str], SegmentsVolumes] = loadSegmenter) -> None:
         self._load = load
         self._segmenters: dict[str, SegmentsVolumes] = {}
+        self._overlay = UncertaintyOverlay()
         self.lastReport: dict[str, Any] | None = None
 
     def segment(
@@ -114,6 +123,8 @@ class SceneLogic:
         annotation: Annotation = "slices",
         device: str = "auto",
         quality: str = "balanced",
+        confidence: bool = True,
+        uncertainty: bool = False,
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Any:
@@ -121,7 +132,8 @@ class SceneLogic:
 
         The painted segments are never changed. The result goes to a new node named after the volume, or is
         added to `outputSegmentationNode` (which may be the painted one) under unique names. `segmentIds`
-        chooses among the painted segments. quality: see Segmenter.segment. Afterwards `lastReport` holds the
+        chooses among the painted segments. quality, confidence: see Segmenter.segment. uncertainty: show in
+        the slice views where the answer is unsure, until the next call. Afterwards `lastReport` holds the
         report.
 
         Raises InputError for what cannot be segmented and Cancelled when `cancelled` says so; the scene is
@@ -134,14 +146,17 @@ class SceneLogic:
         withSurface = segmentationNode.GetSegmentation().ContainsRepresentation(CLOSED_SURFACE)
         bent = isBent(segmentationNode, volumeNode)
         result = self._segmenter(device).segment(
-            volume, support, progress=progress, cancelled=cancelled, quality=quality
+            volume, support, progress=progress, cancelled=cancelled, quality=quality, confidence=confidence
         )
-        if cancelled is not None and cancelled():
-            raise Cancelled("Segmentation was cancelled.")
+        unsure = result.largest_uncertainty(cancelled or never) if uncertainty else None
+        check_cancelled(cancelled or never)
         for node in (volumeNode, outputSegmentationNode):
             if node is not None and node.GetScene() is None:
                 raise InputError(f"'{node.GetName()}' was removed from the scene: nothing was written.")
         node = writeSegments(result.structures, volumeNode, outputSegmentationNode, withSurface=withSurface)
+        self._overlay.remove()
+        if unsure is not None:
+            self._overlay.show(unsure, volumeNode)
         report = dict(result.report)
         if bent:
             note = "The drawn slices were resampled through a transform that is not linear."
@@ -178,13 +193,17 @@ class SceneLogic:
         outputSegmentationNode: Any = None,
         *,
         device: str = "auto",
+        keepDoubtful: bool = True,
+        force: Sequence[str] = (),
+        confidence: bool = True,
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Any:
         """Segment a task's structures in a volume on which nothing is painted; returns the output node.
 
-        Structures that were not found get no segment; `lastReport` says why. Raises InputError and
-        Cancelled; the scene is then as before.
+        Structures that were not found get no segment; `lastReport` says why, with the probability that they
+        are there. keepDoubtful, force (names of structures) and confidence: see Segmenter.apply. Raises
+        InputError and Cancelled; the scene is then as before.
         """
         from ..task.task_file import Task
 
@@ -192,7 +211,15 @@ class SceneLogic:
             checkOutput(outputSegmentationNode)
         task = Task.read(path)
         volume = readVolume(volumeNode)
-        result = self._segmenter(device).apply(task, volume, progress=progress, cancelled=cancelled)
+        result = self._segmenter(device).apply(
+            task,
+            volume,
+            progress=progress,
+            cancelled=cancelled,
+            keep_doubtful=keepDoubtful,
+            force=force,
+            confidence=confidence,
+        )
         for node in (volumeNode, outputSegmentationNode):
             if node is not None and node.GetScene() is None:
                 raise InputError(f"'{node.GetName()}' was removed from the scene: nothing was written.")
@@ -207,6 +234,9 @@ class SceneLogic:
         volumeNode: Any,
         *,
         device: str = "auto",
+        keepDoubtful: bool = True,
+        force: Sequence[str] = (),
+        confidence: bool = True,
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Any:
@@ -214,7 +244,8 @@ class SceneLogic:
 
         The results are a sequence in the same browser: the returned segmentation node shows the item that
         is selected. None when nothing was found in any item. `lastReport["items"]` holds a report for each.
-        Raises InputError, also when the volume is of no sequence, and Cancelled; the scene is then as before.
+        The other options: see `apply`. Raises InputError, also when the volume is of no sequence, and
+        Cancelled; the scene is then as before.
         """
         from ..task.task_file import Task
 
@@ -229,7 +260,15 @@ class SceneLogic:
                 raise Cancelled(f"Cancelled at item {number + 1} of {total}.")
             itemProgress = None if progress is None else _ofItem(progress, number, total)
             volume = sequence.read(number)
-            result = segmenter.apply(task, volume, progress=itemProgress, cancelled=cancelled)
+            result = segmenter.apply(
+                task,
+                volume,
+                progress=itemProgress,
+                cancelled=cancelled,
+                keep_doubtful=keepDoubtful,
+                force=force,
+                confidence=confidence,
+            )
             results.append([one for one in result.structures if one.mask.any()])
             items.append({"index": index, **result.report})
         if cancelled is not None and cancelled():
@@ -251,8 +290,9 @@ class SceneLogic:
         """Apply a task to many image files, in a process of its own; returns a row per image.
 
         inputs: files, patterns, folders, DICOM folders or CSV files, one or several. options: the other
-        fields of `BatchRequest` (report, resume, overwrite, format, workers, device, ...). Windows stay free
-        meanwhile; without `progress` every finished image is printed. Nothing in the scene is touched.
+        fields of `BatchRequest` (report, resume, overwrite, format, workers, device, keep_doubtful, force,
+        accept_above, paint_below, ...). Windows stay free meanwhile; without `progress` every finished image
+        is printed. Nothing in the scene is touched.
 
         Raises InputError for what cannot be right and when the batch cannot go on, Cancelled when `cancelled`
         says so; what is finished is in place then, and resume=True goes on.
@@ -262,8 +302,9 @@ class SceneLogic:
         from ..worker.messages import Failed, Finished, Stopped
 
         many = (inputs,) if isinstance(inputs, (str, Path)) else tuple(inputs)
-        if options.get("report") is not None:
-            options["report"] = Path(options["report"])
+        for place in ("report", "uncertainty"):
+            if options.get(place) is not None:
+                options[place] = Path(options[place])
         python = shutil.which("PythonSlicer") or sys.executable
         client = WorkerClient(python, cancel_patience_s=math.inf)
         client.batch(BatchRequest(Path(path), many, Path(outputFolder), **options))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import vtk
 
 from ..imageio.geometry import Index3
 from ..support.structure import Structure, StructureMask
+from .answer_quality import QUALITY_TAGS, tagOf
 from .reader import RESULT_TAG, readStructure
 from .segment_content import SegmentContent, contentOf, masksOf
 from .space import imageFromMask
@@ -23,7 +24,10 @@ CONTENT_TAG = "MedMetaSeg.Content"
 
 @dataclass(frozen=True, eq=False)
 class _KeptSegment:
-    """A segment that an answer replaced, packed: some kilobytes. packed: the mask's bits, deflated."""
+    """A segment that an answer replaced, packed: some kilobytes. packed: the mask's bits, deflated.
+
+    tags: what was told of its quality.
+    """
 
     structure: Structure
     segmentId: str
@@ -32,6 +36,7 @@ class _KeptSegment:
     offset: Index3
     shape: tuple[int, ...]
     packed: bytes
+    tags: Mapping[str, str]
 
     def mask(self) -> np.ndarray:
         """bool (k, j, i)."""
@@ -82,8 +87,12 @@ class ResultSegments:
         outputNode: Any = None,
         *,
         withSurface: bool = False,
+        tags: Mapping[str, Mapping[str, str]] | None = None,
     ) -> Any:
-        """See `writeSegments`; returns the node. When writing fails the old results are still there."""
+        """See `writeSegments`; returns the node. When writing fails the old results are still there.
+
+        tags: further tags of the results, by name, by the id of the painted segment.
+        """
         before = [] if outputNode is None else list(outputNode.GetSegmentation().GetSegmentIDs())
         untouched = {} if outputNode is None else _untouched(outputNode.GetSegmentation())
         node = writeSegments(structures, volumeNode, outputNode, withSurface=withSurface)
@@ -100,6 +109,8 @@ class ResultSegments:
                 segmentation.RemoveSegment(old)
                 segmentation.GetSegment(segmentId).SetName(name)
         _sign(segmentation, added)
+        for segmentId, one in zip(added, structures, strict=True):
+            _tag(segmentation, segmentId, (tags or {}).get(one.structure.segment_id, {}))
         self._history.append(_Written(node, outputNode is None, tuple(added), replaced))
         return node
 
@@ -186,9 +197,19 @@ def _keep(segmentation: Any, segmentIds: Sequence[str]) -> tuple[_KeptSegment, .
             offset,
             mask.shape,
             zlib.compress(np.packbits(mask).tobytes()),
+            _qualityTags(segmentation.GetSegment(segmentId)),
         )
         for segmentId, (mask, offset, affine) in masks.items()
     )
+
+
+def _qualityTags(segment: Any) -> dict[str, str]:
+    return {name: tagOf(segment, name) for name in QUALITY_TAGS if segment.HasTag(name)}
+
+
+def _tag(segmentation: Any, segmentId: str, tags: Mapping[str, str]) -> None:
+    for name, value in tags.items():
+        segmentation.GetSegment(segmentId).SetTag(name, value)
 
 
 def _restore(node: Any, one: _KeptSegment) -> None:
@@ -197,3 +218,4 @@ def _restore(node: Any, one: _KeptSegment) -> None:
     segmentation = node.GetSegmentation()
     segmentation.SetSegmentIndex(segmentId, min(one.index, segmentation.GetNumberOfSegments() - 1))
     _sign(segmentation, [segmentId])
+    _tag(segmentation, segmentId, one.tags)

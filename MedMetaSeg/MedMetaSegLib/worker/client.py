@@ -32,6 +32,7 @@ from ..support.support import Support
 from .exchange import (
     Description,
     describe_volume,
+    load_array,
     load_structures,
     save_support,
     sent_mask,
@@ -114,15 +115,17 @@ class WorkerClient:
         structures: Sequence[str] | None = None,
         memory: str = "as needed",
         quality: str = "balanced",
+        confidence: bool = True,
         preview: bool = False,
+        uncertainty: bool = False,
     ) -> None:
         """Send a job; `poll` gives its events. Starts the worker when none is running.
 
         volume_key: the same for two jobs whose volumes are the same to the last voxel, so that they are sent
         once; None to send them anew. structures: names of those to segment, all if None. memory: "as needed"
-        or "low". quality: see Segmenter.segment. preview: send a Preview of each structure.
-        Raises RuntimeError while a job is running, OSError when the disk is full or the interpreter is not
-        there.
+        or "low". quality, confidence: see Segmenter.segment. preview: send a Preview of each structure.
+        uncertainty: send `Finished.uncertainty`. Raises RuntimeError while a job is running, OSError when the
+        disk is full or the interpreter is not there.
         """
 
         def content(process: _Process, folder: Path) -> Description:
@@ -131,7 +134,9 @@ class WorkerClient:
                 "support": save_support(folder, support),
                 "structures": None if structures is None else list(structures),
                 "quality": quality,
+                "confidence": confidence,
                 "preview": preview,
+                "uncertainty": uncertainty,
             }
 
         self._begin("segment", device, memory, content)
@@ -158,11 +163,24 @@ class WorkerClient:
         device: str = "auto",
         volume_key: Hashable = None,
         memory: str = "as needed",
+        *,
+        keep_doubtful: bool = True,
+        force: Sequence[str] = (),
+        confidence: bool = True,
     ) -> None:
-        """Send a job that applies a task file to a volume. See `segment`."""
+        """Send a job that applies a task file to a volume.
+
+        keep_doubtful, force, confidence: see Segmenter.apply. The others: see `segment`.
+        """
 
         def content(process: _Process, folder: Path) -> Description:
-            return {"task": str(task), "volume": self._sent_volume(process, volume, volume_key)}
+            return {
+                "task": str(task),
+                "volume": self._sent_volume(process, volume, volume_key),
+                "keep_doubtful": keep_doubtful,
+                "force": list(force),
+                "confidence": confidence,
+            }
 
         self._begin("apply", device, memory, content)
 
@@ -339,7 +357,9 @@ class WorkerClient:
             ended = Failed(message["message"])
         if message["event"] == "done" and not cancelled:
             task = Path(message["task"]).read_bytes() if message["task"] else b""
-            ended = Finished(load_structures(message["structures"]), message["report"], task, batch)
+            structures, uncertainty = load_structures(message["structures"]), message["uncertainty"]
+            unsure = load_array(uncertainty) if uncertainty else None
+            ended = Finished(structures, message["report"], task, batch, unsure)
         shutil.rmtree(process.folder / f"job-{self._jobs}", ignore_errors=True)
         return ended
 

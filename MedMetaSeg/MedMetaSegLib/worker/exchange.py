@@ -80,7 +80,7 @@ def describe_volume(path: Path, volume: Volume) -> Description:
 
 def load_volume(description: Description) -> Volume:
     """The volume that `describe_volume` described."""
-    array = _load(description["file"])
+    array = load_array(description["file"])
     geometry = Geometry(index3(array.shape), np.array(description["affine"]))
     return Volume(array, geometry, name=description["name"], modality=description["modality"])
 
@@ -125,7 +125,7 @@ def save_structures(folder: Path, structures: Sequence[StructureMask]) -> list[D
 def load_structures(descriptions: Sequence[Description]) -> tuple[StructureMask, ...]:
     """The structures that `save_structures` described."""
     return tuple(
-        StructureMask(_structure(one), index3(one["offset"]), _load(one["file"])) for one in descriptions
+        StructureMask(_structure(one), index3(one["offset"]), load_array(one["file"])) for one in descriptions
     )
 
 
@@ -142,7 +142,9 @@ def _save_painted(path: Path, painted: AnnotatedStructure) -> Description:
 
 def _load_painted(description: Description) -> AnnotatedStructure:
     planes = [SlicePlane(one["axis"], tuple(one["slices"])) for one in description["planes"]]
-    mask = StructureMask(_structure(description), index3(description["offset"]), _load(description["file"]))
+    mask = StructureMask(
+        _structure(description), index3(description["offset"]), load_array(description["file"])
+    )
     return AnnotatedStructure.on_planes(mask, planes)
 
 
@@ -158,5 +160,12 @@ def _structure(description: Description) -> Structure:
     return Structure(**{**fields, "color": tuple(fields["color"])})
 
 
-def _load(path: str) -> np.ndarray:
+def save_array(path: Path, array: np.ndarray) -> str:
+    """Write an array to `path` (.npy); returns the path for a message."""
+    np.save(path, array, allow_pickle=False)
+    return str(path)
+
+
+def load_array(path: str) -> np.ndarray:
+    """The array in a file (.npy); ValueError when it holds objects."""
     return np.load(path, allow_pickle=False)

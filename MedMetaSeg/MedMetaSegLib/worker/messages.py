@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ..batch.request import BatchProgress, BatchResult
 from ..support.structure import StructureMask
 from .exchange import SentMask
@@ -44,13 +46,15 @@ class Finished:
     """The job is done.
 
     structures, report: of a segmentation. task: the content of the task file, of a job that learned. batch:
-    what came of a batch.
+    what came of a batch. uncertainty: where the answer is unsure, uint8 (k, j, i) on the volume's grid, of a
+    job that was asked for it; see Segmentation.largest_uncertainty.
     """
 
     structures: tuple[StructureMask, ...]
     report: dict[str, Any]
     task: bytes = b""
     batch: BatchResult | None = None
+    uncertainty: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

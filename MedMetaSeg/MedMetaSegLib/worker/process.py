@@ -4,7 +4,7 @@ It reads requests from stdin and writes events to stdout, each a JSON object in 
 
     {"do": "segment", "job": 1, "volume": ..., "support": ..., "structures": null or names, ...}
     {"do": "learn", "job": 2, "pairs": [[volume, support], ...], ...}
-    {"do": "apply", "job": 3, "task": "kidneys.medmetaseg", "volume": ..., ...}
+    {"do": "apply", "job": 3, "task": "kidneys.medmetaseg", "volume": ..., "force": names, ...}
     {"do": "batch", "job": 4, "request": BatchRequest.as_dict()}
     {"do": "check_device", "job": 5, ...}               loads the network, nothing else
     {"do": "cancel", "job": 1}
@@ -16,7 +16,8 @@ Every job also names "device", "memory" (see WINDOWS) and "folder", a folder of 
     {"event": "progress", "share": 0.5, "what": "liver"}
     {"event": "preview", "mask": ...}                   of one structure, where "preview" was true
     {"event": "item", "progress": BatchProgress.as_dict()}
-    {"event": "done", "structures": [...], "report": ..., "task": path or "", "batch": null or a result}
+    {"event": "done", "structures": [...], "report": ..., "task": path or "", "batch": null or a result,
+     "uncertainty": path or ""}                         a path where the request's "uncertainty" was true
     {"event": "cancelled"}                              of a batch with "batch": BatchResult.as_dict()
     {"event": "failed", "message": "A sentence for the user."}
 
@@ -40,7 +41,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, InputError, is_out_of_memory
 from ..imageio.volume import Volume
-from .exchange import load_support, load_volume, save_mask, save_structures
+from .exchange import load_support, load_volume, save_array, save_mask, save_structures
 
 if TYPE_CHECKING:
     from ..batch.request import BatchProgress
@@ -54,6 +55,9 @@ Send = Callable[[Message], None]
 _OUT_OF_MEMORY = (
     "Memory ran out: close other programs or crop the volume around the structure, and try again."
 )
+
+_NOTHING: Message = {"structures": [], "report": {}, "task": "", "batch": None, "uncertainty": ""}
+"""What a job that is done has to show, where it says nothing else."""
 
 WINDOWS = {"as needed": 160, "low": 48}
 """Edge, in voxels, of the windows the network works in: less memory, more time."""
@@ -108,7 +112,7 @@ class Worker:
                 raise
             self._send({"event": "failed", "message": _OUT_OF_MEMORY})
         else:
-            self._send({"event": "done", "structures": [], "report": {}, "task": "", "batch": None, **done})
+            self._send({"event": "done", **_NOTHING, **done})
 
     def _segment(self, segmenter: Any, request: Request, cancelled: Callable[[], bool]) -> Message:
         result = segmenter.segment(
@@ -118,9 +122,14 @@ class Worker:
             cancelled=cancelled,
             structures=request["structures"],
             quality=request.get("quality", "balanced"),
+            confidence=request.get("confidence", True),
             preview=self._preview(Path(request["folder"])) if request.get("preview") else None,
         )
-        return _answer(result, request)
+        answer = _answer(result, request)
+        if request.get("uncertainty"):
+            path = Path(request["folder"]) / "uncertainty.npy"
+            answer["uncertainty"] = save_array(path, result.largest_uncertainty(cancelled))
+        return answer
 
     def _preview(self, folder: Path) -> Callable[[StructureMask], None]:
         """Sends each structure's first mask, in a file of its own."""
@@ -145,7 +154,13 @@ class Worker:
 
         task = Task.read(request["task"])
         result = segmenter.apply(
-            task, self._volume_of(request["volume"]), progress=self._progress, cancelled=cancelled
+            task,
+            self._volume_of(request["volume"]),
+            progress=self._progress,
+            cancelled=cancelled,
+            keep_doubtful=request.get("keep_doubtful", True),
+            force=request.get("force", ()),
+            confidence=request.get("confidence", True),
         )
         return _answer(result, request)
 

@@ -1,4 +1,4 @@
-"""Stands in for slicer.parameterNodeWrapper: nodes, enums, texts, lists of text, and switches, with widgets.
+"""Stands in for slicer.parameterNodeWrapper: nodes, enums, texts, lists, numbers and switches, with widgets.
 
 As in Slicer a field is kept in the wrapped node under its own name, and `connectParametersToGui` binds
 widgets to fields, both ways. A panel must bear three more of its manners: a value that was read is kept until
@@ -8,6 +8,7 @@ the node is modified, an empty combo box is read as the last member of an enum, 
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import json
 import typing
@@ -18,7 +19,15 @@ import slicer
 import slicer.util
 import vtk
 
-__all__ = ["parameterNodeWrapper"]
+__all__ = ["WithinRange", "parameterNodeWrapper"]
+
+
+@dataclasses.dataclass(frozen=True)
+class WithinRange:
+    """Annotation of a number: the ends of its range."""
+
+    minimum: float
+    maximum: float
 
 
 class _NodeField:
@@ -74,6 +83,19 @@ class _SwitchField:
 
     def write(self, node: Any, value: bool) -> None:
         node.SetParameter(self.name, str(bool(value)))
+
+
+class _NumberField:
+    def __init__(self, name: str, default: float, withinRange: WithinRange) -> None:
+        self.name, self.default, self.range = name, default, withinRange
+
+    def read(self, node: Any) -> float:
+        return float(node.GetParameter(self.name)) if node.HasParameter(self.name) else self.default
+
+    def write(self, node: Any, value: float) -> None:
+        if not self.range.minimum <= value <= self.range.maximum:
+            raise ValueError(f"{self.name} is {value}, not within {self.range}")
+        node.SetParameter(self.name, str(float(value)))
 
 
 class _NodeComboBox:
@@ -137,11 +159,26 @@ class _CheckBox:
         self.widget.setChecked(value)
 
 
+class _DoubleSpinBox:
+    """A field shown in a QDoubleSpinBox."""
+
+    def __init__(self, widget: Any, field: _NumberField) -> None:
+        self.widget, self.signal = widget, widget.valueChanged
+        widget.minimum, widget.maximum = field.range.minimum, field.range.maximum
+
+    def read(self) -> float:
+        return self.widget.value
+
+    def write(self, value: float) -> None:
+        self.widget.setValue(value)
+
+
 _CONNECTORS = {
     _NodeField: _NodeComboBox,
     _EnumField: _EnumComboBox,
     _TextField: _LineEdit,
     _SwitchField: _CheckBox,
+    _NumberField: _DoubleSpinBox,
 }
 
 
@@ -152,6 +189,8 @@ def _field(name: str, kind: Any, default: Any) -> Any:
         return _TextField(name, default or "")
     if kind is bool:
         return _SwitchField(name, bool(default))
+    if typing.get_origin(kind) is typing.Annotated and typing.get_args(kind)[0] is float:
+        return _NumberField(name, float(default), typing.get_args(kind)[1])
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return _EnumField(name, kind, default or next(iter(kind)))
     if isinstance(kind, type) and issubclass(kind, slicer.vtkMRMLNode):
@@ -256,7 +295,8 @@ class _Wrapper:
 def parameterNodeWrapper(cls: type) -> type:
     """Class decorator: annotated fields become properties that live in a MRML node."""
     fields = {
-        name: _field(name, kind, vars(cls).get(name)) for name, kind in typing.get_type_hints(cls).items()
+        name: _field(name, kind, vars(cls).get(name))
+        for name, kind in typing.get_type_hints(cls, include_extras=True).items()
     }
     members: dict[str, Any] = {"__doc__": cls.__doc__, "_fields": fields}
     for name in fields:

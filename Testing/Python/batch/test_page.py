@@ -16,6 +16,7 @@ from MedMetaSegLib.batch.page import page, write_page
 from MedMetaSegLib.batch.request import BatchResult
 from MedMetaSegLib.batch.states import DONE, FAILED, BatchRow, StructureRow
 from MedMetaSegLib.batch.thumbnail import thumbnail_png
+from MedMetaSegLib.confidence.triage import TriageBounds, triage
 from MedMetaSegLib.imageio.volume import Volume
 from MedMetaSegLib.support.structure import Structure, StructureMask
 
@@ -28,9 +29,10 @@ def made_result(rows: int, volume: Volume) -> BatchResult:
     picture = thumbnail_png(volume, [StructureMask(Structure("a", 1, (1.0, 0.2, 0.1)), (4, 5, 6), mask)])
     made = []
     for n in range(rows):
+        dice = 0.95 - n / 1000
         structures = (
-            StructureRow(NAMES[0], True, 100.0 + n),
-            StructureRow(NAMES[1], False, 0.0, "not there"),
+            StructureRow(NAMES[0], True, 100.0 + n, "", 0.99, dice, dice - 0.1, dice + 0.02),
+            StructureRow(NAMES[1], False, 0.0, "not there", 0.03),
         )
         failed = n % 50 == 7
         made.append(
@@ -44,6 +46,7 @@ def made_result(rows: int, volume: Volume) -> BatchResult:
                 "abc",
                 () if failed else structures,
                 b"" if failed else picture,
+                triage="" if failed else triage(structures, (), TriageBounds()),
             )
         )
     return BatchResult(tuple(made), (("DICOM SR", "no image"),), rows)
@@ -72,12 +75,59 @@ def browse(chromium: str, folder: Path, *arguments: str) -> str:
 
 
 def test_the_page_is_one_file_that_loads_nothing_and_runs_no_foreign_text(patient: Volume):
-    text = page(made_result(60, patient), NAMES, "abc")
+    text = page(made_result(60, patient), NAMES, "abc", TriageBounds())
     HTMLParser().feed(text)
     assert not re.search(r"https?://|src=\"(?!data:)|<link|@import|url\(", text)
     assert "<b>cut" not in text
     assert "left &lt;kidney&gt; (ml)" in text
     assert text.index("p57.nii.gz") < text.index("p0.nii.gz")
+
+
+def row_of(name: str, dice: float, **more: object) -> BatchRow:
+    structure = StructureRow(
+        "liver", True, 9.0, "", 0.98, dice, dice - 0.1, dice + 0.05, next_slice="axial 7"
+    )
+    sentences = more.get("unlike", ())
+    word = triage([structure], sentences, TriageBounds())
+    return BatchRow(name, name, name, DONE, structures=(structure,), triage=word, **more)
+
+
+def page_of(*rows: BatchRow) -> str:
+    return page(BatchResult(rows, (), len(rows)), ("liver",), "abc", TriageBounds())
+
+
+def test_the_worst_come_first():
+    strange = row_of("strange", 0.97, unlike=("Cut <off>.",), notes=("Cut <off>.", "A note."))
+    rows = [row_of("best", 0.95), row_of("good", 0.85), row_of("fair", 0.7), strange, row_of("bad", 0.3)]
+    failed = BatchRow("broken", "broken", "broken", FAILED, "cut")
+    text = page_of(*rows, failed)
+    places = [text.index(f"<td>{one}<") for one in ("broken", "bad", "fair", "strange", "good", "best")]
+    assert places == sorted(places)
+    assert "1 to paint, 2 to review, 2 to accept" in text
+    assert text.count("Cut &lt;off&gt;.") == 1
+    assert text.count("A note.") == 1
+
+
+def test_what_is_expected_is_told_in_words_with_its_interval():
+    text = page_of(row_of("fair", 0.7))
+    assert '<span class="chip review">review</span>' in text
+    assert 'data-sort="0.7000">0.70 (0.60-0.75)<small>next slice: axial 7</small>' in text
+    assert "next slice" not in page_of(row_of("good", 0.9))
+    assert "with an expected Dice of 0.8 or more" in text
+    absent = StructureRow("liver", False, 0.0, "not there", 0.003)
+    doubtful = StructureRow("liver", True, 1.0, "", 0.42, 0.9, 0.8, 0.95, doubtful=True)
+    told = page_of(
+        *(BatchRow("a", "a", "a", DONE, structures=(one,), triage="review") for one in (absent, doubtful))
+    )
+    assert "<small>there: &lt; 0.01</small>" in told
+    assert "0.90 (0.80-0.95)<small>doubtful, there: 0.42</small>" in told
+
+
+def test_without_confidence_there_is_nothing_about_it():
+    text = page_of(BatchRow("a", "a", "a", DONE, structures=(StructureRow("liver", True, 9.0),)))
+    assert "Dice" not in text
+    assert "triage" not in text
+    assert text.count("<th>") == text.count("<td")
 
 
 def test_a_thumbnail_shows_the_slice_with_the_contour_of_what_was_found(patient: Volume, tmp_path: Path):
@@ -93,17 +143,21 @@ def test_a_thumbnail_shows_the_slice_with_the_contour_of_what_was_found(patient:
 
 def test_a_browser_shows_500_rows_sorts_and_finds(chromium: str, tmp_path: Path, patient: Volume):
     result = made_result(500, patient)
-    write_page(tmp_path / "r.html", result, NAMES, "abc")
+    write_page(tmp_path / "r.html", result, NAMES, "abc", TriageBounds())
     check = """
     const shown = () => [...document.querySelectorAll("tbody tr")].filter(row => !row.hidden);
     const first = () => shown()[0].cells[1].firstChild.textContent;
     const before = first();
     const heads = document.querySelectorAll("th button");
-    heads[2].click(); heads[2].click(); const largest = first();
+    const head = text => [...heads].find(one => one.textContent === text);
+    head("left <kidney> (ml)").click(); head("left <kidney> (ml)").click(); const largest = first();
+    head("left <kidney> (Dice)").click(); const surest = shown().at(-1).cells[1].firstChild.textContent;
+    head("triage").click(); const chip = shown()[0].querySelector(".chip").textContent;
     const box = document.querySelector("input"); box.value = "P31";
     box.dispatchEvent(new Event("input"));
     const broken = [...document.images].filter(one => !(one.complete && one.naturalWidth === 144)).length;
-    document.title = [before, largest, shown().length, document.images.length, broken].join(" ");
+    const counts = [shown().length, document.images.length, broken];
+    document.title = [before, largest, surest, chip, ...counts].join(" ");
     """
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
     (tmp_path / "checked.html").write_text(
@@ -112,7 +166,7 @@ def test_a_browser_shows_500_rows_sorts_and_finds(chromium: str, tmp_path: Path,
     shown = browse(chromium, tmp_path, "--dump-dom", (tmp_path / "checked.html").as_uri())
     title = re.search(r"<title>(.*?)</title>", shown)
     assert title is not None
-    assert title[1].split() == ["p7.nii.gz", "p499.nii.gz", "11", "490", "0"]
+    assert title[1].split() == ["p7.nii.gz", "p499.nii.gz", "p0.nii.gz", "paint", "11", "490", "0"]
     browse(
         chromium,
         tmp_path,

@@ -73,6 +73,16 @@ def run(folder: Path, *arguments: str) -> int:
         (["apply", "two.medmetaseg", "a.nii.gz", "-o", "out/", "--report", "r.json"], "let it end in .csv"),
         (["apply", "painted.nii.gz", "a.nii.gz", "-o", "out/"], "is no task file"),
         (["apply", "two.medmetaseg", "-o", "out/"], "Missing argument"),
+        (["apply", "two.medmetaseg", "a.nii.gz", "-o", "out/", "--force", "x"], "no structure called x"),
+        (["apply", "two.medmetaseg", "a.nii.gz", "-o", "out/", "--accept-above", "2"], "from 0 to 1"),
+        (["apply", "two.medmetaseg", "a.nii.gz", "-o", "out/", "--paint-below", "nan"], "from 0 to 1"),
+        (["apply", "two.medmetaseg", "a.nii.gz", "-o", "out/", "--paint-below", "1"], "not above"),
+        (["apply", "two.medmetaseg", "a.nii.gz", "-o", "out/", "--uncertainty", "b.nrrd"], "is a file"),
+        (["apply", "two.medmetaseg", "a.nii.gz", "-o", "out/", "--uncertainty", "out/"], "one of their own"),
+        (
+            ["apply", "two.medmetaseg", "a.nii.gz", "-o", "out/", "--drop-doubtful", "--no-confidence"],
+            "leave one of the two out",
+        ),
         (["inspect", "none.medmetaseg"], "There is no task file"),
         (["inspect", "a.nii.gz"], "is no task file"),
     ],
@@ -208,6 +218,67 @@ def test_with_a_stand_in_segmenter_another_task_is_not_resumed(folder: Path, seg
     assert segmenter.applied == ["a", "b"]
     assert run(folder, "apply", "other.medmetaseg", *call) == 0
     assert segmenter.applied == ["a", "b", "a", "b"]
+
+
+def test_with_a_stand_in_segmenter_choices_reach_the_segmenter(folder: Path, segmenter: StandInSegmenter):
+    call = ["apply", "two.medmetaseg", "a.nii.gz", "-o", "out/", "--overwrite"]
+    assert run(folder, *call) == 0
+    assert run(folder, *call, "--drop-doubtful", "--force", "left kidney", "--force", "Niere rechts") == 0
+    assert run(folder, *call, "--no-confidence") == 0
+    usual = {"keep_doubtful": True, "force": (), "confidence": True}
+    forced = {**usual, "keep_doubtful": False, "force": ("left kidney", "Niere rechts")}
+    assert segmenter.asked == [usual, forced, {**usual, "confidence": False}]
+
+
+def test_with_a_stand_in_segmenter_what_is_expected_reaches_the_terminal_the_table_and_the_page(
+    folder: Path, segmenter: StandInSegmenter, capsys: pytest.CaptureFixture[str]
+):
+    segmenter.dice = {"a": 0.9, "b": 0.5}
+    call = ["apply", "two.medmetaseg", "a.nii.gz", "b.nrrd", "-o", "out/", "--report", "r.csv"]
+    assert run(folder, *call) == 0
+    shown = capsys.readouterr().out
+    assert "left out: left kidney (0.02)" in shown
+    assert [row["triage"] for row in rows_of(folder / "r.csv")] == ["accept", "paint"]
+    row = rows_of(folder / "r.csv")[1]
+    assert (row["Niere rechts predicted_dice"], row["Niere rechts next_slice"]) == ("0.5", "axial 4")
+    text = (folder / "r.html").read_text(encoding="utf-8")
+    assert text.index("b.nrrd") < text.index("a.nii.gz")
+    # Of kept results, too, and by other bounds.
+    assert run(folder, *call, "--resume", "--accept-above", "1", "--paint-below", "0") == 0
+    assert segmenter.applied == ["a", "b"]
+    assert [row["triage"] for row in rows_of(folder / "r.csv")] == ["review", "review"]
+
+
+def test_with_a_stand_in_segmenter_an_image_unlike_the_tasks_is_to_be_reviewed(
+    folder: Path, segmenter: StandInSegmenter
+):
+    segmenter.unlike = ["The task was learned on CT, and this image is read as MR."]
+    call = ["apply", "two.medmetaseg", "a.nii.gz", "-o", "out/", "--report", "r.csv"]
+    for more in ([], ["--resume"]):
+        assert run(folder, *call, *more) == 0
+        (row,) = rows_of(folder / "r.csv")
+        assert (row["triage"], row["unlike"]) == ("review", segmenter.unlike[0])
+
+
+def test_with_a_stand_in_segmenter_results_of_other_options_are_not_resumed(
+    folder: Path, segmenter: StandInSegmenter
+):
+    call = ["apply", "two.medmetaseg", "a.nii.gz", "-o", "out/", "--resume"]
+    choices: list[list[str]] = [
+        [],
+        ["--drop-doubtful"],
+        ["--force", "left kidney"],
+        ["--force", "left kidney", "--force", "Niere rechts"],
+        ["--no-confidence"],
+    ]
+    for number, options in enumerate(choices, start=1):
+        for _ in range(2):
+            assert run(folder, *call, *options) == 0
+            assert len(segmenter.applied) == number
+    again = ["--force", "Niere rechts", "--force", "left kidney"]
+    assert run(folder, *call, *choices[3]) == 0
+    assert run(folder, *call, *again, "--accept-above", "1") == 0
+    assert len(segmenter.applied) == len(choices) + 1
 
 
 def test_with_a_stand_in_segmenter_overlapping_structures_go_into_a_segmentation(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from batch_stand_in import GRID, StandInSegmentation, StandInStructure, put_in_place
+from batch_stand_in import GRID, StandInSegmentation, StandInStructure, expected, put_in_place
 from command_files import (
     assert_refused,
     files,
@@ -34,6 +35,7 @@ class StandInSegmenter:
         self.asked: dict = {}
         self.volumes: list[Volume] = []
         self.during: Callable[[], None] = lambda: None
+        self.expected: dict[str, dict] = {}
 
     def load(self, device: str = "auto") -> StandInSegmenter:
         self.asked["device"] = device
@@ -50,8 +52,10 @@ class StandInSegmenter:
             {
                 "name": one.structure.name,
                 "label": one.structure.label,
+                "plane": "axial",
                 "voxels": int(one.mask.sum()),
                 "millilitres": float(one.mask.sum()) * volume.geometry.voxel_ml,
+                **self.expected.get(one.structure.name, {}),
             }
             for one in found
         ]
@@ -105,6 +109,40 @@ def test_with_a_stand_in_segmenter_choices_reach_the_segmenter(folder: Path, seg
     assert segmenter.asked["device"] == "cpu"
     assert segmenter.asked["remove_islands"] is False
     assert segmenter.asked["structures"] == ("Label 7",)
+    assert segmenter.asked["confidence"] is True
+    assert run_segment(folder, "--no-confidence") == 0
+    assert segmenter.asked["confidence"] is False
+
+
+def test_with_a_stand_in_segmenter_the_dice_to_expect_and_the_slice_to_paint_next_are_shown(
+    folder: Path, segmenter, capsys
+):
+    worse = {**expected(1.0, 0.6), "doubtful": True}
+    worse["next_slice"] = {**worse["next_slice"], "index": 8}
+    segmenter.expected = {"Label 3": expected(1.0, 0.91), "Label 7": worse}
+    assert run_segment(folder) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "0.91 (0.81-0.96) │" in shown
+    assert "0.60 (0.50-0.65), doubtful" in shown
+    assert "To paint next: axial slice 8 (counted from 0) of Label 7; it is the widest gap." in shown
+
+
+def test_with_a_stand_in_segmenter_a_structure_of_which_nothing_was_found_is_the_worst(
+    folder: Path, segmenter, capsys
+):
+    nothing = {**expected(1.0), "doubtful": True, "next_slice": expected(1.0, 0.9)["next_slice"]}
+    segmenter.expected = {"Label 3": nothing, "Label 7": expected(1.0, 0.4)}
+    assert run_segment(folder) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "│ doubtful │" in shown
+    assert "of Label 3" in shown
+
+
+def test_with_a_stand_in_segmenter_without_confidence_none_is_shown(folder: Path, segmenter, capsys):
+    assert run_segment(folder) == 0
+    shown = capsys.readouterr().out
+    assert "Dice" not in shown
+    assert "To paint next" not in shown
 
 
 def test_with_a_stand_in_segmenter_nan_voxels_are_read_when_allowed(folder: Path, segmenter):
@@ -137,6 +175,82 @@ def test_with_a_stand_in_segmenter_a_result_without_its_report_is_not_written(
     (folder / "out/seg.nii.gz").write_bytes(b"yesterday's")
     run = lambda: run_segment(folder, "--report", str(folder / "out/r.json"))  # noqa: E731
     assert_refused(folder, capsys, run, "No space left")
+
+
+# --- uncertainty ----------------------------------------------------------------------------------
+
+
+def test_with_a_stand_in_segmenter_a_map_of_each_structure_is_written_and_summed_up(folder: Path, segmenter):
+    maps, report = folder / "out/maps", folder / "out/r.json"
+    assert run_segment(folder, "--uncertainty", str(maps), "--report", str(report)) == 0
+    assert sorted(path.name for path in maps.iterdir()) == ["Label 3.nii.gz", "Label 7.nii.gz"]
+    written = read_image(maps / "Label 7.nii.gz")
+    assert written.geometry.same_grid(GRID)
+    np.testing.assert_array_equal(written.array, 255 * (painting() == 7))
+    entry = json.loads(report.read_text())["structures"][1]
+    errors = entry["uncertainty"]
+    assert (errors["plane"], errors["first"], len(errors["expected_error_ml"])) == ("axial", 3, 5)
+    assert sum(errors["expected_error_ml"]) == pytest.approx(entry["millilitres"] / 2, abs=1e-3)
+    assert run_segment(folder, "--report", str(report)) == 0
+    assert "uncertainty" not in json.loads(report.read_text())["structures"][1]
+
+
+def test_with_a_stand_in_segmenter_maps_beside_a_segmentation_are_nrrd_under_names_that_files_can_have(
+    folder: Path, segmenter
+):
+    write_overlapping(folder, "liver/1", "LIVER?1")
+    options = {"support": "painted.seg.nrrd", "out": "out/seg.seg.nrrd"}
+    assert run_segment(folder, "--uncertainty", str(folder / "maps"), **options) == 0
+    assert sorted(path.name for path in (folder / "maps").iterdir()) == ["LIVER_1_2.nrrd", "liver_1.nrrd"]
+    for path in (folder / "maps").iterdir():
+        assert read_image(path).geometry.same_grid(GRID)
+
+
+def test_with_a_stand_in_segmenter_every_frame_has_maps(folder: Path, segmenter, sequence):
+    options = ("--volume", "all", "--uncertainty", str(folder / "maps"))
+    assert run_segment(folder, *options, image="film.nii.gz") == 0
+    names = [f"Label {label}_frame{frame}.nii.gz" for label in (3, 7) for frame in (0, 1)]
+    assert sorted(path.name for path in (folder / "maps").iterdir()) == names
+
+
+@pytest.mark.parametrize(
+    ("maps", "out", "says"),
+    [
+        ("nowhere/maps", "out/seg.nii.gz", "there is no folder"),
+        ("ct.nii.gz", "out/seg.nii.gz", "is a file; give a folder"),
+        ("out", "out/Label 3.nii.gz", "is the result itself"),
+        ("", "out/seg.nii.gz", "is the support itself"),
+    ],
+)
+def test_maps_that_cannot_be_are_refused_with_nothing_written(
+    folder: Path, segmenter, capsys, maps: str, out: str, says: str
+):
+    (folder / "painted.nii.gz").rename(folder / "Label 3.nii.gz")
+    run = lambda: run_segment(  # noqa: E731
+        folder, "--uncertainty", str(folder / maps), support="Label 3.nii.gz", out=out
+    )
+    assert_refused(folder, capsys, run, says)
+    assert segmenter.volumes == []
+
+
+def test_with_a_stand_in_segmenter_a_disk_that_refuses_a_map_leaves_nothing(folder: Path, segmenter, capsys):
+    before, steps, done = files(folder), 0, False
+    while not done:
+        shutil.rmtree(folder / "maps", ignore_errors=True)
+        (folder / "out/seg.nii.gz").unlink(missing_ok=True)
+        with failing(steps, errno.ENOSPC) as faults:
+            status = run_segment(folder, "--uncertainty", str(folder / "maps"))
+        done = not faults.failed
+        if status != 0:
+            assert files(folder) == before
+            assert not (folder / "maps").exists()
+            assert "cannot be written" in capsys.readouterr().err
+        steps += 1
+    assert steps > 10
+    assert status == 0
+    assert set(files(folder)) - set(before) == {
+        str(folder / name) for name in ("out/seg.nii.gz", "maps/Label 3.nii.gz", "maps/Label 7.nii.gz")
+    }
 
 
 # --- frames ---------------------------------------------------------------------------------------
@@ -187,6 +301,7 @@ def test_with_a_stand_in_segmenter_all_of_a_3d_image_is_the_image(folder: Path, 
         (("--volume", "2"), "has no frame 2; it has 2 frames, numbers 0 to 1"),
         (("--volume", "first"), "--volume first names no frame"),
         (("--volume", "all", "--save-task", "{}/x.medmetaseg"), "A task is learned from one frame"),
+        (("--volume", "all", "--uncertainty", "{}/ct.nii.gz"), "is a file; give a folder"),
     ],
 )
 def test_what_is_asked_of_a_sequence_has_to_be_there(

@@ -19,6 +19,7 @@ from dicom_phantom import write_series
 from MedMetaSegLib.errors import Cancelled, InputError
 from scene_phantom import everyPlacement
 from scene_stand_in import StandInSegmenter
+from task_phantom import make_task
 
 MODULE = Path(__file__).parents[3] / "MedMetaSeg" / "MedMetaSeg.py"
 
@@ -47,6 +48,20 @@ def test_painted_structures_are_segmented_where_they_are(scene, placement):
     assert dice_in_world(node, "kidney", volumeNode, fx.KIDNEY) >= 0.99
     assert fx.snapshot(paintedNode) == before
     assert paintedNode.GetSegmentation().GetMTime() == modified
+
+
+def test_where_the_answer_is_unsure_is_shown_until_the_next_call(scene, composite):
+    import slicer.util
+
+    volumeNode, paintedNode = fx.PLACEMENTS[0].build(scene)
+    view = composite("Red", volumeNode)
+    logic, _ = logic_with_stand_in()
+    logic.segment(volumeNode, paintedNode, uncertainty=True)
+    shown = scene.GetNodeByID(view.GetForegroundVolumeID())
+    assert (slicer.util.arrayFromVolume(shown) == 255).all()
+    logic.segment(volumeNode, paintedNode)
+    assert view.GetForegroundVolumeID() is None
+    assert shown.GetScene() is None
 
 
 @everyPlacement
@@ -298,6 +313,16 @@ def test_a_task_is_learned_into_a_file_and_only_what_it_finds_becomes_segments(s
     assert segmentation.GetNthSegment(0).GetName() == "Niere rechts"
     assert [one["found"] for one in logic.lastReport["structures"]] == [True, False]
     assert fx.snapshot(paintedNode) == before
+
+
+def test_choices_of_the_console_reach_the_segmenter(scene, tmp_path):
+    volumeNode, paintedNode = fx.PLACEMENTS[0].build(scene)
+    make_task().write(tmp_path / "two.medmetaseg")
+    logic, standIn = logic_with_stand_in()
+    logic.segment(volumeNode, paintedNode, confidence=False)
+    logic.apply(tmp_path / "two.medmetaseg", volumeNode, keepDoubtful=False, force=["left kidney"])
+    assert standIn.options[0]["confidence"] is False
+    assert standIn.options[1] == {"keep_doubtful": False, "force": ["left kidney"], "confidence": True}
 
 
 def test_a_damaged_task_leaves_the_scene_as_it_was(scene, tmp_path):

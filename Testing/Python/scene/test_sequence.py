@@ -182,7 +182,7 @@ def test_a_volume_of_no_sequence_is_refused(scene, sequences, task):
 
 def test_the_progress_is_of_the_whole_sequence(scene, sequences, task):
     class Telling(StandInSegmenter):
-        def apply(self, task, volume, *, progress=None, cancelled=None):
+        def apply(self, task, volume, *, progress=None, cancelled=None, **options):
             progress(0.5, "Segmenting")
             return super().apply(task, volume)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_dilation, binary_erosion
 
 from annotated_phantom import support_of
 from MedMetaSegLib.demo.phantom import LABEL, STRUCTURES
@@ -90,6 +91,20 @@ def test_the_process_segments_and_the_second_run_is_the_cheap_one(idle, patient)
     assert len(pids) == 1
     assert costs[1] < costs[0] / 3
     assert costs[2] < costs[0]
+
+
+def test_where_it_is_unsure_comes_with_the_answer_only_when_asked_for(idle, patient):
+    support, maps = support_of(patient, "liver"), []
+    for asked in (False, True):
+        idle.segment(patient.volume, support, "cpu", volume_key="it", uncertainty=asked)
+        maps.append(until_ended(idle)[-1].uncertainty)
+    assert maps[0] is None
+    unsure = maps[1]
+    assert (unsure.shape, unsure.dtype) == (patient.truth.shape, np.uint8)
+    border = binary_dilation(patient.truth == LABEL["liver"], iterations=2)
+    border &= ~binary_erosion(patient.truth == LABEL["liver"], iterations=2)
+    assert unsure[border].mean() > 10 * unsure[~border].mean()
+    assert not list(idle.folder.glob("job-*"))
 
 
 def test_a_volume_is_sent_again_only_when_it_changed(idle, patient):

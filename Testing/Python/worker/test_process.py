@@ -11,6 +11,7 @@ import pytest
 from annotated_phantom import support_of
 from MedMetaSegLib.demo.phantom import LABEL, painted
 from MedMetaSegLib.errors import Cancelled, InputError
+from MedMetaSegLib.progress import check_cancelled
 from MedMetaSegLib.support.support import Support
 from MedMetaSegLib.worker import exchange
 from MedMetaSegLib.worker.process import Requests, Worker
@@ -52,16 +53,22 @@ def test_a_pickle_in_the_folder_is_not_opened(tmp_path):
 
 
 class StandInSegmenter:
-    """Raises what it is given; finds the drawn voxels."""
+    """Raises what it is given; finds the drawn voxels, and is unsure of `unsure`, uint8 (k, j, i)."""
 
-    def __init__(self, failure=None):
-        self.failure = failure
+    def __init__(self, failure=None, unsure=None):
+        self.failure, self.unsure = failure, unsure
 
     def segment(self, volume, support, *, progress=None, **rest):
         if self.failure is not None:
             raise self.failure
         progress(0.5, "half")
-        return type("Result", (), {"structures": support.structures, "report": {"structures": []}})
+        result = {"structures": support.structures, "report": {"structures": []}}
+        return type("Result", (), {**result, "largest_uncertainty": self.largest_uncertainty})
+
+    def largest_uncertainty(self, cancelled):
+        check_cancelled(cancelled)
+        assert self.unsure is not None
+        return self.unsure
 
 
 def request_for(patient, folder, device="cpu"):
@@ -97,6 +104,24 @@ def test_an_error_of_a_stand_in_that_nobody_foresaw_is_not_hidden(patient, tmp_p
     worker = Worker(lambda message: None, lambda device: StandInSegmenter(RuntimeError("shapes differ")))
     with pytest.raises(RuntimeError, match="shapes differ"):
         worker.handle(request_for(patient, tmp_path), lambda: False)
+
+
+def test_where_a_stand_in_is_unsure_is_sent_only_when_asked_for(patient, tmp_path):
+    unsure = np.random.default_rng(0).integers(0, 256, patient.volume.geometry.shape, np.uint8)
+    messages = []
+    worker = Worker(messages.append, lambda device: StandInSegmenter(unsure=unsure))
+    worker.handle(request_for(patient, tmp_path), lambda: False)
+    assert messages[-1]["uncertainty"] == ""
+    assert not list(tmp_path.glob("uncertainty*"))
+    worker.handle({**request_for(patient, tmp_path), "uncertainty": True}, lambda: False)
+    np.testing.assert_array_equal(exchange.load_array(messages[-1]["uncertainty"]), unsure)
+
+
+def test_a_cancel_that_comes_with_the_answer_of_a_stand_in_stops_before_the_map(patient, tmp_path):
+    messages = []
+    worker = Worker(messages.append, lambda device: StandInSegmenter())
+    worker.handle({**request_for(patient, tmp_path), "uncertainty": True}, lambda: True)
+    assert messages[-1] == {"event": "cancelled"}
 
 
 def test_a_stand_in_segmenter_is_loaded_again_only_for_another_device(patient, tmp_path):

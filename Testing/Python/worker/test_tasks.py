@@ -59,6 +59,20 @@ def test_applying_gives_structures_and_those_not_found_have_no_voxels(patient, t
     assert [one["found"] for one in events[-1]["report"]["structures"]] == [True, False]
 
 
+def test_choices_reach_the_segmenter(patient, tmp_path):
+    make_task().write(tmp_path / "kidneys.medmetaseg")
+    sent = save_volume(tmp_path / "v.npy", patient.volume)
+    standIn = StandInSegmenter()
+    chosen = {"keep_doubtful": False, "force": ["left kidney"], "confidence": False}
+    handled(standIn, tmp_path, do="apply", task=str(tmp_path / "kidneys.medmetaseg"), volume=sent, **chosen)
+    truth = (patient.truth == LABEL["liver"]).astype(np.uint8)
+    support = exchange.save_support(tmp_path, Support.from_labels(truth, patient.volume.geometry))
+    request = {"volume": sent, "support": support, "structures": None, "confidence": False}
+    handled(standIn, tmp_path, do="segment", **request)
+    assert standIn.options[0] == chosen
+    assert standIn.options[1]["confidence"] is False
+
+
 def test_a_task_that_is_not_there_gives_a_sentence(patient, tmp_path):
     volume = save_volume(tmp_path / "v.npy", patient.volume)
     task = str(tmp_path / "none.medmetaseg")
@@ -107,7 +121,13 @@ def test_a_task_that_was_learned_comes_back_as_bytes_and_its_folder_is_gone(tmp_
     (tmp_path / "job-0").mkdir()
     event = client._event(
         Process(),
-        {"event": "done", "structures": [], "report": {}, "task": str(tmp_path / "t.medmetaseg")},
+        {
+            "event": "done",
+            "structures": [],
+            "report": {},
+            "task": str(tmp_path / "t.medmetaseg"),
+            "uncertainty": "",
+        },
     )
     assert isinstance(event, Finished)
     assert event.task == content

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from slicer.i18n import tr as _
 
 from ...errors import InputError
+from ...imageio.volume import Volume
 from ...support.structure import StructureMask
 from ...worker.client import WorkerClient
 from ...worker.messages import Finished, Progress
 from ..reader import readVolume
 from ..sequence import VolumeSequence, sequenceOf, writeSequence
 from ..writer import writeSegments
+from .left_out import LeftOut
 from .run_options import RunOptions
 from .segment_job import volumeKey
 from .worker_run import Job
@@ -27,15 +29,47 @@ Report = dict[str, Any]
 class Applying:
     """A press of Apply: what is applied and how, and who is told.
 
-    allItems: of volumes that show a sequence. onApplied(volume node, segmentation node or None, reports):
-    told for each volume, with a report for each item; None when nothing was found.
+    allItems: of volumes that show a sequence. keepDoubtful: see Segmenter.apply. forced: by volume id, what
+    is wanted alone, however improbable; the result is added to the segmentation that it was left out of.
+    onApplied(volume node, segmentation node or None, reports): told for each volume, with a report for each
+    item; None when nothing was found.
     """
 
     task: Path
     options: RunOptions
     allItems: bool
+    keepDoubtful: bool
     onApplied: Callable[[Any, Any, Sequence[Report]], None]
     showProgress: Callable[[float, str], None]
+    forced: Mapping[str, LeftOut] = field(default_factory=dict)
+
+    def send(self, client: WorkerClient, volumeNode: Any, volume: Volume, key: Hashable) -> None:
+        """Send the volume, which the node shows. key: see `volumeKey`."""
+        client.apply(
+            self.task,
+            volume,
+            self.options.device,
+            key,
+            self.options.memory,
+            keep_doubtful=self.keepDoubtful,
+            force=self.forcedNames(volumeNode),
+        )
+
+    def forcedNames(self, volumeNode: Any) -> tuple[str, ...]:
+        """Names of the structures that alone are wanted in a volume; () for all."""
+        forced = self.forced.get(volumeNode.GetID())
+        return () if forced is None else forced.names
+
+    def found(self, volumeNode: Any, structures: Sequence[StructureMask]) -> list[StructureMask]:
+        """Those of an answer that are wanted and have voxels."""
+        names = self.forcedNames(volumeNode)
+        return [one for one in structures if one.mask.any() and (not names or one.structure.name in names)]
+
+    def outputFor(self, volumeNode: Any) -> Any:
+        """The segmentation that the result is added to; None for a new one."""
+        forced = self.forced.get(volumeNode.GetID())
+        outputId = None if forced is None else forced.outputId
+        return None if outputId is None else volumeNode.GetScene().GetNodeByID(outputId)
 
 
 def applyJob(applying: Applying, volumeNodes: Sequence[Any]) -> Job | None:
@@ -61,8 +95,7 @@ class ApplyJob:
     def send(self, client: WorkerClient) -> None:
         volume = readVolume(self._volumeNodes[0])
         key = volumeKey(self._volumeNodes[0], volume.geometry.affine)
-        options = self._applying.options
-        client.apply(self._applying.task, volume, options.device, key, options.memory)
+        self._applying.send(client, self._volumeNodes[0], volume, key)
 
     def handle_event(self, event: Any) -> None:
         """No event concerns this job alone."""
@@ -75,8 +108,8 @@ class ApplyJob:
 
     def finish(self, finished: Finished, seconds: float) -> Job | None:
         first, *others = self._volumeNodes
-        found = [one for one in finished.structures if one.mask.any()]
-        node = writeSegments(found, first) if found else None
+        found = self._applying.found(first, finished.structures)
+        node = writeSegments(found, first, self._applying.outputFor(first)) if found else None
         self._applying.onApplied(first, node, [finished.report])
         return applyJob(self._applying, others)
 
@@ -106,8 +139,7 @@ class ApplyToSequenceJob:
         volume = self._sequence.read(number)
         place = volumeKey(self._sequence.item(number), volume.geometry.affine)
         key = (self._sequence.sequenceNode.GetID(), place)
-        options = self._applying.options
-        client.apply(self._applying.task, volume, options.device, key, options.memory)
+        self._applying.send(client, self._volumeNodes[0], volume, key)
 
     def handle_event(self, event: Any) -> None:
         if isinstance(event, Progress):
@@ -126,7 +158,7 @@ class ApplyToSequenceJob:
         """Nothing to take away."""
 
     def finish(self, finished: Finished, seconds: float) -> Job | None:
-        self._results.append([one for one in finished.structures if one.mask.any()])
+        self._results.append(self._applying.found(self._volumeNodes[0], finished.structures))
         self._reports.append(finished.report)
         self._share = 0.0
         if len(self._results) < len(self._sequence):

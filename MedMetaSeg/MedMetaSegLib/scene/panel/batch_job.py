@@ -14,36 +14,18 @@ REPORT = "report.csv"
 
 
 def batchRequest(
-    task: Path,
-    images: Path | None,
-    pattern: str,
-    out: Path,
-    ending: str,
-    overwrite: bool,
-    device: str,
-    series: Sequence[Sequence[str]] = (),
-    resample_uneven: bool = False,
+    task: Path, images: Path | None, pattern: str, out: Path, *, overwrite: bool, **options: Any
 ) -> BatchRequest:
     """The request for what was chosen in the panel.
 
     images: a folder, None for `series` alone. pattern: of file names, "" for all images in `images` and its
-    folders. ending: of the results. series: the files of DICOM series. resample_uneven: put
-    DICOM slices that are not evenly spaced onto even ones.
+    folders. options: other fields of BatchRequest.
     """
     inputs: tuple[Path, ...] = ()
     if images is not None:
         inputs = (images / "**" / pattern,) if pattern else (images,)
     return BatchRequest(
-        task,
-        inputs,
-        out,
-        report=out / REPORT,
-        format=ending.removeprefix("."),
-        resume=not overwrite,
-        overwrite=overwrite,
-        device=device,
-        series=tuple(map(tuple, series)),
-        resample_uneven=resample_uneven,
+        task, inputs, out, report=out / REPORT, resume=not overwrite, overwrite=overwrite, **options
     )
 
 

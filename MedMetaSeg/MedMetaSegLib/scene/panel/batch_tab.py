@@ -11,8 +11,8 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from ...errors import InputError
-from ...results.millilitres import millilitres_text
 from ..dicom_database import seriesFiles
+from .batch_rows import rowItems, worstFirst
 from .host import Host
 from .parameters import BatchExisting, BatchSource
 from .patient_table import PatientTable
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .worker_run import Job
 
 _DONE = ("done", "there already")
+_WIDTHS = (120, 160, 60)
+"""Of the table's columns in pixels, in a panel 420 wide; the last takes what is left."""
 
 
 class BatchTab:
@@ -38,8 +40,10 @@ class BatchTab:
         self._source = BatchSource.FOLDER
         self._patients = PatientTable(self.ui.batchPatientTable, self.showIdle)
         table = self.ui.batchTable
-        table.setColumnCount(2)
-        table.setHorizontalHeaderLabels([_("Image"), _("State")])
+        table.setColumnCount(len(_WIDTHS))
+        table.setHorizontalHeaderLabels([_("Image"), _("State"), _("Triage")])
+        for column, width in enumerate(_WIDTHS):
+            table.setColumnWidth(column, width)
         table.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
         table.connect("itemSelectionChanged()", self.showIdle)
         for button, slot in (
@@ -113,11 +117,14 @@ class BatchTab:
             self._images,
             parameters.batchPattern.strip(),
             self._out,
-            parameters.batchFormat.value,
-            parameters.batchExisting is BatchExisting.OVERWRITE,
-            parameters.device.value,
-            series,
-            parameters.batchResampleUneven,
+            overwrite=parameters.batchExisting is BatchExisting.OVERWRITE,
+            format=parameters.batchFormat.value.removeprefix("."),
+            device=parameters.device.value,
+            series=series,
+            resample_uneven=parameters.batchResampleUneven,
+            keep_doubtful=parameters.batchKeepDoubtful,
+            accept_above=parameters.acceptAbove,
+            paint_below=parameters.paintBelow,
         )
         return BatchJob(request, self._onItem, self._onDone)
 
@@ -125,18 +132,22 @@ class BatchTab:
         names = [one.item for one in self._rows]
         row = names.index(event.item) if event.item in names else len(names)
         self._rows[row : row + 1] = [event]
-        self.ui.batchTable.setRowCount(len(self._rows))
-        for column, text in enumerate((event.item, _state(event))):
-            item = qt.QTableWidgetItem(text)
-            notes = () if event.row is None else event.row.notes
-            item.setToolTip("\n".join([event.reason or text, *notes]))
-            self.ui.batchTable.setItem(row, column, item)
+        self._showRow(row)
         self._host.showProgress(
             event.finished / max(1, event.total),
             _("{finished} of {total} images").format(finished=event.finished, total=event.total),
         )
 
+    def _showRow(self, row: int) -> None:
+        event = self._rows[row]
+        self.ui.batchTable.setRowCount(len(self._rows))
+        for column, item in enumerate(rowItems(event)):
+            self.ui.batchTable.setItem(row, column, item)
+
     def _onDone(self, result: BatchResult) -> None:
+        self._rows = worstFirst(self._rows)
+        for row in range(len(self._rows)):
+            self._showRow(row)
         total, failed = result.total, len(result.failed)
         text = _("{done} of {total} images are done in {seconds:.0f}\N{NO-BREAK SPACE}s.").format(
             done=total - failed, total=total, seconds=result.seconds
@@ -213,6 +224,9 @@ class BatchTab:
             ui.batchFormatCombo,
             ui.batchExistingCombo,
             ui.batchResampleCheck,
+            ui.acceptAboveSpin,
+            ui.paintBelowSpin,
+            ui.batchDoubtfulCheck,
             ui.batchButton,
         ):
             widget.setEnabled(not busy)
@@ -236,19 +250,3 @@ class BatchTab:
         self.ui.batchButton.setEnabled(not hint)
         self.ui.batchHintLabel.setText(hint)
         self.ui.batchHintLabel.setVisible(bool(hint))
-
-
-def _state(event: BatchProgress) -> str:
-    """The state of an image in words."""
-    words = {
-        "waiting": _("waiting"),
-        "reading": _("reading ..."),
-        "segmenting": _("segmenting ..."),
-        "skipped": _("left out: {reason}"),
-        "failed": _("failed: {reason}"),
-        "there already": _("was there"),
-        "done": _("done"),
-    }
-    text = words.get(event.state, event.state).format(reason=event.reason)
-    found = [f"{name} {millilitres_text(volume)}\N{NO-BREAK SPACE}ml" for name, volume in event.found]
-    return ": ".join([text, ", ".join(found)]) if found else text

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import slicer
 from slicer.i18n import tr as _
-from slicer.parameterNodeWrapper import parameterNodeWrapper
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+from ...confidence.triage import ACCEPT_ABOVE, PAINT_BELOW
 
 
 class Annotation(enum.Enum):
@@ -136,7 +138,8 @@ class Role(enum.Enum):
 
 class _Choices:
     """output: None for a new segmentation. untickedSegmentIds: painted segments that are not segmented but
-    keep what was painted of them; the other two lists are of those whose role is not structure.
+    keep what was painted of them; the other two lists are of those whose role is not structure. acceptAbove,
+    paintBelow: bounds of the expected Dice; see `triage.TriageBounds`.
     """
 
     volume: slicer.vtkMRMLScalarVolumeNode
@@ -147,15 +150,20 @@ class _Choices:
     backgroundSegmentIds: list[str]
     ignoredSegmentIds: list[str]
     showPreview: bool = True
+    showUncertainty: bool = False
     learnAnnotation: LearnAnnotation = LearnAnnotation.COMPLETE
     batchSource: BatchSource = BatchSource.FOLDER
     sequenceItems: SequenceItems = SequenceItems.CURRENT
+    keepDoubtful: bool = True
     batchInput: str
     batchPattern: str
     batchOutput: str
     batchFormat: BatchFormat = BatchFormat.NRRD
     batchExisting: BatchExisting = BatchExisting.RESUME
     batchResampleUneven: bool = False
+    batchKeepDoubtful: bool = True
+    acceptAbove: Annotated[float, WithinRange(0, 1)] = ACCEPT_ABOVE
+    paintBelow: Annotated[float, WithinRange(0, 1)] = PAINT_BELOW
     device: Device = Device.AUTO
     quality: Quality = Quality.BALANCED
     memory: Memory = Memory.AS_NEEDED

@@ -11,13 +11,15 @@ class RunOptions:
     """What jobs that segment, learn and apply have in common.
 
     device: "auto", "cpu" or "cuda". memory: a key of worker.process.WINDOWS. quality: see Segmenter.segment.
-    preview: show first answers while it runs. Quality and preview are for segmenting alone.
+    preview: show first answers while it runs. uncertainty: show where the answer is unsure. Quality, preview
+    and uncertainty are for segmenting alone.
     """
 
     device: str
     memory: str
     quality: str
     preview: bool
+    uncertainty: bool
 
 
 def runOptions(parameters: Any) -> RunOptions:
@@ -27,4 +29,5 @@ def runOptions(parameters: Any) -> RunOptions:
         memory=parameters.memory.value,
         quality=parameters.quality.value,
         preview=parameters.showPreview,
+        uncertainty=parameters.showUncertainty,
     )

@@ -77,6 +77,11 @@ class EmbeddedEditor:
         _point(self._editor, segmentationNode, volumeNode)
         self._editor.installKeyboardShortcuts()
 
+    def chooseSegment(self, segmentId: str) -> None:
+        """Choose the segment that is painted, while it is shown."""
+        if self._shown:
+            self._editor.setCurrentSegmentID(segmentId)
+
     def hide(self) -> None:
         """Hide it and stop listening to slice views and keys."""
         if self._editor is not None and self._shown:

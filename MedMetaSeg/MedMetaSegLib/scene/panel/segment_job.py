@@ -10,10 +10,13 @@ from slicer.i18n import tr as _
 
 from ...worker.client import WorkerClient
 from ...worker.messages import Finished, Preview
+from ..answer_quality import qualityTags, referToPainted
 from ..preview import ScenePreview
 from ..reader import isBent, readSupport, readVolume
 from ..results import ResultSegments
+from ..segment_content import SegmentContent, contentOf
 from ..space import CLOSED_SURFACE
+from ..uncertainty_overlay import UncertaintyOverlay
 from ..writer import checkOutput
 from .run_options import RunOptions
 
@@ -39,7 +42,8 @@ class PaintedSelection:
 class SegmentJob:
     """Segments the chosen painted segments of a node.
 
-    onResult(node, report, seconds): called when the result is in the scene.
+    overlay: shows where the answer is unsure, or nothing where that was not asked for. onResult(node, report,
+    seconds): called when the result is in the scene.
     """
 
     def __init__(
@@ -47,11 +51,14 @@ class SegmentJob:
         selection: PaintedSelection,
         options: RunOptions,
         results: ResultSegments,
+        overlay: UncertaintyOverlay,
         onResult: Callable[[Any, dict[str, Any], float], None],
     ) -> None:
         self._selection, self._options = selection, options
-        self._results, self._onResult = results, onResult
+        self._results, self._overlay, self._onResult = results, overlay, onResult
         self._isBent = False
+        # What was painted when it was sent.
+        self._painted: dict[str, SegmentContent] = {}
         name = _("{volume} (preview)").format(volume=selection.volumeNode.GetName())
         self._preview = ScenePreview(selection.volumeNode, name) if options.preview else None
 
@@ -72,6 +79,7 @@ class SegmentJob:
             backgroundIds=chosen.backgroundIds,
         )
         self._isBent = isBent(chosen.segmentationNode, chosen.volumeNode)
+        self._painted = contentOf(chosen.segmentationNode.GetSegmentation(), chosen.soughtIds)
         names = [
             one.structure.name for one in support.structures if one.structure.segment_id in chosen.soughtIds
         ]
@@ -84,6 +92,7 @@ class SegmentJob:
             memory=options.memory,
             quality=options.quality,
             preview=options.preview,
+            uncertainty=options.uncertainty,
         )
 
     def handle_event(self, event: Any) -> None:
@@ -102,13 +111,32 @@ class SegmentJob:
         chosen = self._selection
         withSurface = chosen.segmentationNode.GetSegmentation().ContainsRepresentation(CLOSED_SURFACE)
         node = self._results.write(
-            finished.structures, chosen.volumeNode, chosen.outputNode, withSurface=withSurface
+            finished.structures,
+            chosen.volumeNode,
+            chosen.outputNode,
+            withSurface=withSurface,
+            tags=self._tags(finished),
         )
+        referToPainted(node, chosen.segmentationNode)
+        self._overlay.remove()
+        if finished.uncertainty is not None:
+            self._overlay.show(finished.uncertainty, chosen.volumeNode)
         report = dict(finished.report)
         if self._isBent:
             note = "The drawn slices were resampled through a transform that is not linear."
             report["notes"] = [*report.get("notes", []), note]
         self._onResult(node, report, seconds)
+
+    def _tags(self, finished: Finished) -> dict[str, dict[str, str]]:
+        """By id of the painted segment: what the report tells of the quality of its answer."""
+        ids = {one.structure.label: one.structure.segment_id for one in finished.structures}
+        return {
+            ids[entry["label"]]: qualityTags(
+                entry, self._selection.volumeNode, self._painted[ids[entry["label"]]]
+            )
+            for entry in finished.report["structures"]
+            if entry["label"] in ids
+        }
 
 
 def volumeKey(volumeNode: Any, affine: Any) -> Hashable:

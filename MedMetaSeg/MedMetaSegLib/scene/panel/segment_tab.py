@@ -12,8 +12,12 @@ from slicer.i18n import tr as _
 
 from ...results.millilitres import millilitres_text
 from ..space import CHANGED, PREVIEW_ATTRIBUTE
+from ..uncertainty_overlay import UncertaintyOverlay
 from .answers import Answers
+from .expectations import Expectations
 from .host import Host
+from .legend import Legend
+from .next_slice import NextSliceButton
 from .painted_segments import Painting, describePainting, supportIds
 from .parameters import Role
 from .run_options import runOptions
@@ -39,6 +43,10 @@ class SegmentTab(slicer.util.VTKObservationMixin):
         self._painting = Painting()
         self._editor = EmbeddedEditor(self.ui.editorPlace)
         self._answers = Answers(host, self._editor)
+        self._expectations = Expectations()
+        self._nextSlice = NextSliceButton(host, self._editor)
+        self._legend = Legend(self.ui)
+        self._overlay = UncertaintyOverlay()
         self.ui.paintHereCheck.setVisible(EmbeddedEditor.isThere())
         self._table = SegmentTable(self.ui.segmentTable, self._onTicked, self._onRole)
         self.describeTimer = qt.QTimer()
@@ -68,6 +76,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
                 setattr(parameters, name, _firstNode(className))
         self._shown = (parameters.volume, parameters.segmentation)
         self._observeSegmentation(parameters.segmentation)
+        self._removeUnwantedOverlay()
 
     def disconnectParameters(self) -> None:
         """Parameters go: let go of all nodes, so that those that left the scene are not kept alive."""
@@ -80,14 +89,18 @@ class SegmentTab(slicer.util.VTKObservationMixin):
         """The scene closes."""
         self._editor.forget()
         self._answers.forget()
+        self._overlay.remove()
         self._painting = Painting()
-        self._table.show((), ())
+        self._expectations.onPainted()
+        self._table.show((), (), {})
+        self._nextSlice.show((), {})
 
     def onParametersModified(self) -> None:
         """Something was chosen, here or in another tab."""
         parameters = self._host.parameters
         volume, segmentation = self._shown
         self._shown = (parameters.volume, parameters.segmentation)
+        self._removeUnwantedOverlay()
         if segmentation is not parameters.segmentation:
             self._observeSegmentation(parameters.segmentation)
             parameters.untickedSegmentIds = []
@@ -105,6 +118,12 @@ class SegmentTab(slicer.util.VTKObservationMixin):
             self.describe()
         elif self._listed != self._toList():
             self._showPainting()
+
+    def _removeUnwantedOverlay(self) -> None:
+        """Show no map longer than it is wanted, nor beside another volume."""
+        parameters = self._host.parameters
+        if not parameters.showUncertainty or parameters.volume is not self._overlay.volumeNode:
+            self._overlay.remove()
 
     def show(self) -> None:
         """The user looks at the tab, which is always filled."""
@@ -133,6 +152,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
         if parameters is None:
             return
         self._described = self._toDescribe()
+        self._expectations.onPainted()
         if parameters.volume is None or parameters.segmentation is None:
             self._painting = Painting()
         else:
@@ -143,7 +163,12 @@ class SegmentTab(slicer.util.VTKObservationMixin):
 
     def _showPainting(self) -> None:
         self._listed = self._toList()
-        self._table.show(self._painting.segments, self._host.parameters.untickedSegmentIds)
+        parameters, segments = self._host.parameters, self._painting.segments
+        expected = self._expectations.of(
+            parameters.output, parameters.segmentation, [one.segmentId for one in segments]
+        )
+        self._table.show(segments, parameters.untickedSegmentIds, expected)
+        self._nextSlice.show([one for one in segments if one.segmentId in self._soughtIds()], expected)
         self._host.showIdle()
 
     def _toDescribe(self) -> tuple[Any, ...]:
@@ -232,11 +257,16 @@ class SegmentTab(slicer.util.VTKObservationMixin):
             backgroundIds=parameters.backgroundSegmentIds,
             annotation=parameters.annotation.value,
         )
-        return SegmentJob(selection, runOptions(parameters), self._answers.results, self._onResult)
+        return SegmentJob(
+            selection, runOptions(parameters), self._answers.results, self._overlay, self._onResult
+        )
 
     def _onResult(self, node: Any, report: dict[str, Any], seconds: float) -> None:
         if self._host.parameters is not None:
             self._host.parameters.output = node
+            # It may have been painted on while the worker was busy.
+            self._expectations.onPainted()
+            self._showPainting()
         self._host.say(result=summary(report, seconds))
 
     def onAccept(self) -> None:
@@ -252,6 +282,8 @@ class SegmentTab(slicer.util.VTKObservationMixin):
     def onBack(self) -> None:
         """Go back to the answer before the last press."""
         self._answers.goBack()
+        # It told of the answer that was just taken away.
+        self._overlay.remove()
         self.describe()
 
     # ------------------------------------------------------------ showing
@@ -268,6 +300,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
             ui.annotationCombo,
             ui.outputSelector,
             ui.previewCheck,
+            ui.uncertaintyCheck,
             ui.segmentButton,
             ui.acceptButton,
             ui.undoButton,
@@ -311,7 +344,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
 
 def _firstNode(className: str) -> Any:
     """The first node of exactly this class: a label map is a scalar volume too, and nothing to segment. Nor
-    is a preview what was painted.
+    is a preview what was painted, or what no list shows.
     """
     scene = slicer.mrmlScene
     everyNode = (
@@ -321,7 +354,9 @@ def _firstNode(className: str) -> Any:
         (
             node
             for node in everyNode
-            if node.GetClassName() == className and not node.GetAttribute(PREVIEW_ATTRIBUTE)
+            if node.GetClassName() == className
+            and not node.GetHideFromEditors()
+            and not node.GetAttribute(PREVIEW_ATTRIBUTE)
         ),
         None,
     )

@@ -1,18 +1,21 @@
-"""The table of painted segments: a tick, the name in its colour, what is painted of it, and its role."""
+"""The table of painted segments: name, what is painted, role, and how good the answer is expected to be."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import qt
 from slicer.i18n import tr as _
 
+from .expectations import Expectation
 from .painted_segments import PaintedSegment
 from .parameters import Role
 
 _SWATCH_PIXELS = 12
+_WIDTHS = (110, 92, 104, 60)
+"""Of the columns in pixels, in a panel 420 wide; the last takes what is left."""
 _ROLES = list(Role)
 
 
@@ -27,12 +30,19 @@ class SegmentTable:
     ) -> None:
         self._widget, self._onTicked, self._onRole = widget, onTicked, onRole
         self._ids: list[str] = []
-        widget.setColumnCount(3)
-        widget.setHorizontalHeaderLabels([_("Segment"), _("Painted"), _("Role")])
+        widget.setColumnCount(4)
+        widget.setHorizontalHeaderLabels([_("Segment"), _("Painted"), _("Role"), _("Expected")])
+        for column, width in enumerate(_WIDTHS):
+            widget.setColumnWidth(column, width)
         widget.connect("itemChanged(QTableWidgetItem*)", self._onItemChanged)
 
-    def show(self, segments: Sequence[PaintedSegment], unticked: Sequence[str]) -> None:
-        """Fill the table anew; nobody is called."""
+    def show(
+        self,
+        segments: Sequence[PaintedSegment],
+        unticked: Sequence[str],
+        expectations: Mapping[str, Expectation],
+    ) -> None:
+        """Fill the table anew; nobody is called. expectations: of the answers there are, by segment id."""
         self._ids = [one.segmentId for one in segments]
         wasBlocked = self._widget.blockSignals(True)
         self._widget.setRowCount(len(segments))
@@ -43,6 +53,7 @@ class SegmentTable:
             item.setToolTip(one.details)
             self._widget.setItem(row, 1, item)
             self._widget.setCellWidget(row, 2, self._roleCombo(one))
+            self._widget.setItem(row, 3, _expectedItem(expectations.get(one.segmentId)))
         self._widget.blockSignals(wasBlocked)
 
     def untickedIds(self) -> list[str]:
@@ -78,7 +89,19 @@ def _nameItem(segment: PaintedSegment, ticked: bool) -> Any:
     item.setFlags(qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsEnabled)
     item.setCheckState(qt.Qt.Checked if ticked else qt.Qt.Unchecked)
     item.setIcon(swatch(segment.color))
-    item.setToolTip(_("Ticked segments are segmented; the others keep what you painted of them."))
+    explanation = _("Ticked segments are segmented; the others keep what you painted of them.")
+    item.setToolTip(f"{segment.name}\n{explanation}")
+    return item
+
+
+def _expectedItem(expected: Expectation | None) -> Any:
+    item = qt.QTableWidgetItem("" if expected is None else expected.text)
+    item.setFlags(qt.Qt.ItemIsEnabled)
+    if expected is None:
+        item.setToolTip(_("How good the answer is expected to be is shown here after Segment."))
+    else:
+        item.setIcon(expected.light.icon())
+        item.setToolTip(expected.details)
     return item
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,9 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from ...errors import InputError
-from ...results.millilitres import millilitres_text
+from .applied_text import appliedText
 from .host import Host
+from .left_out import LeftOut, LeftOutMenu, leftOut
 from .pair_table import PairTable
 from .parameters import SequenceItems
 from .run_options import runOptions
@@ -22,6 +24,7 @@ from .task_table import TaskTable
 
 if TYPE_CHECKING:
     from ...task.library import TaskEntry, TaskFolder
+    from .apply_jobs import Applying
     from .worker_run import Job
 
 _FOLDER_KEY = "MedMetaSeg/TaskFolder"
@@ -37,6 +40,9 @@ class TasksTab:
         self._folder: TaskFolder | None = None
         self._entries: list[TaskEntry] = []
         self._applied: list[str] = []
+        # The last press of Apply, and of Segment anyway after it.
+        self._applying: Applying | None = None
+        self._leftOut = LeftOutMenu(self.ui.forceButton, self.onForce)
         self._tasks = TaskTable(self.ui.taskTable, self._onRenamed, self.showIdle)
         self._pairs = PairTable(self.ui.pairTable, self._onPairsChanged)
         self._sceneTimer = qt.QTimer()
@@ -67,6 +73,7 @@ class TasksTab:
         """The scene closes."""
         self._sceneTimer.stop()
         self._pairs.forget()
+        self._leftOut.forget()
         self._showSequenceChoice(False)
 
     def onSceneChanged(self) -> None:
@@ -184,22 +191,40 @@ class TasksTab:
         self._applied = []
         self._host.begin(self._applyJob, self._applyStopped)
 
+    def onForce(self, forced: Mapping[str, LeftOut]) -> None:
+        """Segment what was left out of volumes after all; forced: by volume id."""
+        self._applied = []
+        self._host.begin(partial(self._forceJob, forced), self._applyStopped)
+
     def _applyJob(self) -> Job:
         from .apply_jobs import Applying, applyJob
 
         entry, parameters = self._tasks.chosen(), self._host.parameters
         if entry is None:
             raise InputError(_("Choose a task."))
-        applying = Applying(
+        self._applying = Applying(
             entry.path,
             options=runOptions(parameters),
             allItems=parameters.sequenceItems == SequenceItems.ALL,
+            keepDoubtful=parameters.keepDoubtful,
             onApplied=self._onApplied,
             showProgress=self._host.showProgress,
         )
-        job = applyJob(applying, self._pairs.ticked())
+        job = applyJob(self._applying, self._pairs.ticked())
         if job is None:
             raise InputError(_("Tick a volume."))
+        self._leftOut.forget()
+        return job
+
+    def _forceJob(self, forced: Mapping[str, LeftOut]) -> Job:
+        from .apply_jobs import applyJob
+
+        assert self._applying is not None
+        nodes = (slicer.mrmlScene.GetNodeByID(one) for one in forced)
+        self._applying = replace(self._applying, forced=forced, options=runOptions(self._host.parameters))
+        job = applyJob(self._applying, [node for node in nodes if node is not None])
+        if job is None:
+            raise InputError(_("The volume was removed from the scene."))
         return job
 
     def _applyStopped(self) -> str:
@@ -208,8 +233,14 @@ class TasksTab:
         return "\n".join([_("Cancelled; these volumes were done:"), *self._applied])
 
     def _onApplied(self, volumeNode: Any, node: Any, reports: Sequence[dict[str, Any]]) -> None:
-        texts = _itemText(reports[0]) if len(reports) == 1 else _sequenceText(reports)
-        self._applied.append(f"{volumeNode.GetName()}: {', '.join(texts)}")
+        assert self._applying is not None
+        forced = self._applying.forced.get(volumeNode.GetID())
+        if forced is None:
+            self._leftOut.note(volumeNode.GetID(), leftOut(reports, node))
+        else:
+            self._leftOut.noteForced(volumeNode.GetID(), forced)
+        names = () if forced is None else forced.names
+        self._applied.append(appliedText(volumeNode.GetName(), reports, names))
         self._host.say(result="\n".join(self._applied))
 
     # ------------------------------------------------------------ showing
@@ -242,6 +273,8 @@ class TasksTab:
             ui.taskNameEdit,
             ui.learnAnnotationCombo,
             ui.sequenceItemsCombo,
+            ui.keepDoubtfulCheck,
+            ui.forceButton,
             ui.renameTaskButton,
             ui.deleteTaskButton,
             ui.exportTaskButton,
@@ -265,6 +298,7 @@ class TasksTab:
         self.ui.importTaskButton.setEnabled(not missing)
         self.ui.learnButton.setEnabled(bool(pairs and name))
         self.ui.applyButton.setEnabled(bool(usable and ticked))
+        self._leftOut.show()
         hint = ""
         if missing:
             hint = _("Tasks are shown after {packages} is installed: see Settings.").format(
@@ -291,39 +325,3 @@ def _anyOfSequence(volumeNodes: Sequence[Any]) -> bool:
 
     sequences = [sequenceOf(one) for one in volumeNodes]
     return any(one is not None and len(one) > 1 for one in sequences)
-
-
-def _itemText(report: dict[str, Any]) -> list[str]:
-    """What was found in one volume, and what was not."""
-    found = [one for one in report["structures"] if one["found"]]
-    texts = [
-        _("{name} {volume}\N{NO-BREAK SPACE}ml").format(
-            name=one["name"], volume=millilitres_text(one["millilitres"])
-        )
-        for one in found
-    ]
-    texts += [
-        _("{name} not found ({reason})").format(name=one["name"], reason=one["reason"])
-        for one in report["structures"]
-        if not one["found"]
-    ]
-    return texts
-
-
-def _sequenceText(reports: Sequence[dict[str, Any]]) -> list[str]:
-    """What was found in the items of a sequence: in how many, and between which volumes."""
-    texts = []
-    for name in [one["name"] for one in reports[0]["structures"]]:
-        found = [
-            one["millilitres"]
-            for report in reports
-            for one in report["structures"]
-            if one["name"] == name and one["found"]
-        ]
-        if found:
-            text = _("{name} in {count} of {total} items, {least} to {most}\N{NO-BREAK SPACE}ml")
-            least, most = millilitres_text(min(found)), millilitres_text(max(found))
-            texts.append(text.format(name=name, count=len(found), total=len(reports), least=least, most=most))
-        else:
-            texts.append(_("{name} in none of {total} items").format(name=name, total=len(reports)))
-    return texts

@@ -196,7 +196,7 @@ def test_without_patients_the_tab_says_what_to_do(tab, monkeypatch, database_the
 def test_one_source_is_shown_at_a_time_and_fits_into_420_pixels(tab):
     import qt
 
-    from Harness.layout import clipped
+    from Harness.layout import clipped, fit
 
     ui, window = tab.ui, tab.parent
     window.show()
@@ -204,7 +204,7 @@ def test_one_source_is_shown_at_a_time_and_fits_into_420_pixels(tab):
         ui.batchSourceCombo.setCurrentIndex(source)
         for _ in range(3):
             qt.QApplication.processEvents()
-            window.resize(420, max(520, window.minimumSizeHint().height()))
+            fit(window, 420)
         assert window.width == 420
         assert clipped(window) == []
         assert ui.batchPatientTable.isHidden() == (source == FOLDER)

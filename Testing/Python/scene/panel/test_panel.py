@@ -223,7 +223,7 @@ def test_an_answer_that_cannot_be_written_is_reported_and_the_panel_is_free_agai
         segment = close = cancel = lambda self, *_, **__: None
 
         def poll(self):
-            return [Finished((), {})]
+            return [Finished((), {"structures": []})]
 
     def fails(*_, **__):
         raise RuntimeError("Segment 'liver' could not be added to 'Painted'.")
@@ -238,7 +238,7 @@ def test_an_answer_that_cannot_be_written_is_reported_and_the_panel_is_free_agai
 
 
 def test_nothing_is_cut_off_at_a_width_of_420_pixels(application, bench):
-    from Harness.layout import clipped
+    from Harness.layout import clipped, fit
 
     bench.paint("spleen").choose()
     window = bench.panel.parent
@@ -249,7 +249,7 @@ def test_nothing_is_cut_off_at_a_width_of_420_pixels(application, bench):
         for _ in range(3):
             application.processEvents()
             settle(bench.panel)
-            window.resize(420, max(520, window.minimumSizeHint().height()))
+            fit(window, 420)
         application.processEvents()
         assert window.width == 420
         assert clipped(window) == []

@@ -27,8 +27,9 @@ class SlowStandIn(StandInClient):
         super().__init__(None)
         self.answers, self.failure, self.held, self.keys = 100, None, None, []
 
-    def apply(self, task, volume, device, key, memory):
+    def apply(self, task, volume, device, key, memory, **options):
         self.keys.append(key)
+        self.sent.append(options)
         self.events = [Progress(0.5, "Segmenting")]
         mask = volume.array != 0
         found = bool(mask.any())
@@ -124,7 +125,7 @@ def test_all_items_get_a_sequence_that_follows_the_browser(bench, sequences, fol
     assert phantom.startswith(f"Phantom: {name} ")
     most, least = ((beats()[n] != 0).sum() for n in (0, 2))
     volumes = f"{least:.1f} to {most:.1f}\N{NO-BREAK SPACE}ml"
-    assert heart == f"Heart: {name} in 2 of 3 items, {volumes}, {other} in none of 3 items"
+    assert heart == f"Heart: {name} in 2 of 3 items, {volumes}; {other} in none of 3 items"
     assert len(set(worker.keys)) == 4
 
     added = [bench.scene.GetNodeByID(one) for one in nodes(bench.scene) - before]

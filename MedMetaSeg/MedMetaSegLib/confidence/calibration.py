@@ -1,0 +1,187 @@
+"""From features to figures that can be believed: whether a structure is there, and the Dice to expect.
+
+Each figure is one number between 0 and 1: a logistic function of a weighted sum of features (for Dice a
+fractional logit: Papke and Wooldridge, J. Appl. Econometrics 1996). The weights are fitted on patients none
+of whom the network was trained on (`evaluation.confidence_fit`) and lie beside its weights as JSON. Intervals
+are conformal, of residuals of collections that were left out of the fit, scaled by how much is at stake (Lei
+et al., JASA 2018).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+
+CALIBRATION = Path(__file__).resolve().parents[2] / "Resources" / "Models" / "confidence.json"
+"""The shipped calibration."""
+VERSION = 1
+LOGIT_RANGE = (0.02, 0.995)
+"""Shares, such as Dice, are cut to this before their logit is taken."""
+_FAR = 3.0
+"""Scales by which a feature counts as away from its centre, at most: beyond it nothing is known."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """One feature in a sum: weight * (value - centre) / scale, cut where it is far away; 0 where missing.
+
+    logit: of the value, a share, the logit is taken first.
+    """
+
+    name: str
+    centre: float
+    scale: float
+    weight: float
+    logit: bool = False
+
+    def of(self, features: Mapping[str, float]) -> float:
+        """What the feature adds."""
+        value = features.get(self.name)
+        if value is None or math.isnan(value):
+            return 0.0
+        if self.logit:
+            share = min(max(value, LOGIT_RANGE[0]), LOGIT_RANGE[1])
+            value = math.log(share / (1 - share))
+        return self.weight * min(max((value - self.centre) / self.scale, -_FAR), _FAR)
+
+
+@dataclass(frozen=True)
+class LogisticModel:
+    """A number between 0 and 1 from features."""
+
+    terms: tuple[Term, ...]
+    offset: float
+
+    def of(self, features: Mapping[str, float]) -> float:
+        """The number for these features."""
+        return 1 / (1 + math.exp(-self.offset - sum(term.of(features) for term in self.terms)))
+
+    def weakest(self, features: Mapping[str, float]) -> str:
+        """The feature that lowers the number most."""
+        return min(self.terms, key=lambda term: term.of(features)).name
+
+    @classmethod
+    def read(cls, content: Mapping[str, Any]) -> LogisticModel:
+        """From what `as_dict` made."""
+        return cls(tuple(Term(**term) for term in content["terms"]), float(content["offset"]))
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"offset": self.offset, "terms": [vars(term) for term in self.terms]}
+
+
+@dataclass(frozen=True)
+class PredictedDice:
+    """The Dice to expect, and an interval that holds the true one nine times out of ten; 0 to 1 each."""
+
+    dice: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class DiceModel:
+    """The Dice to expect. A residual counts in units of floor + slope * (1 - Dice); low and high are its
+    quantiles, by which the interval reaches down and up.
+    """
+
+    mean: LogisticModel
+    floor: float
+    slope: float
+    low: float
+    high: float
+
+    def of(self, features: Mapping[str, float]) -> PredictedDice:
+        """What to expect of an answer with these features."""
+        dice = self.mean.of(features)
+        unit = self.floor + self.slope * (1 - dice)
+        return PredictedDice(dice, max(0.0, dice + self.low * unit), min(1.0, dice + self.high * unit))
+
+    @classmethod
+    def read(cls, content: Mapping[str, Any]) -> DiceModel:
+        """From what `as_dict` made."""
+        numbers = {name: float(content[name]) for name in ("floor", "slope", "low", "high")}
+        return cls(LogisticModel.read(content["mean"]), **numbers)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**vars(self), "mean": self.mean.as_dict()}
+
+
+@dataclass(frozen=True)
+class PresenceModel:
+    """The probability that a structure is there.
+
+    outside: where its place lies outside the image; empty: where the network finds nothing at its place.
+    Below absent it is left out, below sure it is doubtful.
+    """
+
+    mean: LogisticModel
+    outside: float
+    empty: float
+    absent: float
+    sure: float
+
+    @classmethod
+    def read(cls, content: Mapping[str, Any]) -> PresenceModel:
+        """From what `as_dict` made."""
+        numbers = {name: float(content[name]) for name in ("outside", "empty", "absent", "sure")}
+        return cls(LogisticModel.read(content["mean"]), **numbers)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**vars(self), "mean": self.mean.as_dict()}
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """All that is fitted. same_volume: of structures painted on several slices, or scribbled; single_slice:
+    of those painted on one. made: on what, and with which weights of the network.
+    """
+
+    same_volume: DiceModel
+    single_slice: DiceModel
+    next_patient: DiceModel
+    presence: PresenceModel
+    made: Mapping[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        names = ("same_volume", "single_slice", "next_patient", "presence")
+        parts = {name: getattr(self, name).as_dict() for name in names}
+        return {"version": VERSION, "made": dict(self.made), **parts}
+
+    def painted(self, features: Mapping[str, float]) -> DiceModel:
+        """The model for a structure that was painted in the same volume."""
+        return self.single_slice if features.get("slices") == 0 else self.same_volume
+
+    @classmethod
+    def read(cls, content: Mapping[str, Any]) -> Calibration:
+        """From what `as_dict` made. Raises KeyError, TypeError and ValueError for anything else."""
+        if content["version"] != VERSION:
+            raise ValueError(f"version {content['version']}, not {VERSION}")
+        return cls(
+            DiceModel.read(content["same_volume"]),
+            DiceModel.read(content["single_slice"]),
+            DiceModel.read(content["next_patient"]),
+            PresenceModel.read(content["presence"]),
+            content["made"],
+        )
+
+
+@cache
+def shipped_calibration(path: Path = CALIBRATION) -> Calibration:
+    """The calibration that lies beside the network's weights. Raises InputError when it cannot be read."""
+    try:
+        return Calibration.read(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be read as a calibration ({error!r}): reinstall MedMetaSeg."
+        ) from error
