@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 from . import __version__
+from .confidence.calibration import shipped_calibration
 from .imageio.volume import Volume
 from .network.inference import Predictor, chosen_device
 from .network.weights import load_network
@@ -75,7 +77,7 @@ class Segmenter:
         volume's grid: before adaptation, before its region grows, and before structures compete for voxels.
         Raises InputError (see the checks of `Support` and `Volume`) and Cancelled.
         """
-        return segmented_volume(
+        result = segmented_volume(
             volume,
             support,
             SegmentOptions(remove_islands, structures, quality, adapt, confidence),
@@ -86,6 +88,7 @@ class Segmenter:
             preview,
             self._provenance(),
         )
+        return self._told(result, {}, confidence)
 
     def learn(
         self,
@@ -128,11 +131,19 @@ class Segmenter:
         result = applied_task(
             task, volume, self.predictor, progress or silent, cancelled or never, options=options
         )
-        return replace(result, report={**result.report, **self._provenance(), "versions": versions()})
+        return self._told(result, {**self._provenance(), "versions": versions()}, confidence)
 
     def forget(self) -> None:
         """Let go of what is kept of the volume seen last."""
         self._memory = VolumeMemory()
+
+    def _told(self, result: Segmentation, more: dict[str, object], confidence: bool) -> Segmentation:
+        """A result with more in its report, and a note where the calibration is not of these weights."""
+        report = {**result.report, **more}
+        if confidence:
+            cautions = shipped_calibration().cautions(str(self.provenance["sha256"]))
+            report["notes"] = [*cast("list[str]", report["notes"]), *cautions]
+        return replace(result, report=report)
 
     def _provenance(self) -> dict[str, object]:
         """For reports: why this device, and which weights."""

@@ -345,3 +345,15 @@ def test_with_adaptation_the_preview_comes_before_it(segmenter, monkeypatch):
     segmenter.segment(volume, support, adapt=True, structures=["left"], preview=preview)
     assert heard[:2] == ["left", "adaptation"]
     assert heard.count("left") == 1
+
+
+def test_figures_that_were_fitted_for_other_weights_come_with_a_note(usual) -> None:
+    other = Segmenter.load("cpu")
+    other.provenance = {**other.provenance, "sha256": "0" * 64}
+    volume, support = volume_and_support()
+    notes = other.segment(volume, support).report["notes"]
+    assert [note for note in notes if "other weights" in note]
+    assert not [note for note in usual.report["notes"] if "other weights" in note]
+    silent = other.segment(volume, support, confidence=False).report
+    assert not [note for note in silent["notes"] if "other weights" in note]
+    assert "predicted_dice" not in silent["structures"][0]

@@ -66,7 +66,7 @@ document.querySelector("input").addEventListener("input", event => {
 _DICE = (
     "The overlap to expect with what an expert would draw, 0 to 1, and the interval that holds it nine times "
     "out of ten. It is an estimate and no measurement: it is made of how sure the network is of the outline, "
-    "and how far the task's atlases and prototypes agree with it, and was fitted on other patients. On "
+    "and how far the task's atlases agree with it and with one another, and was fitted on other patients. On "
     "images unlike those it may be wrong."
 )
 

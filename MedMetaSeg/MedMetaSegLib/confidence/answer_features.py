@@ -8,6 +8,7 @@ ensemble that agrees is: Lakshminarayanan et al., NeurIPS 2017).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -33,9 +34,8 @@ def answer_features(
     one row of numbers is brought.
 
     expected_dice: by the network's probabilities; entropy: of the answer, in bits for each of its voxels;
-    surface: share of its voxels on its border; size: logarithm to 10 of its voxels; contrast: difference
-    from its rim in standard deviations, of the channel where that is larger; <opinion>_agreement: Dice of
-    answer and opinion around the answer.
+    contrast: difference from its rim in standard deviations, of the channel where that is larger;
+    <opinion>_agreement: Dice of answer and opinion around the answer.
     """
     box = _around(logits > 0)
     if box is None:
@@ -47,13 +47,10 @@ def answer_features(
     probability = logits.sigmoid()
     expected = 2 * (probability * inside).sum() / (probability.sum() + total)
     doubt = torch.special.entr(probability) + torch.special.entr(1 - probability)
-    grown = _grown(inside, 1)
-    rim = _grown(inside, _RIM) - grown
+    rim = _grown(inside, _RIM) - _grown(inside, 1)
     row = {
         "expected_dice": expected,
-        "entropy": doubt.sum() / total / 0.6931,
-        "surface": 1 - (1 - _grown(1 - inside, 1)).sum() / total,
-        "size": total.log10(),
+        "entropy": doubt.sum() / total / math.log(2),
         "contrast": _contrast(image, inside, rim),
     }
     for name, opinion in opinions.items():
@@ -64,7 +61,7 @@ def answer_features(
 
 
 def _around(answer: Tensor) -> tuple[slice, slice, slice] | None:
-    """The block that holds an answer and its rim, from even indices on; None where it is empty."""
+    """The block that holds an answer, its rim and a voxel more; None where it is empty."""
     ends = []
     for axis in range(3):
         others = tuple(one for one in range(3) if one != axis)
@@ -75,8 +72,7 @@ def _around(answer: Tensor) -> tuple[slice, slice, slice] | None:
         along = [n for n, one in enumerate(filled[start : start + length]) if one]
         if not along:
             return None
-        first = max(0, along[0] - _RIM - 1)
-        block.append(slice(first - first % 2, min(length, along[-1] + _RIM + 2)))
+        block.append(slice(max(0, along[0] - _RIM - 1), min(length, along[-1] + _RIM + 2)))
         start += length
     return block[0], block[1], block[2]
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import InputError
 
@@ -24,7 +24,7 @@ CALIBRATION = Path(__file__).resolve().parents[2] / "Resources" / "Models" / "co
 VERSION = 1
 LOGIT_RANGE = (0.02, 0.995)
 """Shares, such as Dice, are cut to this before their logit is taken."""
-_FAR = 3.0
+FAR = 3.0
 """Scales by which a feature counts as away from its centre, at most: beyond it nothing is known."""
 
 
@@ -49,7 +49,7 @@ class Term:
         if self.logit:
             share = min(max(value, LOGIT_RANGE[0]), LOGIT_RANGE[1])
             value = math.log(share / (1 - share))
-        return self.weight * min(max((value - self.centre) / self.scale, -_FAR), _FAR)
+        return self.weight * min(max((value - self.centre) / self.scale, -FAR), FAR)
 
 
 @dataclass(frozen=True)
@@ -66,15 +66,6 @@ class LogisticModel:
     def weakest(self, features: Mapping[str, float]) -> str:
         """The feature that lowers the number most."""
         return min(self.terms, key=lambda term: term.of(features)).name
-
-    @classmethod
-    def read(cls, content: Mapping[str, Any]) -> LogisticModel:
-        """From what `as_dict` made."""
-        return cls(tuple(Term(**term) for term in content["terms"]), float(content["offset"]))
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {"offset": self.offset, "terms": [vars(term) for term in self.terms]}
 
 
 @dataclass(frozen=True)
@@ -104,16 +95,6 @@ class DiceModel:
         unit = self.floor + self.slope * (1 - dice)
         return PredictedDice(dice, max(0.0, dice + self.low * unit), min(1.0, dice + self.high * unit))
 
-    @classmethod
-    def read(cls, content: Mapping[str, Any]) -> DiceModel:
-        """From what `as_dict` made."""
-        numbers = {name: float(content[name]) for name in ("floor", "slope", "low", "high")}
-        return cls(LogisticModel.read(content["mean"]), **numbers)
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {**vars(self), "mean": self.mean.as_dict()}
-
 
 @dataclass(frozen=True)
 class PresenceModel:
@@ -128,16 +109,6 @@ class PresenceModel:
     empty: float
     absent: float
     sure: float
-
-    @classmethod
-    def read(cls, content: Mapping[str, Any]) -> PresenceModel:
-        """From what `as_dict` made."""
-        numbers = {name: float(content[name]) for name in ("outside", "empty", "absent", "sure")}
-        return cls(LogisticModel.read(content["mean"]), **numbers)
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {**vars(self), "mean": self.mean.as_dict()}
 
 
 @dataclass(frozen=True)
@@ -154,9 +125,13 @@ class Calibration:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        names = ("same_volume", "single_slice", "next_patient", "presence")
-        parts = {name: getattr(self, name).as_dict() for name in names}
-        return {"version": VERSION, "made": dict(self.made), **parts}
+        return {"version": VERSION, **asdict(self)}
+
+    def cautions(self, weights_sha256: str) -> list[str]:
+        """What has to be said of its figures when the network has these weights."""
+        if weights_sha256 == self.made.get("weights_sha256"):
+            return []
+        return ["How sure it is was fitted for other weights of the network: take these figures with care."]
 
     def painted(self, features: Mapping[str, float]) -> DiceModel:
         """The model for a structure that was painted in the same volume."""
@@ -168,12 +143,23 @@ class Calibration:
         if content["version"] != VERSION:
             raise ValueError(f"version {content['version']}, not {VERSION}")
         return cls(
-            DiceModel.read(content["same_volume"]),
-            DiceModel.read(content["single_slice"]),
-            DiceModel.read(content["next_patient"]),
-            PresenceModel.read(content["presence"]),
+            _read(DiceModel, content["same_volume"]),
+            _read(DiceModel, content["single_slice"]),
+            _read(DiceModel, content["next_patient"]),
+            _read(PresenceModel, content["presence"]),
             content["made"],
         )
+
+
+Model = TypeVar("Model", DiceModel, PresenceModel)
+
+
+def _read(kind: type[Model], content: Mapping[str, Any]) -> Model:
+    """A model from its fields: `mean`, and numbers."""
+    numbers = {one.name: float(content[one.name]) for one in fields(kind) if one.name != "mean"}
+    mean = content["mean"]
+    terms = tuple(Term(**term) for term in mean["terms"])
+    return kind(LogisticModel(terms, float(mean["offset"])), **numbers)
 
 
 @cache

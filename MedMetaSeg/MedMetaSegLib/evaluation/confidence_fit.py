@@ -17,7 +17,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.stats import rankdata
 
-from ..confidence.calibration import LOGIT_RANGE, DiceModel, LogisticModel, PresenceModel, Term
+from ..confidence.calibration import FAR, LOGIT_RANGE, DiceModel, LogisticModel, PresenceModel, Term
 
 Row = Mapping[str, Any]
 
@@ -175,7 +175,7 @@ def fitted(table: Table, penalty: float) -> LogisticModel:
         centre = float(weights @ column[known])
         centres.append(centre)
         scales.append(max(float(np.sqrt(weights @ (column[known] - centre) ** 2)), 1e-3))
-    standard = np.nan_to_num(np.clip((values - centres) / scales, -3, 3), nan=0.0)
+    standard = np.nan_to_num(np.clip((values - centres) / scales, -FAR, FAR), nan=0.0)
     inputs = np.column_stack([standard, np.ones(len(standard))])
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:

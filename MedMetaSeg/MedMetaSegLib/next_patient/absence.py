@@ -1,4 +1,4 @@
-"""Whether a structure is there at all: what the placed atlases say of it, and the rules for absence."""
+"""Whether a structure is there at all: what the placed atlases say of it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from scipy import ndimage
 from ..support.structure import region
 from ..task.atlas import Atlas
 from ..working_grid.reduced_image import ReducedImage
-from .fusion import FusedOccupancies, RegisteredAtlas, grown, moved
+from .fusion import FusedOccupancies, RegisteredAtlas, grown
 from .position_prior import occupancy_threshold, occupancy_thresholds
 
 _LEAST_FOV_FRACTION = 0.01
 """Share of a structure's volume that must be in the image for it to be looked for."""
 _BINS = 16
-"""Bins of these histograms."""
+"""Bins of the histograms that are compared."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,10 @@ class AbsenceEvidence:
     structure, 0 to 1. volume_ratio_after_warp: its volume where the warped atlases place it, over the one
     where their poses alone do, to 1. intensity_overlap: common area of the histograms of the two places, 0 to
     1; None where the query is of another modality than the task. prototype_logit: mean of the learned
-    prototypes over what was found. disagreement: see `FusedOccupancies`. blur: share of its occupancy, by all
-    placements, that is neither full nor empty. mean_ncc, pose_ncc: as local_ncc, the mean over the warped
-    placements, and where the pose alone places it. bending: millimetres that warping moves it, over the cube
-    root of its volume. log_scale: logarithm of how much larger the query is in each direction, without sign.
-    All but the first two are None where there is nothing to take them from.
+    prototypes over what was found. disagreement: see `FusedOccupancies`. mean_ncc, pose_ncc: as local_ncc,
+    the mean over the warped placements, and where the pose alone places it. log_scale: logarithm of how much
+    larger the query is in each direction, without sign. All but the first two are None where there is nothing
+    to take them from.
     """
 
     fov_fraction: float
@@ -45,10 +44,8 @@ class AbsenceEvidence:
     intensity_overlap: float | None = None
     prototype_logit: float | None = None
     disagreement: float | None = None
-    blur: float | None = None
     mean_ncc: float | None = None
     pose_ncc: float | None = None
-    bending: float | None = None
     log_scale: float | None = None
 
     @property
@@ -106,10 +103,8 @@ def absence_evidence(
                 ratio,
                 intensity_overlap,
                 disagreement=seen.disagreement,
-                blur=seen.blur,
                 mean_ncc=seen.mean_ncc,
                 pose_ncc=seen.pose_ncc,
-                bending=seen.bending_mm / _volume_mm3(warped, number) ** (1 / 3),
                 log_scale=log_scale,
             )
         )
@@ -120,18 +115,16 @@ class _SeenPlace(NamedTuple):
     """What the query shows of one structure's place.
 
     voxels, affine_voxels: close voxels that it fills, warped and by the poses alone; local_ncc: around it, of
-    the placement where that is highest; disagreement, blur, mean_ncc, pose_ncc: see `AbsenceEvidence`;
-    bending_mm: that warping moves it; histogram: (_BINS,) voxels inside it by intensity.
+    the placement where that is highest; disagreement, mean_ncc, pose_ncc: see `AbsenceEvidence`; histogram:
+    (_BINS,) voxels inside it by intensity.
     """
 
     voxels: float
     affine_voxels: float
     local_ncc: float
     disagreement: float
-    blur: float
     mean_ncc: float
     pose_ncc: float
-    bending_mm: float
     histogram: np.ndarray
 
 
@@ -147,39 +140,22 @@ def _seen_places(
     local_ncc, by_pose = (
         torch.stack([one.local_ncc.flatten() for one in some], 1) for some in (warped, placed)
     )
-    bending = _bending_mm(warped, close).flatten()
     bins = torch.from_numpy(close.intensity // (256 // _BINS)).to(local_ncc.device).long().flatten()
     by_bin = torch.nn.functional.one_hot(bins, _BINS).float()
     thresholds = occupancy_thresholds(occupancies)
     numbers = []
-    by_all = fused.by_all.flatten(1)
-    blur = (by_all * (1 - by_all)).sum(1) / by_all.sum(1).clamp(min=1e-6)
-    told = torch.stack([fused.affine_voxels, fused.disagreement, blur], 1)
-    for occupancy, threshold, row in zip(occupancies, thresholds, told, strict=True):
+    told = zip(occupancies, thresholds, fused.affine_voxels, fused.disagreement, strict=True)
+    for occupancy, threshold, affine, disagreement in told:
         core = occupancy > threshold
         near = grown(core, 2).flatten().float()
         number = near.sum().clamp(min=1)
-        around = near @ local_ncc / number
-        pose_ncc, moved_mm = (near @ by_pose / number).max(), near @ bending / number
+        around, of_pose = near @ local_ncc / number, near @ by_pose / number
         counts = core.flatten().float() @ by_bin
-        affine, disagreement, blurred = row
-        of_ncc = (around.mean(), pose_ncc, moved_mm)
-        first = torch.stack([occupancy.sum(), affine, around.max(), disagreement, blurred, *of_ncc])
-        numbers.append(torch.cat([first, counts]))
+        of_ncc = (around.max(), disagreement, around.mean(), of_pose.max())
+        numbers.append(torch.cat([torch.stack([occupancy.sum(), affine, *of_ncc]), counts]))
+    single = len(_SeenPlace._fields) - 1
     rows = torch.stack(numbers).cpu().numpy().astype(float)
-    return [_SeenPlace._make([*map(float, row[:8]), row[8:]]) for row in rows]
-
-
-def _bending_mm(warped: Sequence[RegisteredAtlas], close: ReducedImage) -> torch.Tensor:
-    """(k, j, i): millimetres by which the warps move a voxel beyond their poses, their mean."""
-    grid = (close.start_mm, close.spacing_mm, close.intensity.shape)
-    axes = [start + step * np.arange(n) for start, step, n in zip(*grid, strict=True)]
-    on_axes = np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32)
-    places = torch.from_numpy(on_axes).to(warped[0].atlas_mm.device)
-    total = torch.zeros_like(places[0])
-    for one in warped:
-        total += torch.linalg.vector_norm(one.atlas_mm - moved(one.pose, places), dim=0)
-    return total / len(warped)
+    return [_SeenPlace._make([*map(float, row[:single]), row[single:]]) for row in rows]
 
 
 def _volume_mm3(registered: Sequence[RegisteredAtlas], number: int) -> float:

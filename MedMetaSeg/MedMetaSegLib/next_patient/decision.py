@@ -17,18 +17,12 @@ _CUT = 0.8
 _REASONS = {
     "the image around its place does not look like the supports": ("global_ncc", "log_scale"),
     "what lies at its place does not look like the supports": ("local_ncc", "mean_ncc", "pose_ncc"),
-    "what lies at its place has other intensities": ("intensity_overlap", "contrast"),
     "the task's prototypes do not find it there": ("prototype_logit", "prototype_agreement"),
-    "the atlases do not agree where it is": (
-        "disagreement",
-        "blur",
-        "bending",
-        "volume_ratio_after_warp",
-        "place_agreement",
-    ),
-    "the network finds no clear outline at its place": (),
+    "the atlases do not agree where it is": ("disagreement", "volume_ratio_after_warp", "swelling"),
+    "little of its place lies in the image": ("fov",),
+    "the network finds no clear outline at its place": ("expected_dice", "entropy", "place_agreement"),
 }
-"""Why a structure is absent, by the features that speak most against it; the last for any other."""
+"""Why a structure is absent, by the features that speak most against it; every one of the model's has one."""
 
 
 @dataclass(frozen=True)
@@ -66,17 +60,14 @@ def decided(structure: Structure, prediction: Prediction, options: ApplyOptions)
         return Decision(prediction, confidence, OUTSIDE)
     left_out = confidence.absent or (confidence.doubtful and not options.keep_doubtful)
     if structure.name in options.force:
-        return Decision(prediction, replace(confidence, absent=False, doubtful=left_out), "")
+        unsure = confidence.absent or confidence.doubtful
+        return Decision(prediction, replace(confidence, absent=False, doubtful=unsure), "")
     if not found or not left_out:
         return Decision(prediction, confidence, "")
-    why = _why(calibration.presence.mean.weakest(prediction.features))
+    weakest = calibration.presence.mean.weakest(prediction.features)
+    why = next(reason for reason, features in _REASONS.items() if weakest in features)
     reason = f"{why} (probability {confidence.present:.2f})"
     return Decision(prediction, replace(confidence, predicted=None), reason)
-
-
-def _why(feature: str) -> str:
-    *some, other = _REASONS
-    return next((reason for reason in some if feature in _REASONS[reason]), other)
 
 
 def remarks(

@@ -50,11 +50,6 @@ class Prediction:
     features: Mapping[str, float]
     seconds: float
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether the network finds no voxel."""
-        return self.logits is None or not bool((self.logits > 0).any())
-
 
 @dataclass(frozen=True, eq=False)
 class _Answer:

@@ -41,10 +41,9 @@ def quality_features(
 
     logits: (k, j, i) on the grid; image, prompt: what the network read there. Of a structure annotated in
     slices, beside those of `answer_features`: slices, the logarithm to 2 of their number; gap, planes of the
-    answer per slice over its diameter in a slice, both in working voxels; fit, Dice of answer and annotation
-    where that was annotated; similarity, mean Dice of a slice and the next; interpolation, mean Dice of a
-    slice and what its neighbours give in its place; beyond, share of the answer that lies beyond the
-    outermost slices; residual, mean matching residual inside the answer.
+    answer per slice over its diameter in a slice, both in working voxels; similarity, mean Dice of a slice
+    and the next; interpolation, mean Dice of a slice and what its neighbours give in its place; beyond, share
+    of the answer that lies beyond the outermost slices; residual, mean matching residual inside the answer.
     """
     device = prompt.device
     answer = torch.from_numpy(logits).to(device)
@@ -65,11 +64,10 @@ def _slice_features(slices: Sequence[KnownSlice], answer: np.ndarray, aspect: fl
     found = {
         "slices": float(np.log2(len(slices))),
         "gap": len(filled) * aspect / len(slices) / diameter,
-        "fit": float(np.mean([dice(answer[k], one) for k, one in zip(planes, drawn, strict=True)])),
         "beyond": float((areas[: planes[0]].sum() + areas[planes[-1] + 1 :].sum()) / max(areas.sum(), 1)),
     }
     if len(slices) > 1:
-        found["similarity"] = float(np.mean([dice(a, b) for a, b in pairwise(drawn)]))
+        found["similarity"] = float(np.mean([_dice(a, b) for a, b in pairwise(drawn)]))
     if len(slices) > 2:
         threes = zip(slices, slices[1:], slices[2:], strict=False)
         found["interpolation"] = float(np.mean([_interpolated_dice(*three) for three in threes]))
@@ -80,10 +78,10 @@ def _interpolated_dice(below: KnownSlice, slice_: KnownSlice, above: KnownSlice)
     """Dice of a slice and the shape that its neighbours give in its place."""
     share = (slice_.position - below.position) / max(above.position - below.position, 1e-6)
     shape = (1 - share) * below.signed_distance + share * above.signed_distance
-    return dice(shape > 0, slice_.signed_distance > 0)
+    return _dice(shape > 0, slice_.signed_distance > 0)
 
 
-def dice(one: np.ndarray, other: np.ndarray) -> float:
+def _dice(one: np.ndarray, other: np.ndarray) -> float:
     """Dice of two masks of one shape, 1 where both are empty."""
     total = np.count_nonzero(one) + np.count_nonzero(other)
     return 2 * np.count_nonzero(one & other) / total if total else 1.0

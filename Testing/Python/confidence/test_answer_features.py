@@ -27,7 +27,6 @@ def test_a_sure_answer_promises_more_than_a_vague_one():
     sure, vague = (answer_features(factor * ball(6), image, {}) for factor in (5.0, 0.3))
     assert sure["expected_dice"] > 0.92 > 0.5 > vague["expected_dice"] > 0.2
     assert sure["entropy"] < vague["entropy"]
-    assert sure["size"] == vague["size"] == pytest.approx(float((ball(6) > 0).sum().log10()))
 
 
 def test_expected_dice_is_that_of_the_probabilities():
@@ -63,18 +62,11 @@ def test_what_differs_from_its_rim_has_contrast():
     assert clear > 5 > 1 > hidden
 
 
-def test_a_thin_answer_is_all_surface():
-    sheet = torch.full(SHAPE, -3.0)
-    sheet[10, 4:20, 4:20] = 3.0
-    assert answer_features(sheet, image_of(sheet, 0.2), {})["surface"] == 1
-    assert answer_features(ball(8), image_of(ball(8), 0.2), {})["surface"] < 0.6
-
-
-def test_an_answer_on_the_edge_of_the_grid_counts_as_going_on():
+def test_an_answer_at_the_edge_of_the_grid_is_told_like_any_other():
     edge = ball(6, (0, 0, 0))
     found = answer_features(edge, image_of(edge, 0.2), {"same": edge})
     assert found["same_agreement"] == 1
-    assert found["surface"] < 0.7
+    assert found["contrast"] > 2
 
 
 def test_nothing_found_shows_nothing():

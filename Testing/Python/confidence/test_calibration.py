@@ -99,6 +99,13 @@ def test_a_single_slice_has_a_model_of_its_own():
     assert made.painted({"slices": 1.0}) is made.painted({"expected_dice": 0.9}) is DICE
 
 
+def test_other_weights_are_told_and_the_right_ones_are_not():
+    made = Calibration(DICE, DICE, DICE, PRESENCE, {"weights_sha256": "abc"})
+    assert made.cautions("abc") == []
+    (caution,) = made.cautions("xyz")
+    assert "other weights" in caution
+
+
 @pytest.mark.parametrize("content", ["", "{}", '{"version": 99}', "[1]"])
 def test_what_is_no_calibration_is_refused_in_a_sentence(tmp_path: Path, content: str):
     path = tmp_path / "confidence.json"

@@ -13,6 +13,7 @@ from MedMetaSegLib.confidence.calibration import (
     LogisticModel,
     PresenceModel,
     Term,
+    shipped_calibration,
 )
 from MedMetaSegLib.imageio.geometry import Geometry
 from MedMetaSegLib.next_patient import decision
@@ -92,8 +93,17 @@ def test_what_the_image_cuts_off_is_named():
     assert remarks([cut], [LIVER], options) == ["Cut off by the image's border: liver."]
 
 
-def test_what_is_kept_against_the_odds_is_doubtful():
-    forced = decided(LIVER, prediction(0.3), ApplyOptions(force=("liver",)))
-    assert forced.confidence.doubtful
+@pytest.mark.parametrize(("local_ncc", "doubtful"), [(0.3, True), (0.4, True), (0.5, False)])
+@pytest.mark.parametrize("keep_doubtful", [True, False])
+def test_what_is_forced_is_kept_and_still_doubtful(local_ncc: float, doubtful: bool, keep_doubtful: bool):
+    forced = decided(LIVER, prediction(local_ncc), ApplyOptions(keep_doubtful, force=("liver",)))
+    assert not forced.reason
     assert not forced.confidence.absent
-    assert not decided(LIVER, prediction(0.5), ApplyOptions(force=("liver",))).confidence.doubtful
+    assert forced.confidence.doubtful is doubtful
+
+
+def test_every_feature_of_the_shipped_model_has_a_reason():
+    terms = {term.name for term in shipped_calibration().presence.mean.terms}
+    reasons = [name for names in decision._REASONS.values() for name in names]
+    assert terms == set(reasons)
+    assert len(reasons) == len(set(reasons))

@@ -39,7 +39,8 @@ def legendText(made: Mapping[str, Any]) -> str:
     ).format(good=GOOD_DICE, fair=DOUBTFUL_DICE)
     made_of = _(
         "It is made of what the answer shows of itself: how sure the network is, how sharp the border is, "
-        "how far shapes, prototypes and intensities agree with it, and how far away the painted slices are."
+        "how far other methods agree with it that know the image in another way, and how the painted slices "
+        "lie."
     )
     caution = _("It is an estimate, not a measurement: it can be wrong for your images. Look at the answer.")
     return "\n\n".join([meaning, made_of, _checked(made), caution])
