@@ -44,8 +44,8 @@ def applied_task(
     """The task's structures in a volume, on its own grid; those that are not there have no voxels.
 
     placement: from `register_atlases`, made when None. The report's entry of each structure has "found" and,
-    if not, "reason". Raises InputError (see `check_volume`, and for a name to force that the task does not
-    have) and Cancelled.
+    if not, "reason"; "left_out" says that it can be forced. Raises InputError (see `check_volume`, and for a
+    name to force that the task does not have) and Cancelled.
     """
     options = options or ApplyOptions()
     _check_names(task, options.force)
@@ -203,7 +203,7 @@ def _told(
         "evidence": {} if prediction.evidence is None else prediction.evidence.as_dict(),
     }
     if decision.confidence is not None:
-        entry |= decision.confidence.as_dict()
+        entry |= {**decision.confidence.as_dict(), "left_out": decision.left_out}
         place = None if reason else _to_paint(prediction, placement, geometry)
         entry["next_slice"] = None if place is None else place.as_dict()
         entry["features"] = {name: rounded(value, 4) for name, value in prediction.features.items()}

@@ -45,6 +45,11 @@ class Decision:
     confidence: Confidence | None
     reason: str
 
+    @property
+    def left_out(self) -> bool:
+        """Whether the user can have it anyway: what has no place in the image cannot be forced."""
+        return bool(self.reason) and self.prediction.grid is not None
+
 
 def decided(structure: Structure, prediction: Prediction, options: ApplyOptions) -> Decision:
     """Keep a structure or leave it out: what is hardly there, and the doubtful if the user says so."""

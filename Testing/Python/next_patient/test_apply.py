@@ -251,11 +251,35 @@ def test_what_lies_outside_the_field_of_view_is_not_invented(
     assert next(one for one in result.report["structures"] if one["name"] == "liver")["found"] is True
 
 
-def test_something_else_altogether_has_none_of_it(segmenter: Segmenter, task: Task):
+def something_else() -> Volume:
     noise = np.random.default_rng(0).normal(0, 300, (20, 40, 40)).astype(np.float32)
-    result = segmenter.apply(task, Volume.from_array(noise, np.diag([5.0, 5.0, 8.0, 1.0])))
+    return Volume.from_array(noise, np.diag([5.0, 5.0, 8.0, 1.0]))
+
+
+def test_something_else_altogether_has_none_of_it(segmenter: Segmenter, task: Task):
+    result = segmenter.apply(task, something_else())
     assert not result.labels.any()
     assert all(one["reason"] for one in result.report["structures"])
+    assert any("nothing of it is surely there" in one for one in result.report["unlike"])
+
+
+def test_what_was_left_out_is_told_so_and_can_be_had_by_forcing_it(segmenter: Segmenter, task: Task):
+    volume = something_else()
+    entries = segmenter.apply(task, volume).report["structures"]
+    names = [one["name"] for one in entries if one["left_out"]]
+    assert names
+    assert all(one["predicted_dice"] is None and not one["found"] for one in entries)
+    forced = segmenter.apply(task, volume, force=names)
+    for one in forced.report["structures"]:
+        if one["name"] in names:
+            assert (one["found"], one["left_out"], one["doubtful"]) == (True, False, True)
+            assert forced.structure(one["name"]).voxels
+            assert one["predicted_dice"] is not None
+
+
+def test_a_name_to_force_that_the_task_does_not_have_is_refused(segmenter: Segmenter, task: Task):
+    with pytest.raises(InputError, match="no structure called heart"):
+        segmenter.apply(task, something_else(), force=["heart"])
 
 
 def test_a_support_on_a_few_slices_is_completed_first(

@@ -50,6 +50,7 @@ def test_what_is_there_is_kept_what_may_be_is_marked_what_is_not_is_left_out():
     assert [one.reason == "" for one in (surely, perhaps, hardly)] == [True, True, False]
     assert [one.confidence.doubtful for one in (surely, perhaps, hardly)] == [False, True, False]
     assert hardly.confidence.predicted is None
+    assert [one.left_out for one in (surely, perhaps, hardly)] == [False, False, True]
     assert perhaps.confidence.predicted is not None
     assert hardly.reason == "what lies at its place does not look like the supports (probability 0.12)"
 
@@ -72,6 +73,7 @@ def test_what_lies_outside_cannot_be_forced():
     outside = Prediction(None, None, EVIDENCE, {}, 0.0)
     found = decided(LIVER, outside, ApplyOptions(force=("liver",)))
     assert found.reason == OUTSIDE
+    assert not found.left_out
     assert found.confidence.present == 0.01
 
 

@@ -29,10 +29,7 @@ def leftOut(reports: Sequence[Report], outputNode: Any) -> LeftOut:
     reports: of a volume, or of the items of its sequence, which gets a sequence of its own.
     """
     names = dict.fromkeys(
-        one["name"]
-        for report in reports
-        for one in report["structures"]
-        if not one["found"] and one.get("predicted_dice") is not None
+        one["name"] for report in reports for one in report["structures"] if one.get("left_out")
     )
     single = outputNode is not None and len(reports) == 1
     return LeftOut(tuple(names), outputNode.GetID() if single else None)

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from batch_stand_in import expected
+from MedMetaSegLib.demo.phantom import LABEL, make_patient
+from MedMetaSegLib.imageio.volume import Volume
+from MedMetaSegLib.network.inference import Predictor
+from MedMetaSegLib.segmenter import Segmenter
 from MedMetaSegLib.support.structure import StructureMask
+from MedMetaSegLib.support.support import Support
 from MedMetaSegLib.worker.messages import Finished
+from network_phantom import tiny_network
 from panel_bench import StandInClient, running, shown, tick, until, wait_for_pairs
 from scene_sequence import add_sequence, scrubbing
 from task_phantom import make_task
@@ -42,10 +49,11 @@ class ApplyingStandIn(StandInClient):
         kept = present >= 0.6 or (doubtful and keep_doubtful) or name in force
         if name in self.lost:
             why = {"found": False, "reason": "its place lies outside the image", "millilitres": 0.0}
-            return {"name": name, **expected(0.0), **why}
+            return {"name": name, **expected(0.0), **why, "left_out": False}
         reason = "" if kept else f"it does not look like the supports (probability {present:.2f})"
         about = {"name": name, "found": kept, "reason": reason, "millilitres": 3.0 * kept}
-        return {**about, **expected(present, 0.91), "doubtful": doubtful}
+        dice = 0.91 if kept else None
+        return {**about, **expected(present, dice), "doubtful": doubtful, "left_out": not kept}
 
 
 @pytest.fixture
@@ -120,6 +128,23 @@ def test_warnings_come_first(bench, worker):
     lines = applied(bench)
     assert lines[0] == "Phantom, warning: The task was learned on CT, and this image is read as MR."
     assert lines[1].startswith("Phantom: ")
+
+
+def test_what_the_core_leaves_out_is_offered(bench):
+    """The report is the core's own, of an image that the task does not belong to."""
+    from MedMetaSegLib.scene.panel.left_out import leftOut
+
+    patient = make_patient(0, (24, 56, 72), (8.0, 5.0, 5.0), (3.0, 0.0, 2.0))
+    names = {LABEL[name]: name for name in ("liver", "left kidney")}
+    labels = np.where(np.isin(patient.truth, list(names)), patient.truth, 0).astype(np.uint8)
+    support = Support.from_labels(labels, patient.volume.geometry, names, "complete")
+    segmenter = Segmenter(Predictor(tiny_network(), torch.device("cpu")), {"sha256": "ab" * 32}, "for tests")
+    noise = np.random.default_rng(0).normal(0, 300, (20, 40, 40)).astype(np.float32)
+    strange = Volume.from_array(noise, np.diag([5.0, 5.0, 8.0, 1.0]))
+    report = segmenter.apply(segmenter.learn([(patient.volume, support)]), strange).report
+    expected = [one["name"] for one in report["structures"] if "probability" in one["reason"]]
+    assert expected
+    assert list(leftOut([report], None).names) == expected
 
 
 def test_what_was_left_out_can_be_had_anyway_and_the_rest_stays_as_it_is(bench, worker):
