@@ -66,9 +66,11 @@ def load_network(path: Path | None = None) -> tuple[FewShotNetwork, dict[str, An
             f"The network's weights are missing: {path}. Reinstall MedMetaSeg, or give a weights file."
         )
     try:
-        with safe_open(path, framework="pt") as file:
+        # For torch it would be opened twice, by its name; a run may have replaced the file between.
+        with safe_open(path, framework="np") as file:
             about = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            names = file.keys()
+            state = {name: torch.from_numpy(file.get_tensor(name)) for name in names}
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"The weights file {path} is damaged ({error}). Reinstall MedMetaSeg.") from error
     if about.get("format") != str(FORMAT):

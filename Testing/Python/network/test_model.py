@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -213,3 +215,29 @@ def test_the_architecture_is_read_from_the_file(weights_file: Path) -> None:
         options = json.loads(file.metadata()["architecture"])
     assert tuple(options["widths"]) == TINY.widths
     assert options["embedding"] == TINY.embedding
+
+
+def test_weights_are_whole_while_a_run_replaces_them(tmp_path: Path) -> None:
+    network, path, done = tiny_network(), tmp_path / "weights.safetensors", threading.Event()
+    versions = []
+    for steps in range(4):
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(0.01)
+        versions.append(weights_bytes(network, {"steps": steps}))
+    path.write_bytes(versions[0])
+
+    def replace() -> None:
+        while not done.is_set():
+            for version in versions:
+                (tmp_path / "partial").write_bytes(version)
+                os.replace(tmp_path / "partial", path)
+
+    run = threading.Thread(target=replace)
+    run.start()
+    try:
+        steps = {load_network(path)[1]["steps"] for _ in range(200)}
+    finally:
+        done.set()
+        run.join()
+    assert len(steps) > 1
