@@ -45,6 +45,7 @@ ROOMS = (
     Room("support/", "what was annotated, and its files", ("imageio/",)),
     Room("working_grid/", "grids and intensities the network sees", ("support/",)),
     Room("results/", "masks and label maps, merged", ("support/",)),
+    Room("measurements/", "sizes, intensities, lesions", ("results/",)),
     Room(
         "confidence/",
         "how far an answer can be trusted",
@@ -66,9 +67,25 @@ ROOMS = (
         ("torch",),
     ),
     Room("segmenter", "the one object users hold", ("same_volume/", "next_patient/"), ("torch",)),
-    Room("batch/", "one task, many images", ("segmenter",)),
-    Room("commands/", "segment, learn, apply, task", ("batch/",)),
-    Room("worker/", "a process of its own for Slicer", ("batch/",), ("torch",)),
+    Room(
+        "follow_up/",
+        "two images of one patient, lesions matched",
+        ("measurements/", "registration/"),
+        ("torch",),
+    ),
+    Room(
+        "case_comparison/",
+        "a case beside examples of groups",
+        ("measurements/", "working_grid/", "network/"),
+        ("torch",),
+    ),
+    Room("batch/", "one task, many images", ("segmenter", "measurements/")),
+    Room(
+        "commands/",
+        "segment, learn, apply, task, measure, compare",
+        ("batch/", "follow_up/", "case_comparison/"),
+    ),
+    Room("worker/", "a process of its own for Slicer", ("batch/", "follow_up/"), ("torch",)),
     Room("datasets/", "labelled images of others", ("imageio/",)),
     Room("evaluation/", "metrics, baselines, benchmark", ("batch/", "datasets/"), ("slicer", "vtk")),
     Room(

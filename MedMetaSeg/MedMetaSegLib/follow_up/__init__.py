@@ -1,0 +1,1 @@
+"""Two images of one patient: lesions matched, and how each has changed."""

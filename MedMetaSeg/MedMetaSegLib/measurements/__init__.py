@@ -1,0 +1,1 @@
+"""What is measured of segments: size, intensity, lesions and their diameters."""
