@@ -17,6 +17,8 @@ from ..imageio.names import itk_path
 from ..imageio.nifti import NiftiForms, frame_voxels, is_nifti, nifti_holds
 from ..imageio.volume import Volume, check_volume, read_image, read_series, write_labels
 from ..imageio.writing import reason
+from ..measurements.measure import measure
+from ..measurements.measurements import Measurements
 from .executor import Outcome
 from .inputs import BatchItem
 from .journal import checksum
@@ -101,18 +103,23 @@ def read_item(item: BatchItem, ending: str) -> ReadItem:
         raise InputError(f"There is no file {item.image}; was it moved?") from error
     except OSError as error:
         raise InputError(f"{item.image} cannot be read ({error.strerror}).") from error
-    if item.series:
-        files = [str(file) for file in item.files]
-        volume = read_series(item.path, files, resample_uneven=item.resample_uneven)
-    else:
-        volume = read_image(item.path, item.frame, resample_uneven=item.resample_uneven)
-    volume = check_volume(volume, item.allow_nonfinite)
+    volume = item_volume(item)
     if suffix(Path(ending)) == ".nii.gz" and not nifti_holds(volume.geometry, volume.forms):
         raise InputError(
             f"{item.image} has axes that are not perpendicular, which Slicer does not read in NIfTI; use "
             "--format seg.nrrd."
         )
     return ReadItem(item, volume, input_sha256, time.perf_counter() - begun)
+
+
+def item_volume(item: BatchItem) -> Volume:
+    """The image of an item, checked. Raises InputError."""
+    if item.series:
+        files = [str(file) for file in item.files]
+        volume = read_series(item.path, files, resample_uneven=item.resample_uneven)
+    else:
+        volume = read_image(item.path, item.frame, resample_uneven=item.resample_uneven)
+    return check_volume(volume, item.allow_nonfinite)
 
 
 def segment_item(
@@ -125,9 +132,13 @@ def segment_item(
 
 
 def stage_item(done: SegmentedItem, options: ItemOptions) -> Outcome:
-    """Write the result, and its maps, beside their places, whole. Raises BatchStopped when that fails."""
+    """Measure the result where wanted; write it, and its maps, beside their places, whole.
+
+    Raises BatchStopped when writing fails.
+    """
     begun = time.perf_counter()
     item, result, out = done.read.item, done.result, options.out
+    measured = _measured(done, options)
     try:
         staged = staged_path(out, item.output[len(item.name) :])
         _write(staged, result, done.read.volume.forms)
@@ -148,10 +159,17 @@ def stage_item(done: SegmentedItem, options: ItemOptions) -> Outcome:
         seconds=round(seconds, 1),
         structures=structures,
         thumbnail=picture,
-        notes=_sentences(result, "notes"),
+        notes=(*_sentences(result, "notes"), *(() if measured is None else measured.notes)),
         unlike=_sentences(result, "unlike"),
+        measurements=measured,
     )
     return Outcome(row, staged, sha256, done.read.input_sha256, maps)
+
+
+def _measured(done: SegmentedItem, options: ItemOptions) -> Measurements | None:
+    if options.measure is None:
+        return None
+    return measure(done.read.volume, done.result.structures, options.measure)
 
 
 def failed(item: BatchItem, error: Exception, seconds: float = 0.0) -> Outcome:
