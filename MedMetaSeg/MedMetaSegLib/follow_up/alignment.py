@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import SimpleITK as sitk
@@ -21,9 +20,8 @@ from ..imageio.itk import quiet_itk
 from ..imageio.names import itk_path
 from ..imageio.volume import Volume, check_volume
 from ..support.structure import StructureMask
-from .registered import Fit, Frame, fit_of, registered
-
-How = Literal["registered", "given", "none"]
+from .changes import Fit, How
+from .registered import Frame, fit_of, registered
 
 REFUSED_BELOW = 0.3
 """Mean local correlation of registered images below which they are not compared."""

@@ -5,13 +5,11 @@ Volumes are cubic centimetres, lengths millimetres, places RAS in millimetres of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from ..measurements.measurements import MeasureOptions, Point
-from .alignment import How
-from .registered import Fit
 
 Status = Literal[
     "matched",
@@ -28,6 +26,29 @@ Status = Literal[
 """What became of one lesion or of several: merged is several before and one now; not seen: it lies outside
 the other image's field of view; the smallest is `MeasureOptions.smallest_mm3`.
 """
+
+
+How = Literal["registered", "given", "none"]
+"""How the earlier image was brought onto the present one: none where they lie on one another as they are."""
+
+SAME_WORLD = "none"
+"""In place of a file of a transform: the two images lie on one another as they are."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How well two images fit one another under a transform.
+
+    correlation: mean, 0 to 1, of the correlation of MIND descriptors around each place that both images show
+    and where the present one is not of one value. strain: mean Frobenius norm of the gradient of the
+    displacement, without that of its mean; 0 for an affine transform, about 1 where everything had to be bent
+    by as much as itself. shared: how much of the present image that was looked at the earlier one shows, 0
+    to 1.
+    """
+
+    correlation: float
+    strain: float
+    shared: float
 
 
 @dataclass(frozen=True)
@@ -104,6 +125,12 @@ class LesionChange:
         return {**asdict(self), **{name: one and asdict(one) for name, one in changes.items()}}
 
 
+def counted(lesions: Iterable[LesionChange]) -> str:
+    """How many lesions, or groups of them, became what, in words; "none" without any."""
+    statuses = [one.status for one in lesions]
+    return ", ".join(f"{statuses.count(one)} {one}" for one in dict.fromkeys(statuses)) or "none"
+
+
 @dataclass(frozen=True)
 class StructureChange:
     """What became of a structure, all of it, and of its lesions where these were asked for."""
@@ -121,10 +148,6 @@ class StructureChange:
         change = Change.between(self.volume_before_cm3, self.volume_now_cm3)
         assert change is not None
         return change
-
-    def count(self, status: Status) -> int:
-        """How many lesions, or groups of them, this became of."""
-        return sum(one.status == status for one in self.lesions)
 
     def as_dict(self) -> Mapping[str, Any]:
         """For JSON: the fields, and the change of volume."""
@@ -152,3 +175,12 @@ class FollowUp:
     def as_dict(self) -> Mapping[str, Any]:
         """For JSON: the fields under their own names, tuples as lists."""
         return {**asdict(self), "structures": [one.as_dict() for one in self.structures]}
+
+
+def not_compared(result: FollowUp) -> list[str]:
+    """Sentences about structures that only one of the two times has."""
+    found = []
+    for names, when in ((result.only_before, "in the earlier"), (result.only_now, "in the present")):
+        if names:
+            found.append(f"Not compared, for only {when} segmentation there is: {', '.join(names)}.")
+    return found

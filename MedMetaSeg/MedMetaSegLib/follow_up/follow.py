@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -12,10 +14,11 @@ from ..errors import InputError
 from ..imageio.volume import Volume
 from ..measurements.diameters import as_point
 from ..measurements.measurements import Lesion, Measurements, StructureMeasurements
+from ..progress import Progress, silent
 from ..support.structure import StructureMask
 from ..working_grid.intensity import intensity_normalization
-from .alignment import Alignment, doubts
-from .changes import FollowUp, LesionChange, Size, Status, StructureChange
+from .alignment import Alignment, doubts, given_alignment, read_transform, registered_alignment
+from .changes import SAME_WORLD, FollowUp, LesionChange, Size, Status, StructureChange
 from .matching import Group, matched_groups
 from .placing import TimeParts, in_view, mask_of, overlaps, placed_parts
 
@@ -29,6 +32,29 @@ class TimePoint:
     measurements: Measurements
 
 
+def follow_up(
+    now: TimePoint, before: TimePoint, transform: str | Path = "", progress: Progress | None = None
+) -> FollowUp:
+    """Bring the earlier image onto the present one and say what became of every structure and lesion.
+
+    transform: a file that ITK reads, of points of the present image to the earlier one; SAME_WORLD where the
+    two lie on one another; "" to register them. progress: called with the share that is done; what it raises
+    ends the work. Raises InputError as `registered_alignment`, `given_alignment` and `followed` do.
+    """
+    tell = progress or silent
+    check_names(now, before)
+    volumes = now.volume, before.volume
+    tell(0.0, "Bringing the two images together")
+    if transform:
+        given = None if str(transform) == SAME_WORLD else read_transform(Path(transform))
+        alignment = given_alignment(*volumes, now.masks, given)
+    else:
+        masks = now.masks, before.masks
+        alignment = registered_alignment(*volumes, masks, partial(tell, 0.1, "Registering"))
+    tell(0.8, "Matching lesions")
+    return followed(now, before, alignment, partial(tell, 0.8, "Matching lesions"))
+
+
 def followed(
     now: TimePoint, before: TimePoint, alignment: Alignment, check: Callable[[], None] = lambda: None
 ) -> FollowUp:
@@ -40,13 +66,8 @@ def followed(
     """
     if now.measurements.options != before.measurements.options:
         raise InputError("The two segmentations were measured by different options; measure both alike.")
-    names = _names(now), _names(before)
+    names = check_names(now, before)
     common = [name for name in names[0] if name in names[1]]
-    if not common:
-        raise InputError(
-            f"The two segmentations have no structure in common ({', '.join(names[0])} now, "
-            f"{', '.join(names[1])} before); give those to be compared the same name."
-        )
     structures = []
     for name in common:
         check()
@@ -60,6 +81,20 @@ def followed(
         now.measurements.options,
         (*doubts(alignment), *_other_modality(now, before)),
     )
+
+
+def check_names(now: TimePoint, before: TimePoint) -> tuple[list[str], list[str]]:
+    """The names of the structures now and before.
+
+    Raises InputError where none is common, or one stands twice.
+    """
+    names = _names(now), _names(before)
+    if not set(names[0]) & set(names[1]):
+        raise InputError(
+            f"The two segmentations have no structure in common ({', '.join(names[0])} now, "
+            f"{', '.join(names[1])} before); give those to be compared the same name."
+        )
+    return names
 
 
 def _names(time: TimePoint) -> list[str]:
@@ -84,7 +119,7 @@ def _structure(now: TimePoint, before: TimePoint, name: str, alignment: Alignmen
     measured = now.measurements.structure(name), before.measurements.structure(name)
     options = now.measurements.options
     changes: tuple[LesionChange, ...] = ()
-    if not options.lesions or name in options.lesions:
+    if options.asks_for(name):
         parts_now, parts_before = (
             TimeParts.of(mask_of(one.masks, name), one.volume.geometry, options) for one in (now, before)
         )

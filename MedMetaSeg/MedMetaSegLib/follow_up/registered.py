@@ -23,6 +23,7 @@ from ..registration.warping import FixedImage
 from ..working_grid.black_margins import without_margins
 from ..working_grid.intensity import IntensityNormalization, intensity_normalization
 from ..working_grid.reduced_image import ReducedImage, even_spacing, reduced, without_world_position
+from .changes import Fit
 
 OVERVIEW_VOXELS = 120_000
 """Voxels of each image in the search for the pose, at most."""
@@ -97,22 +98,6 @@ class Frame:
         affine[:3, 2::-1] = self.to_ras * image.spacing_mm
         affine[:3, 3] = self.to_ras @ image.start_mm + self.origin_ras
         return Geometry(index3(tuple(image.intensity.shape)), affine)
-
-
-@dataclass(frozen=True)
-class Fit:
-    """How well two images fit one another under a transform.
-
-    correlation: mean, 0 to 1, of the correlation of MIND descriptors around each place that both images show
-    and where the present one is not of one value. strain: mean Frobenius norm of the gradient of the
-    displacement, without that of its mean; 0 for an affine transform, about 1 where everything had to be bent
-    by as much as itself. shared: how much of the present image that was looked at the earlier one shows, 0
-    to 1.
-    """
-
-    correlation: float
-    strain: float
-    shared: float
 
 
 def registered(
