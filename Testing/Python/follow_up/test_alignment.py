@@ -97,7 +97,7 @@ def test_another_region_is_refused_in_one_sentence():
     patient = make_patient(0, shape=(24, 60, 80), spacing_mm=(8.0, 4.5, 4.5)).volume
     array = np.random.default_rng(1).normal(40, 15, patient.array.shape).astype(np.float32)
     noise = Volume(array, patient.geometry, "noise")
-    with pytest.raises(InputError, match="do not fit one another .* another patient or region"):
+    with pytest.raises(InputError, match=r"do not fit one another .* another patient or region"):
         registered_alignment(patient, noise, ([], []))
 
 
