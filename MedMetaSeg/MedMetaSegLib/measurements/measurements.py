@@ -39,6 +39,10 @@ class MeasureOptions:
         if not 0 <= self.smallest_mm3 < float("inf"):
             raise InputError(f"The smallest lesion cannot have {self.smallest_mm3} mm3; give 0 or more.")
 
+    def asks_for(self, structure: str) -> bool:
+        """Whether the connected parts of the structure of this name are told one by one."""
+        return not self.lesions or structure in self.lesions
+
 
 @dataclass(frozen=True)
 class Diameter:
@@ -105,6 +109,11 @@ class StructureMeasurements:
     small_count: int
     small_volume_cm3: float
     lesions: tuple[Lesion, ...] = ()
+
+    @property
+    def lesions_cm3(self) -> float:
+        """Volume of all lesions together, the total burden."""
+        return sum(lesion.volume_cm3 for lesion in self.lesions)
 
 
 @dataclass(frozen=True)
