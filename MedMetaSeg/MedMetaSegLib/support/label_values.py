@@ -19,20 +19,21 @@ class SupportProblem(InputError):
     """A problem with what a file holds; the file's name is put before it."""
 
 
-def whole_labels(labels: np.ndarray) -> np.ndarray:
+def whole_labels(labels: np.ndarray, role: str = "support") -> np.ndarray:
     """Labels as uint8 or uint16, those nearly whole rounded; checked and converted slice by slice.
 
-    Raises SupportProblem, an InputError, for negative values, fractions, NaN and values above 65535.
+    role: what they are called in messages. Raises SupportProblem, an InputError, for negative values,
+    fractions, NaN and values above 65535.
     """
     if labels.dtype in (np.uint8, np.uint16):
         return labels
     if labels.dtype.kind == "f":
-        _check_nearly_whole(labels)
+        _check_nearly_whole(labels, role)
     smallest, largest = np.rint(float(labels.min())), np.rint(float(labels.max()))
     if smallest < 0:
-        raise SupportProblem(f"The support has negative values (down to {smallest:g}); give a label map.")
+        raise SupportProblem(f"The {role} has negative values (down to {smallest:g}); give a label map.")
     if largest > 65535:
-        raise SupportProblem(f"The support has values up to {largest:g}; give labels of at most 65535.")
+        raise SupportProblem(f"The {role} has values up to {largest:g}; give labels of at most 65535.")
     kind = np.uint8 if largest <= 255 else np.uint16
     if labels.dtype.kind != "f":
         return labels.astype(kind)
@@ -42,23 +43,23 @@ def whole_labels(labels: np.ndarray) -> np.ndarray:
     return whole
 
 
-def _check_nearly_whole(labels: np.ndarray) -> None:
+def _check_nearly_whole(labels: np.ndarray, role: str) -> None:
     """Raise SupportProblem unless each label is one number, nearly whole."""
     spans: dict[float, tuple[float, float]] = {}
     for piece in labels:
         for value in np.unique(piece).tolist():
             if not np.isfinite(value):
-                raise SupportProblem(f"The support has voxels of {value}; store 0 where nothing is painted.")
+                raise SupportProblem(f"The {role} has voxels of {value}; store 0 where nothing is painted.")
             label = float(np.rint(value))
             if abs(value - label) > _NEARLY_WHOLE:
                 raise SupportProblem(
-                    f"The support has values that are not whole numbers ({value:.4g}); give a label map."
+                    f"The {role} has values that are not whole numbers ({value:.4g}); give a label map."
                 )
             low, high = spans.get(label, (value, value))
             spans[label] = min(low, value), max(high, value)
     for label, (low, high) in spans.items():
         if high - low > _ONE_VALUE:
             raise SupportProblem(
-                f"The support has the values {low:.4g} and {high:.4g}, which would both be label {label:g}; "
+                f"The {role} has the values {low:.4g} and {high:.4g}, which would both be label {label:g}; "
                 "give a label map."
             )

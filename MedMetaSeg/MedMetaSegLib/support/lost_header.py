@@ -12,10 +12,11 @@ _SAME = 1e-3
 """Share of a spacing, or of a cosine, that is rounding."""
 
 
-def lost_header(support: Geometry, image: Geometry) -> str:
+def lost_header(support: Geometry, image: Geometry, role: str = "support") -> str:
     """A sentence when a support has as many voxels as the image and lies elsewhere; "" when it does not.
 
-    Drifts of up to half a voxel, and other orders and directions of the same voxels, are no reason.
+    role: what the support is called. Drifts of up to half a voxel, and other orders and directions of the
+    same voxels, are no reason.
     """
     one, other = support.canonical()[0], image.canonical()[0]
     if one.same_grid(other, _HALF_VOXEL):
@@ -23,11 +24,13 @@ def lost_header(support: Geometry, image: Geometry) -> str:
     if support.shape != image.shape and one.shape != other.shape:
         return ""
     return (
-        f"The support has as many voxels as the image but {_difference(support, image)}: is its header lost?"
+        f"The {role} has as many voxels as the image but {grid_difference(support, image)}: is its header "
+        "lost?"
     )
 
 
-def _difference(support: Geometry, image: Geometry) -> str:
+def grid_difference(support: Geometry, image: Geometry) -> str:
+    """What a support's grid has that the image's has not, for a sentence about it."""
     if not np.allclose(support.spacing_mm, image.spacing_mm, rtol=_SAME, atol=0):
         spacings = [by([f"{step:.4g}" for step in grid.spacing_mm[::-1]]) for grid in (support, image)]
         return f"another spacing ({spacings[0]} against {spacings[1]} mm)"

@@ -24,7 +24,7 @@ _APART_VOXELS = 2.0
 """Furthest that a voxel may lie from itself in two readings of which none is certain; the lesser of both."""
 _ONE_PLACE_VOXELS = 0.5
 """Furthest that it may lie from itself in two readings between which a choice is not worth a note."""
-_ON_GRID_VOXELS = 0.05
+ON_GRID_VOXELS = 0.05
 """Furthest that the voxels of a grid may lie beside those of another that they were taken from."""
 
 
@@ -49,7 +49,7 @@ class _Combination:
         size = np.array(self.image.geometry.shape[::-1])[:, None]
         off = max(np.abs(there - np.rint(there)).max(), np.abs(steps - np.rint(steps)).max())
         inside = (there > -0.5) & (there < size - 0.5)
-        return bool(off <= _ON_GRID_VOXELS and inside.all() and np.abs(np.linalg.det(np.rint(steps))) == 1)
+        return bool(off <= ON_GRID_VOXELS and inside.all() and np.abs(np.linalg.det(np.rint(steps))) == 1)
 
     def apart_mm(self, other: _Combination, geometry: Geometry) -> float:
         """How far a corner of the support's grid moves on an image's grid from one reading to the other."""
@@ -57,41 +57,64 @@ class _Combination:
         return float(np.linalg.norm((geometry.affine @ moved)[:3], axis=0).max())
 
 
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where something drawn lies: its grid, what the header of a NIfTI file says, and notes about both.
+
+    role: what it is called in messages.
+    """
+
+    geometry: Geometry
+    forms: NiftiForms | None = None
+    notes: tuple[str, ...] = ()
+    role: str = "support"
+
+
 def placed_support(support: Support, volume: Volume) -> Support:
     """The support where it belongs in a volume, with a note when that was not plain; else as it is.
+
+    Raises InputError as `settled_place`.
+    """
+    if support.placed_on is not None and support.placed_on.same_grid(volume.geometry):
+        return support
+    place = settled_place(Place(support.geometry, support.forms, support.notes), volume)
+    return replace(
+        support, geometry=place.geometry, forms=place.forms, notes=place.notes, placed_on=volume.geometry
+    )
+
+
+def settled_place(place: Place, volume: Volume) -> Place:
+    """The place in a volume of what was drawn, with a note when that was not plain; else as it is.
 
     Raises InputError when headers put it in several places more than 1 mm, or two voxels, apart and none is
     certain, and when image and support name different units of length.
     """
-    if support.placed_on is not None and support.placed_on.same_grid(volume.geometry):
-        return support
-    placed = _in_one_reading(_in_one_unit(support, volume), volume)
-    placed = _noted(placed, lost_header(placed.geometry, volume.geometry))
-    return replace(placed, placed_on=volume.geometry)
+    settled = _in_one_reading(_in_one_unit(place, volume), volume)
+    return _noted(settled, lost_header(settled.geometry, volume.geometry, place.role))
 
 
-def _noted(support: Support, note: str) -> Support:
-    return replace(support, notes=(*support.notes, note)) if note else support
+def _noted(place: Place, note: str) -> Place:
+    return replace(place, notes=(*place.notes, note)) if note else place
 
 
-def _in_one_unit(support: Support, volume: Volume) -> Support:
-    """The support in the image's unit of length, where one of the two headers names none."""
-    image, painted = _forms(volume), _forms(support)
+def _in_one_unit(place: Place, volume: Volume) -> Place:
+    """The place in the image's unit of length, where one of the two headers names none."""
+    image, painted = _forms(volume), _forms(place)
     if image is None or painted is None:
-        return support
+        return place
     factor = image.mm_per_unit / painted.mm_per_unit
-    if factor == 1 or support.geometry.same_grid(volume.geometry):
-        return support
-    scaled = Geometry(support.geometry.shape, np.diag([factor] * 3 + [1]) @ support.geometry.affine)
+    if factor == 1 or place.geometry.same_grid(volume.geometry):
+        return place
+    scaled = Geometry(place.geometry.shape, np.diag([factor] * 3 + [1]) @ place.geometry.affine)
     if "unknown" not in (image.unit, painted.unit) or not scaled.same_grid(volume.geometry):
         raise InputError(
-            f"The image is in {_unit(image)} and the support in {_unit(painted)}, by their headers "
+            f"The image is in {_unit(image)} and the {place.role} in {_unit(painted)}, by their headers "
             "(xyzt_units), and they do not lie on one grid; give both the same unit."
         )
     return _noted(
-        replace(support, geometry=scaled, forms=None),
-        f"The image is in {_unit(image)} and the support in {_unit(painted)}, by their headers; with one "
-        f"unit they lie on one grid, so both were read as {_unit(image)}.",
+        replace(place, geometry=scaled, forms=None),
+        f"The image is in {_unit(image)} and the {place.role} in {_unit(painted)}, by their headers; with "
+        f"one unit they lie on one grid, so both were read as {_unit(image)}.",
     )
 
 
@@ -99,42 +122,42 @@ def _unit(forms: NiftiForms) -> str:
     return "mm (no unit named)" if forms.unit == "unknown" else forms.unit
 
 
-def _in_one_reading(support: Support, volume: Volume) -> Support:
-    """The support where the one certain reading of both headers puts it, with a note if others differ."""
-    images, supports = _readings(volume), _readings(support)
+def _in_one_reading(place: Place, volume: Volume) -> Place:
+    """The place where the one certain reading of both headers puts it, with a note if others differ."""
+    images, supports = _readings(volume), _readings(place)
     every = [_Combination.of(image, painted) for image, painted in product(images, supports)]
     alike = [one for one in every if one.image.name == one.support.name]
     # What was written with the header of the image is read as the image is, in any of its forms.
     possible = alike if len(alike) == len(images) == len(supports) else every
     apart = max(one.apart_mm(every[0], volume.geometry) for one in possible)
     voxel_mm = min(volume.geometry.spacing_mm)
-    if apart <= _ON_GRID_VOXELS * voxel_mm:
-        return support
+    if apart <= ON_GRID_VOXELS * voxel_mm:
+        return place
     certain = _certain(every, volume.geometry)
     if certain is None and apart <= min(_APART_MM, _APART_VOXELS * voxel_mm):
-        return support
-    what = _who_differs(images, supports)
+        return place
+    what = _who_differs(images, supports, place.role)
     if certain is None:
         raise InputError(
-            f"{what}, which puts the support in places {apart:.3g} mm apart; keep only the right one in both "
-            "files, or draw on the image itself."
+            f"{what}, which puts the {place.role} in places {apart:.3g} mm apart; keep only the right one in "
+            "both files, or draw on the image itself."
         )
     affine = volume.geometry.affine @ certain.to_image
-    placed = replace(support, geometry=Geometry(support.geometry.shape, affine), forms=None)
+    placed = replace(place, geometry=Geometry(place.geometry.shape, affine), forms=None)
     if apart <= min(_APART_MM, _ONE_PLACE_VOXELS * voxel_mm):
         return placed
     taken = certain.image.name if len(images) > 1 else certain.support.name
     return _noted(
-        placed, f"{what}; the support lies on the image's voxels by the {taken}, so that was taken."
+        placed, f"{what}; the {place.role} lies on the image's voxels by the {taken}, so that was taken."
     )
 
 
-def _forms(of: Support | Volume) -> NiftiForms | None:
+def _forms(of: Place | Volume) -> NiftiForms | None:
     """What a header said, unless the grid has changed since."""
     return of.forms if of.forms is not None and of.forms.geometry.same_grid(of.geometry) else None
 
 
-def _readings(of: Support | Volume) -> tuple[Reading, ...]:
+def _readings(of: Place | Volume) -> tuple[Reading, ...]:
     forms = _forms(of)
     return (Reading("", of.geometry),) if forms is None else forms.readings
 
@@ -148,9 +171,9 @@ def _certain(combinations: Sequence[_Combination], geometry: Geometry) -> _Combi
     return found[0]
 
 
-def _who_differs(images: Sequence[Reading], supports: Sequence[Reading]) -> str:
+def _who_differs(images: Sequence[Reading], supports: Sequence[Reading], role: str) -> str:
     """Whose header says two things, and which: the beginning of a sentence."""
-    whose, readings = ("image", images) if len(images) > 1 else ("support", supports)
+    whose, readings = ("image", images) if len(images) > 1 else (role, supports)
     first, second = readings[0], readings[-1]
     if "qform" not in (first.name, second.name):
         return f"The {whose}'s header has no position (the codes of qform and sform are 0)"

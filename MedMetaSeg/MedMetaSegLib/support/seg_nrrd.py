@@ -22,6 +22,7 @@ import numpy as np
 from ..errors import InputError
 from ..imageio.files import check_file, nrrd_header, suffix, truncated
 from ..imageio.geometry import LPS_RAS, Geometry, Index3, index3
+from ..imageio.nifti import NiftiForms
 from ..imageio.writing import write_bytes
 from .structure import Structure, StructureMask, default_color, tight
 
@@ -35,14 +36,17 @@ _UNREADABLE = (OSError, ValueError, KeyError, IndexError, zlib.error, StopIterat
 
 @dataclass(frozen=True, eq=False)
 class SegmentationContent:
-    """What a .seg.nrrd holds: a mask, cropped, for each segment.
+    """What a file of segments or labels holds: a mask, cropped, for each.
 
-    background_ids: identities of the segments tagged as background.
+    background_ids: identities of the segments tagged as background. forms: what the header of a NIfTI file
+    says of its place. overlapping: False where no voxel can belong to two, None where it is not known.
     """
 
     geometry: Geometry
     masks: tuple[StructureMask, ...]
     background_ids: frozenset[str] = frozenset()
+    forms: NiftiForms | None = None
+    overlapping: bool | None = None
 
     def renamed(self, names: Mapping[int, str]) -> SegmentationContent:
         """The same with other structure names, by label value."""

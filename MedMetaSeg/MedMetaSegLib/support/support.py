@@ -15,31 +15,28 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-from scipy.ndimage import find_objects
 
 from ..errors import InputError
-from ..imageio.frames import SequenceError
 from ..imageio.geometry import Geometry, index3
 from ..imageio.nifti import NiftiForms
-from ..imageio.volume import read_image
 from .annotated_planes import with_complete_slices
-from .dicom_seg import find_dicom_seg, read_dicom_seg
 from .drawing_plane import PLANES, drawing_axes, plane_axis, plane_name
-from .label_values import SupportProblem, whole_labels
+from .label_values import SupportProblem
 from .lost_header import lost_header
+from .reading import MAX_STRUCTURES, check_count, label_masks, read_segments
 from .regrid import GridResampling, without_slices_on
-from .seg_nrrd import SegmentationContent, is_segmentation_file, read_segmentation, write_segmentation
+from .seg_nrrd import write_segmentation
 from .structure import (
     AnnotatedStructure,
     Structure,
     StructureMask,
-    default_color,
     filled_slices,
     region,
     tight,
 )
 
 __all__ = [
+    "MAX_STRUCTURES",
     "PLANES",
     "AnnotatedStructure",
     "Annotation",
@@ -56,8 +53,6 @@ Annotation = Literal["slices", "complete", "scribbles"]
 
 MIN_VOXELS = 10
 """Voxels that a structure has at least; one of fewer is skipped."""
-MAX_STRUCTURES = 250
-"""Structures that a support, and a task, may have: they are counted in a byte."""
 _LISTED = 12
 """Numbers of slices that a note lists, at most."""
 _SAMPLED_VOXELS = 20_000
@@ -100,20 +95,13 @@ class Support:
         cannot be read or used.
         """
         path = Path(path)
+        content = read_segments(path, names)
         try:
-            content = _segments(path)
-            if content is not None:
-                if names:
-                    content = content.renamed(names)
-                tagged = content.background_ids
-                return cls.from_masks(content.masks, content.geometry, annotation, plane, tagged)
-            image = read_image(path)
-            support = cls.from_labels(image.array, image.geometry, names, annotation, plane)
-            return replace(support, forms=image.forms)
-        except SequenceError as sequence:
-            raise InputError(f"{path} has {sequence.frames} frames; give a label map of one.") from sequence
+            tagged, overlapping = content.background_ids, content.overlapping
+            support = cls._made(content.masks, content.geometry, annotation, plane, tagged, overlapping)
         except SupportProblem as problem:
             raise InputError(f"{path}: {problem}") from problem
+        return replace(support, forms=content.forms)
 
     @classmethod
     def from_labels(
@@ -130,15 +118,7 @@ class Support:
         """
         if labels.shape != geometry.shape:
             raise ValueError(f"Labels of {labels.shape} do not fill a grid of {geometry.shape}.")
-        labels = whole_labels(labels)
-        boxes = [(value, box) for value, box in enumerate(find_objects(labels), start=1) if box is not None]
-        _check_count(len(boxes))
-        masks = []
-        for value, box in boxes:
-            name = (names or {}).get(value, f"Label {value}")
-            offset = (box[0].start, box[1].start, box[2].start)
-            structure = Structure(name, value, default_color(value))
-            masks.append(StructureMask(structure, offset, labels[box] == value))
+        masks = label_masks(labels, names)
         return cls._made(masks, geometry, annotation, plane, (), overlapping=False)
 
     @classmethod
@@ -156,7 +136,7 @@ class Support:
         that are the background of scribbles, besides any of that name. Structures of fewer than 10 voxels are
         skipped. Raises InputError when nothing usable is left or there are more than 250 structures.
         """
-        _check_count(len(masks))
+        check_count(len(masks))
         return cls._made(masks, geometry, annotation, plane, background_ids, overlapping=None)
 
     @classmethod
@@ -292,21 +272,6 @@ def check_something_left(support: Support, geometry: Geometry) -> None:
         raise InputError(
             "Every slice of the image is drawn, so nothing is left to segment; leave some empty."
         )
-
-
-def _segments(path: Path) -> SegmentationContent | None:
-    """What a file of segments holds, None for an image or label map. Raises InputError."""
-    if is_segmentation_file(path):
-        return read_segmentation(path)
-    if not path.exists():
-        return None  # which reading it as an image will say
-    found = find_dicom_seg(path)
-    return None if found is None else read_dicom_seg(found)
-
-
-def _check_count(number: int) -> None:
-    if number > MAX_STRUCTURES:
-        raise SupportProblem(f"The support has {number} structures; give at most {MAX_STRUCTURES}.")
 
 
 def _usable(
