@@ -18,10 +18,13 @@ import typer
 from . import __version__
 from .commands import options
 from .commands import task as task_group
+from .commands.measure import measure as measure_command
+from .commands.measure import options_beside
 from .confidence.triage import ACCEPT_ABOVE, PAINT_BELOW
 from .errors import Cancelled, CancelledPartway, InputError
 from .imageio.frames import named_frames
 from .imageio.names import shown
+from .measurements.measurements import SMALLEST_LESION_MM3
 
 EXIT_BAD_INPUT = 2
 EXIT_SOME_FAILED = 3
@@ -118,6 +121,10 @@ def segment(
     confidence: options.Confidence = True,
     uncertainty: options.Uncertainty = None,
     volume: options.Frame = None,
+    measure: options.MeasureTable = None,
+    lesions: options.Lesions = None,
+    connectivity: options.Connectivity = 26,
+    smallest_mm3: options.SmallestMm3 = SMALLEST_LESION_MM3,
 ) -> None:
     """Segment the whole of what SUPPORT shows on a few slices of IMAGE."""
     from .commands.segment import SegmentRequest, segment_files
@@ -141,6 +148,8 @@ def segment(
             confidence=confidence,
             uncertainty=uncertainty,
             frames=named_frames(volume),
+            table=measure,
+            measure=options_beside(measure is not None, lesions, connectivity, smallest_mm3),
         )
     )
 
@@ -208,6 +217,10 @@ def apply(
     allow_nonfinite: options.AllowNonfinite = False,
     volume: options.Frame = None,
     resample_uneven: options.ResampleUneven = False,
+    measure: options.Measure = False,
+    lesions: options.Lesions = None,
+    connectivity: options.Connectivity = 26,
+    smallest_mm3: options.SmallestMm3 = SMALLEST_LESION_MM3,
 ) -> None:
     """Segment the structures of TASK in other patients' images; nothing is painted on them."""
     from .batch.request import BatchRequest
@@ -236,6 +249,7 @@ def apply(
         accept_above=accept_above,
         paint_below=paint_below,
         uncertainty=uncertainty,
+        measure=options_beside(measure, lesions, connectivity, smallest_mm3),
     )
     if apply_files(request):
         raise typer.Exit(EXIT_SOME_FAILED)
@@ -249,6 +263,7 @@ def inspect(task: Annotated[Path, typer.Argument(help="A task file.")]) -> None:
     inspect_file(task)
 
 
+app.command()(measure_command)
 app.add_typer(task_group.app, name="task")
 
 

@@ -17,6 +17,8 @@ from ..imageio.names import itk_path
 from ..imageio.nifti import NiftiForms, frame_voxels, is_nifti, nifti_holds
 from ..imageio.volume import Volume, check_volume, read_image, read_series, write_labels
 from ..imageio.writing import reason
+from ..measurements.measure import measure
+from ..measurements.measurements import Measurements
 from .executor import Outcome
 from .inputs import BatchItem
 from .journal import checksum
@@ -125,9 +127,13 @@ def segment_item(
 
 
 def stage_item(done: SegmentedItem, options: ItemOptions) -> Outcome:
-    """Write the result, and its maps, beside their places, whole. Raises BatchStopped when that fails."""
+    """Measure the result where wanted; write it, and its maps, beside their places, whole.
+
+    Raises BatchStopped when writing fails.
+    """
     begun = time.perf_counter()
     item, result, out = done.read.item, done.result, options.out
+    measured = _measured(done, options)
     try:
         staged = staged_path(out, item.output[len(item.name) :])
         _write(staged, result, done.read.volume.forms)
@@ -148,10 +154,17 @@ def stage_item(done: SegmentedItem, options: ItemOptions) -> Outcome:
         seconds=round(seconds, 1),
         structures=structures,
         thumbnail=picture,
-        notes=_sentences(result, "notes"),
+        notes=(*_sentences(result, "notes"), *(() if measured is None else measured.notes)),
         unlike=_sentences(result, "unlike"),
+        measurements=measured,
     )
     return Outcome(row, staged, sha256, done.read.input_sha256, maps)
+
+
+def _measured(done: SegmentedItem, options: ItemOptions) -> Measurements | None:
+    if options.measure is None:
+        return None
+    return measure(done.read.volume, done.result.structures, options.measure)
 
 
 def failed(item: BatchItem, error: Exception, seconds: float = 0.0) -> Outcome:

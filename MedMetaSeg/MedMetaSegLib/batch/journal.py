@@ -21,6 +21,7 @@ from typing import Any
 from ..errors import WriteError
 from ..imageio.writing import fsync_folder
 from ..imageio.writing import reason as why_refused
+from ..measurements.measurements import MeasureOptions
 from .executor import Outcome
 from .inputs import BatchItem
 from .paths import stopped_by
@@ -86,8 +87,9 @@ class Journal:
     def up_to_date(self, item: BatchItem, made_by: MadeBy, request: BatchRequest) -> BatchRow | None:
         """The row of a result that need not be made, None to make it.
 
-        It stands when it is whole and was made of these voxels by this task. One that no batch made, or that
-        was edited since, gives a failed row unless it may be overwritten.
+        It stands when it is whole, was made of these voxels by this task and, where that is wanted, measured
+        in the same way. One that no batch made, or that was edited since, gives a failed row unless it may be
+        overwritten.
         """
         paths = places(item, request)
         try:
@@ -110,6 +112,8 @@ class Journal:
                 return None
             row = BatchRow.from_dict(entry["row"])
         except (OSError, KeyError, TypeError, ValueError):
+            return None
+        if request.measure is not None and not _is_measured(row, request.measure):
             return None
         return replace(row, name=item.name, image=item.image, status=KEPT)
 
@@ -181,6 +185,10 @@ def places(item: BatchItem, request: BatchRequest) -> dict[str, Path]:
     """The paths of an item's result and maps, by what the journal calls them."""
     maps = {} if request.uncertainty is None else {_MAP + one: request.uncertainty / one for one in item.maps}
     return {item.output: request.out / item.output, **maps}
+
+
+def _is_measured(row: BatchRow, options: MeasureOptions) -> bool:
+    return row.measurements is not None and row.measurements.options == options
 
 
 def _checksums(entry: Mapping[str, Any]) -> dict[str, str]:

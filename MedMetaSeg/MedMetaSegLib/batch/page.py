@@ -10,6 +10,8 @@ from ..confidence.words import dice_text, share_text
 from ..imageio.writing import write_text
 from ..results.millilitres import millilitres_text
 from ..results.web_page import SEARCH, definitions, document, png_source, small, table, text
+from .cohort_page import STYLE as COHORT_STYLE
+from .cohort_page import VOLUME, CohortCells
 from .request import BatchResult
 from .states import FAILED, BatchRow, StructureRow
 
@@ -41,24 +43,30 @@ def page(result: BatchResult, structures: Sequence[str], task: str, bounds: Tria
     """The page as HTML; nothing in it is loaded from anywhere.
 
     Failures come first, then what is to be painted, reviewed and accepted, the lowest expected Dice first.
-    What is expected has columns where a row has it. bounds: by which the rows were sorted out.
+    What is expected, and what was measured, has columns where a row has it. bounds: by which the rows were
+    sorted out.
     """
     rows = sorted(result.rows, key=_worst_first)
     expected = any(row.triage for row in rows)
-    figures = ("ml", "Dice") if expected else ("ml",)
+    # In the order of the batch, whatever comes first on the page.
+    cohort = CohortCells(result.rows)
     heads = ["", "image", "status", *(["triage"] if expected else [])]
-    heads += [*(f"{name} ({figure})" for name in structures for figure in figures), "seconds"]
+    for number, name in enumerate(structures):
+        heads += [f"{name} (ml)", *([f"{name} (Dice)"] if expected else []), *cohort.heads(number)]
+    heads.append("seconds")
     return document(
         "MedMetaSeg batch",
         [
             "<h1>MedMetaSeg batch</h1>",
             f"<p>{text(_summary(result))}</p><p>Task {text(task)}. For research; look at every result.</p>",
             _legend(bounds) if expected else "",
+            cohort.outliers(),
+            cohort.shapes(),
             SEARCH,
-            table(heads, (_row(row, structures, expected) for row in rows)),
+            table(heads, (_row(row, structures, expected, cohort) for row in rows)),
             _left_out(result.skipped),
         ],
-        _STYLE,
+        _STYLE + COHORT_STYLE,
     )
 
 
@@ -104,7 +112,7 @@ def _legend(bounds: TriageBounds) -> str:
     return f"<details><summary>What Dice and triage mean</summary>{words}</details>"
 
 
-def _row(row: BatchRow, structures: Sequence[str], expected: bool) -> str:
+def _row(row: BatchRow, structures: Sequence[str], expected: bool, cohort: CohortCells) -> str:
     picture = ""
     if row.thumbnail:
         picture = f'<img src="{png_source(row.thumbnail)}" alt="{text(row.name)}">'
@@ -114,21 +122,23 @@ def _row(row: BatchRow, structures: Sequence[str], expected: bool) -> str:
     if expected:
         chip = _chip(row.triage) if row.triage else ""
         cells.append(f'<td data-sort="{_rank(row)}">{chip}{small(*row.unlike)}</td>')
-    for one in row.structures or (None,) * len(structures):
-        cells.append(_volume_cell(one))
+    for number, one in enumerate(row.structures or (None,) * len(structures)):
+        cells.append(_volume_cell(one, cohort.mark(number, VOLUME, row)))
         if expected:
             cells.append(_dice_cell(one, row.triage))
+        cells += cohort.cells(number, row)
     cells.append(f'<td class="number" data-sort="{row.seconds}">{row.seconds:.1f}</td>')
     return f"<tr{' class=failed' if row.status == FAILED else ''}>{''.join(cells)}</tr>"
 
 
-def _volume_cell(one: StructureRow | None) -> str:
+def _volume_cell(one: StructureRow | None, mark: str) -> str:
+    """The volume; mark: where it lies among those of the other images, as HTML."""
     if one is None:
         return '<td data-sort="-2"></td>'
     if not one.found:
         return f'<td data-sort="-1">not found{small(one.reason)}</td>'
     volume = millilitres_text(one.millilitres)
-    return f'<td class="number" data-sort="{one.millilitres:.9f}">{volume}</td>'
+    return f'<td class="number" data-sort="{one.millilitres:.9f}">{volume}{mark}</td>'
 
 
 def _dice_cell(one: StructureRow | None, triage: str) -> str:

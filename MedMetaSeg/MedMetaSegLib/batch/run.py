@@ -32,6 +32,7 @@ from .inputs import BatchItem, find_items
 from .item import failed
 from .journal import Journal, MadeBy, places
 from .maps import with_maps
+from .measured_tables import check_measured_paths, measured_paths, write_measured
 from .options import ItemOptions
 from .paths import check_request, check_results, check_structures, clear_staged, lock_folder
 from .request import NIFTI, SEGMENTATION, BatchProgress, BatchRequest, BatchResult, Progress
@@ -63,6 +64,7 @@ def run_batch(
 
     begun = time.monotonic()
     check_request(request)
+    check_measured_paths(request)
     task = Task.read(request.task)
     ending = "." + (request.format or (SEGMENTATION if task.overlapping else NIFTI))
     if task.overlapping and ending == "." + NIFTI:
@@ -71,9 +73,11 @@ def run_batch(
         check_packages()
     names = [one.name for one in task.structures]
     check_structures(names, request.force)
+    check_structures(names, () if request.measure is None else request.measure.lesions)
     items, skipped = find_items(request, ending)
     items = with_maps(items, request, names, ending)
-    check_results(request, [path for item in items for path in places(item, request).values()])
+    results = [path for item in items for path in places(item, request).values()]
+    check_results(request, [*results, *measured_paths(request)])
     content = request.task.read_bytes()
     made_by = _made_by(request, hashlib.sha256(content).hexdigest()[:12], ending)
     run = _Run(request, task, made_by, items, skipped, progress or _silent, cancelled or never, begun)
@@ -217,8 +221,10 @@ class _Run:
         return row
 
     def _settle(self, item: BatchItem, row: BatchRow) -> None:
-        # Of kept rows, too: the bounds may be others than those of an earlier run.
+        # Of kept rows, too: an earlier run may have had other bounds, and may have measured.
         row = replace(row, triage=triage(row.structures, row.unlike, self.request.bounds))
+        if self.request.measure is None:
+            row = replace(row, measurements=None)
         self.rows[item.name] = row
         self.progress(BatchProgress(item.name, row.status, len(self.rows), len(self.items), row.reason, row))
         if self.request.report is not None and time.monotonic() - self.reported > REPORT_EVERY_S:
@@ -237,18 +243,23 @@ class _Run:
         return self.request.report
 
     def _with_reports(self, result: BatchResult) -> BatchResult:
-        if self.request.report is None or not result.rows:
+        if not result.rows:
             return result
-        from .page import write_page
-
         try:
-            page = self.request.report.with_suffix(".html")
-            reports = (self._write_table(), page)
-            names = [one.name for one in self.task.structures]
-            write_page(page, result, names, self.made_by.task, self.request.bounds)
+            reports = write_measured(self.request, result.rows)
+            if self.request.report is not None:
+                reports += (self._write_table(), self._write_page(self.request.report, result))
         except InputError as error:
             return replace(result, stopped=result.stopped or f"The report is missing: {error}")
         return replace(result, reports=reports)
+
+    def _write_page(self, report: Path, result: BatchResult) -> Path:
+        from .page import write_page
+
+        page = report.with_suffix(".html")
+        names = [one.name for one in self.task.structures]
+        write_page(page, result, names, self.made_by.task, self.request.bounds)
+        return page
 
 
 def _silent(progress: BatchProgress) -> None:

@@ -65,6 +65,16 @@ Lesions = Annotated[
         help="Tell the connected parts of this structure only; may be given several times. All without it.",
     ),
 ]
+MeasureTable = Annotated[
+    Path | None,
+    typer.Option(
+        "--measure", metavar="TABLE.csv", help="Also measure the result, as `medmetaseg measure` does."
+    ),
+]
+Measure = Annotated[
+    bool,
+    typer.Option("--measure", help="Measure the results: measurements.csv and lesions.csv beside them."),
+]
 Connectivity = Annotated[
     int,
     typer.Option(metavar="6|18|26", help="Neighbours that connect a lesion's voxels: faces, edges, corners."),

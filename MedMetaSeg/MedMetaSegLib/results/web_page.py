@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from ..imageio.names import shown
 
 _STYLE = """
-:root { color-scheme: light dark; --line: #8885; --bad: #c62828; --quiet: #777; }
+:root { color-scheme: light dark; --line: #8885; --bad: #c62828; --quiet: #666; }
+@media (prefers-color-scheme: dark) { :root { --bad: #ff8a80; --quiet: #aaa; } }
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem; }
 h1 { font-size: 1.4rem; margin: 0 0 .3rem; }
 h2 { font-size: 1.15rem; margin: 1.8rem 0 .5rem; }
