@@ -46,10 +46,10 @@ class Validation:
     """How well groups were told apart on cases that were left out.
 
     counts: cases of each group. recalls: of each group, the share of its cases named right, over all repeats.
-    balanced_accuracy: their mean. interval: Wilson's, of 95 %, for `effective_cases`, which are all cases
-    where the groups are of one size, fewer else; repeats do not count as cases. accuracy, majority_accuracy:
-    the share of cases named right, and the share that always naming the largest group would get.
-    p_value: (1 + permutations that did as well) / (1 + permutations).
+    balanced_accuracy: their mean. interval: Wilson's, of 95 %, for as many cases as the function
+    `effective_cases` says. accuracy, majority_accuracy: the share of cases named right, and the share that
+    always naming the largest group would get. p_value: (1 + permutations that did as well) / (1 +
+    permutations).
     """
 
     counts: tuple[int, ...]
@@ -121,7 +121,7 @@ def validated(
         chance = _recalls(case_hits(values, permuted, blocks, options, random), permuted, number).mean()
         as_good += bool(chance >= balanced - _ROUNDING)
     counts = np.bincount(groups, minlength=number)
-    effective = number**2 / float((1 / counts).sum())
+    effective = effective_cases(counts, options.folds)
     return Validation(
         tuple(counts.tolist()),
         tuple(recalls.tolist()),
@@ -164,6 +164,17 @@ def stratified_folds(groups: np.ndarray, folds: int, random: np.random.Generator
     result = np.empty(len(groups), int)
     result[ordered] = np.arange(len(groups)) % folds
     return result
+
+
+def effective_cases(counts: np.ndarray, folds: int) -> float:
+    """Independent cases that make a balanced accuracy as certain as cross-validation of these groups does.
+
+    counts: (G,), cases of each group. The mean of the groups' recalls is as uncertain as a share of
+    G^2 / sum(1 / counts) cases. Of these the part counts that a fold is learned from: training sets share
+    cases, and so their errors (Nadeau and Bengio 2003, for many repeats).
+    """
+    folds = min(folds, int(counts.min()))
+    return len(counts) ** 2 / float((1 / counts).sum()) * (folds - 1) / folds
 
 
 def wilson_interval(share: float, number: float) -> tuple[float, float]:
