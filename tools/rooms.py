@@ -90,7 +90,12 @@ ROOMS = (
     ),
     Room("worker/", "a process of its own for Slicer", ("batch/", "follow_up/"), ("torch",)),
     Room("datasets/", "labelled images of others", ("imageio/",)),
-    Room("evaluation/", "metrics, baselines, benchmark", ("batch/", "datasets/"), ("slicer", "vtk")),
+    Room(
+        "evaluation/",
+        "metrics, baselines, benchmark",
+        ("batch/", "follow_up/", "case_comparison/", "datasets/"),
+        ("slicer", "vtk"),
+    ),
     Room(
         "training/",
         "episodes and meta-training",
