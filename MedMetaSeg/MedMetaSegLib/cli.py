@@ -17,10 +17,14 @@ import typer
 
 from . import __version__
 from .commands import options
+from .commands import task as task_group
+from .commands.measure import measure as measure_command
+from .commands.measure import options_beside
 from .confidence.triage import ACCEPT_ABOVE, PAINT_BELOW
 from .errors import Cancelled, CancelledPartway, InputError
 from .imageio.frames import named_frames
 from .imageio.names import shown
+from .measurements.measurements import SMALLEST_LESION_MM3
 
 EXIT_BAD_INPUT = 2
 EXIT_SOME_FAILED = 3
@@ -117,6 +121,10 @@ def segment(
     confidence: options.Confidence = True,
     uncertainty: options.Uncertainty = None,
     volume: options.Frame = None,
+    measure: options.MeasureTable = None,
+    lesions: options.Lesions = None,
+    connectivity: options.Connectivity = 26,
+    smallest_mm3: options.SmallestMm3 = SMALLEST_LESION_MM3,
 ) -> None:
     """Segment the whole of what SUPPORT shows on a few slices of IMAGE."""
     from .commands.segment import SegmentRequest, segment_files
@@ -140,6 +148,8 @@ def segment(
             confidence=confidence,
             uncertainty=uncertainty,
             frames=named_frames(volume),
+            table=measure,
+            measure=options_beside(measure is not None, lesions, connectivity, smallest_mm3),
         )
     )
 
@@ -154,9 +164,7 @@ def learn(
     plane: options.Plane = None,
     device: options.Device = "auto",
     allow_nonfinite: options.AllowNonfinite = False,
-    volume: Annotated[
-        int | None, typer.Option(metavar="N", help="Of 4D images: the frame, counted from 0.", min=0)
-    ] = None,
+    volume: options.OneFrame = None,
     resample_uneven: options.ResampleUneven = False,
 ) -> None:
     """Learn a task from one or several patients, to be applied to others."""
@@ -209,6 +217,10 @@ def apply(
     allow_nonfinite: options.AllowNonfinite = False,
     volume: options.Frame = None,
     resample_uneven: options.ResampleUneven = False,
+    measure: options.Measure = False,
+    lesions: options.Lesions = None,
+    connectivity: options.Connectivity = 26,
+    smallest_mm3: options.SmallestMm3 = SMALLEST_LESION_MM3,
 ) -> None:
     """Segment the structures of TASK in other patients' images; nothing is painted on them."""
     from .batch.request import BatchRequest
@@ -237,6 +249,7 @@ def apply(
         accept_above=accept_above,
         paint_below=paint_below,
         uncertainty=uncertainty,
+        measure=options_beside(measure, lesions, connectivity, smallest_mm3),
     )
     if apply_files(request):
         raise typer.Exit(EXIT_SOME_FAILED)
@@ -250,43 +263,8 @@ def inspect(task: Annotated[Path, typer.Argument(help="A task file.")]) -> None:
     inspect_file(task)
 
 
-tasks = typer.Typer(help="Put task files together, rename in them, check them.", no_args_is_help=True)
-app.add_typer(tasks, name="task")
-TaskOut = Annotated[Path, typer.Option("--out", "-o", help="The new task file, NAME.medmetaseg.")]
-
-
-@tasks.command("merge")
-def merge_tasks(
-    files: Annotated[
-        list[Path], typer.Argument(metavar="TASK TASK...", help="Tasks of the same structures.")
-    ],
-    out: TaskOut,
-) -> None:
-    """Make one task with the supports of several, as if learned from all of them."""
-    from .commands.task import merge_files
-
-    merge_files(files, out)
-
-
-@tasks.command("rename-structure")
-def rename_structure(
-    task: Annotated[Path, typer.Argument(help="A task file.")],
-    old: Annotated[str, typer.Argument(help="The structure's name.")],
-    new: Annotated[str, typer.Argument(help="Its new name.")],
-    out: TaskOut,
-) -> None:
-    """Give a structure of a task another name."""
-    from .commands.task import rename_in_file
-
-    rename_in_file(task, old, new, out)
-
-
-@tasks.command("verify")
-def verify_task(task: Annotated[Path, typer.Argument(help="A task file.")]) -> None:
-    """Check that a task file is whole and fits the weights that are here."""
-    from .commands.task import verify_file
-
-    verify_file(task)
+app.command()(measure_command)
+app.add_typer(task_group.app, name="task")
 
 
 @app.command()

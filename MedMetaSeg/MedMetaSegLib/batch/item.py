@@ -17,6 +17,8 @@ from ..imageio.names import itk_path
 from ..imageio.nifti import NiftiForms, frame_voxels, is_nifti, nifti_holds
 from ..imageio.volume import Volume, check_volume, read_image, read_series, write_labels
 from ..imageio.writing import reason
+from ..measurements.measure import measure
+from ..measurements.measurements import Measurements
 from .executor import Outcome
 from .inputs import BatchItem
 from .journal import checksum
@@ -35,6 +37,8 @@ WORKING_BYTES = 6
 """Per voxel beside the image itself: the label map, its mask and copy, and what is written."""
 MAP_BYTES = 8
 """Per voxel where uncertainty maps are wanted: logits, probability and map of one structure, and its copy."""
+MEASURE_BYTES = 12
+"""Per voxel where results are measured: masks, parts and values of one structure of the size of the image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +60,10 @@ class SegmentedItem:
     seconds: float
 
 
-def needed_bytes(item: BatchItem) -> int:
+def needed_bytes(item: BatchItem, options: ItemOptions) -> int:
     """Memory that an item takes, by its header; 0 when the header cannot be read, which reading will say."""
     working_bytes = WORKING_BYTES + (MAP_BYTES if item.maps else 0)
+    working_bytes += 0 if options.measure is None else MEASURE_BYTES
     try:
         if not item.series and is_nifti(item.path):
             voxels, voxel_bytes = frame_voxels(item.path)
@@ -101,18 +106,23 @@ def read_item(item: BatchItem, ending: str) -> ReadItem:
         raise InputError(f"There is no file {item.image}; was it moved?") from error
     except OSError as error:
         raise InputError(f"{item.image} cannot be read ({error.strerror}).") from error
-    if item.series:
-        files = [str(file) for file in item.files]
-        volume = read_series(item.path, files, resample_uneven=item.resample_uneven)
-    else:
-        volume = read_image(item.path, item.frame, resample_uneven=item.resample_uneven)
-    volume = check_volume(volume, item.allow_nonfinite)
+    volume = item_volume(item)
     if suffix(Path(ending)) == ".nii.gz" and not nifti_holds(volume.geometry, volume.forms):
         raise InputError(
             f"{item.image} has axes that are not perpendicular, which Slicer does not read in NIfTI; use "
             "--format seg.nrrd."
         )
     return ReadItem(item, volume, input_sha256, time.perf_counter() - begun)
+
+
+def item_volume(item: BatchItem) -> Volume:
+    """The image of an item, checked. Raises InputError."""
+    if item.series:
+        files = [str(file) for file in item.files]
+        volume = read_series(item.path, files, resample_uneven=item.resample_uneven)
+    else:
+        volume = read_image(item.path, item.frame, resample_uneven=item.resample_uneven)
+    return check_volume(volume, item.allow_nonfinite)
 
 
 def segment_item(
@@ -125,9 +135,13 @@ def segment_item(
 
 
 def stage_item(done: SegmentedItem, options: ItemOptions) -> Outcome:
-    """Write the result, and its maps, beside their places, whole. Raises BatchStopped when that fails."""
+    """Measure the result where wanted; write it, and its maps, beside their places, whole.
+
+    Raises BatchStopped when writing fails.
+    """
     begun = time.perf_counter()
     item, result, out = done.read.item, done.result, options.out
+    measured = _measured(done, options)
     try:
         staged = staged_path(out, item.output[len(item.name) :])
         _write(staged, result, done.read.volume.forms)
@@ -148,10 +162,17 @@ def stage_item(done: SegmentedItem, options: ItemOptions) -> Outcome:
         seconds=round(seconds, 1),
         structures=structures,
         thumbnail=picture,
-        notes=_sentences(result, "notes"),
+        notes=(*_sentences(result, "notes"), *(() if measured is None else measured.notes)),
         unlike=_sentences(result, "unlike"),
+        measurements=measured,
     )
     return Outcome(row, staged, sha256, done.read.input_sha256, maps)
+
+
+def _measured(done: SegmentedItem, options: ItemOptions) -> Measurements | None:
+    if options.measure is None:
+        return None
+    return measure(done.read.volume, done.result.structures, options.measure)
 
 
 def failed(item: BatchItem, error: Exception, seconds: float = 0.0) -> Outcome:
@@ -177,7 +198,7 @@ def process_item(
     """
     begun = time.perf_counter()
     try:
-        check_size(item, needed_bytes(item), options.limit)
+        check_size(item, needed_bytes(item, options), options.limit)
         read = read_item(item, item.output)
         return stage_item(segment_item(segmenter, task, read, options, cancelled), options)
     except (BatchStopped, Cancelled):

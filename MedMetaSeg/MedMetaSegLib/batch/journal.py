@@ -147,6 +147,15 @@ class Journal:
             fsync_folder(folder)
         self._remember(entry)
 
+    def amend(self, item: BatchItem, row: BatchRow) -> None:
+        """Write down another row for a result that stands. Raises BatchStopped when the disk refuses."""
+        entry = {**self._last[item.output], "row": replace(row, image="").as_dict()}
+        try:
+            self._append(entry)
+        except OSError as error:
+            raise stopped_by(self.path, why_refused(error)) from error
+        self._remember(entry)
+
     def _read(self) -> Iterator[dict[str, Any]]:
         if not self.path.is_file():
             return

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..measurements.measurements import MeasureOptions
 from .request import BatchRequest
 
 
@@ -15,7 +16,8 @@ class ItemOptions:
     """How every image of a batch is worked on.
 
     out: the folder of the results. limit: bytes that one item may take. uncertainty: the folder of the maps,
-    None for none. The others: see Segmenter.apply.
+    None for none. measure: what to measure of each result, None for nothing. The others: see
+    Segmenter.apply.
     """
 
     out: Path
@@ -24,6 +26,7 @@ class ItemOptions:
     force: tuple[str, ...] = ()
     confidence: bool = True
     uncertainty: Path | None = None
+    measure: MeasureOptions | None = None
 
     @classmethod
     def of(cls, request: BatchRequest, limit: int) -> ItemOptions:
@@ -35,6 +38,7 @@ class ItemOptions:
             request.force,
             request.confidence,
             request.uncertainty,
+            request.measure,
         )
 
     @property

@@ -2,65 +2,26 @@
 
 from __future__ import annotations
 
-import base64
-import html
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..confidence.triage import ACCEPT, PAINT, REVIEW, WORST_FIRST, TriageBounds, lowest_dice
 from ..confidence.words import dice_text, share_text
-from ..imageio.names import shown
 from ..imageio.writing import write_text
 from ..results.millilitres import millilitres_text
+from ..results.web_page import SEARCH, definitions, document, png_source, small, table, text
+from .cohort_page import STYLE as COHORT_STYLE
+from .cohort_page import VOLUME, CohortCells
 from .request import BatchResult
 from .states import FAILED, BatchRow, StructureRow
 
 _STYLE = """
-:root { color-scheme: light dark; --line: #8885; --bad: #c62828; --quiet: #777; }
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem; }
-h1 { font-size: 1.4rem; margin: 0 0 .3rem; }
-p { margin: .2rem 0; color: var(--quiet); }
-input { font: inherit; margin: 1rem 0; padding: .3rem .6rem; width: 20rem; max-width: 100%; }
-table { border-collapse: collapse; }
-th, td { padding: .35rem .7rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
-th { position: sticky; top: 0; background: Canvas; vertical-align: bottom; }
-th button { font: inherit; font-weight: 600; border: 0; padding: 0; background: none; color: inherit;
-  cursor: pointer; text-align: inherit; }
-th[aria-sort=ascending] button::after { content: " ↑"; }
-th[aria-sort=descending] button::after { content: " ↓"; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
 tr.failed td { color: var(--bad); }
-td small { color: var(--quiet); display: block; max-width: 18rem; }
-td:not(.number) small { min-width: 9rem; }
-td.number { white-space: nowrap; }
-td.number small { max-width: 11rem; margin-left: auto; white-space: normal; }
 .chip { border-radius: 1em; padding: .1rem .6rem; font-weight: 600; }
 .accept { background: #1b6e38; color: #fff; }
 .review { background: #f0c04a; color: #222; }
 .paint { background: #b3261e; color: #fff; }
-dl { margin: .5rem 0; max-width: 50rem; }
-dt { margin-top: .4rem; }
-dd { margin: .1rem 0 0 1rem; }
 img { display: block; max-height: 144px; background: #000; }
-details { margin-top: 1.5rem; }
-"""
-
-_SCRIPT = """
-const body = document.querySelector("tbody");
-const heads = [...document.querySelectorAll("th")];
-heads.forEach((head, column) => head.querySelector("button")?.addEventListener("click", () => {
-  const down = head.getAttribute("aria-sort") === "ascending";
-  heads.forEach(one => one.removeAttribute("aria-sort"));
-  head.setAttribute("aria-sort", down ? "descending" : "ascending");
-  const key = row => row.cells[column].dataset.sort ?? row.cells[column].textContent;
-  const rows = [...body.rows].sort((a, b) =>
-    key(a).localeCompare(key(b), undefined, {numeric: true, sensitivity: "base"}));
-  body.append(...(down ? rows.reverse() : rows));
-}));
-document.querySelector("input").addEventListener("input", event => {
-  const wanted = event.target.value.toLowerCase();
-  for (const row of body.rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
-});
 """
 
 _DICE = (
@@ -82,34 +43,39 @@ def page(result: BatchResult, structures: Sequence[str], task: str, bounds: Tria
     """The page as HTML; nothing in it is loaded from anywhere.
 
     Failures come first, then what is to be painted, reviewed and accepted, the lowest expected Dice first.
-    What is expected has columns where a row has it. bounds: by which the rows were sorted out.
+    What is expected, and what was measured, has columns where a row has it. bounds: by which the rows were
+    sorted out.
     """
     rows = sorted(result.rows, key=_worst_first)
     expected = any(row.triage for row in rows)
-    figures = ("ml", "Dice") if expected else ("ml",)
+    # In the order of the batch, whatever comes first on the page.
+    cohort = CohortCells(result.rows)
     heads = ["", "image", "status", *(["triage"] if expected else [])]
-    heads += [*(f"{name} ({figure})" for name in structures for figure in figures), "seconds"]
-    skipped = "".join(f"<li>{_text(name)}: {_text(reason)}</li>" for name, reason in result.skipped)
-    return "\n".join(
+    for number, name in enumerate(structures):
+        heads += [f"{name} (ml)", *([f"{name} (Dice)"] if expected else []), *cohort.heads(number)]
+    heads.append("seconds")
+    return document(
+        "MedMetaSeg batch",
         [
-            '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>MedMetaSeg batch</title>',
-            '<meta name="viewport" content="width=device-width">',
-            f"<style>{_STYLE}</style></head><body>",
             "<h1>MedMetaSeg batch</h1>",
-            f"<p>{_text(_summary(result))}</p><p>Task {_text(task)}. For research; look at every result.</p>",
+            f"<p>{text(_summary(result))}</p><p>Task {text(task)}. For research; look at every result.</p>",
             _legend(bounds) if expected else "",
-            '<input type="search" placeholder="Find ..." aria-label="Find">',
-            "<table><thead><tr>",
-            *(f"<th><button>{_text(head)}</button></th>" if head else "<th></th>" for head in heads),
-            "</tr></thead><tbody>",
-            *(_row(row, structures, expected) for row in rows),
-            "</tbody></table>",
-            f"<details><summary>{len(result.skipped)} left out</summary><ul>{skipped}</ul></details>"
-            if skipped
-            else "",
-            f"<script>{_SCRIPT}</script></body></html>",
-        ]
+            cohort.outliers(),
+            cohort.shapes(),
+            SEARCH,
+            table(heads, (_row(row, structures, expected, cohort) for row in rows)),
+            _left_out(result.skipped),
+        ],
+        _STYLE + COHORT_STYLE,
     )
+
+
+def _left_out(skipped: Sequence[tuple[str, str]]) -> str:
+    """What was found beside the images, to unfold."""
+    if not skipped:
+        return ""
+    items = "".join(f"<li>{text(name)}: {text(reason)}</li>" for name, reason in skipped)
+    return f"<details><summary>{len(skipped)} left out</summary><ul>{items}</ul></details>"
 
 
 def _worst_first(row: BatchRow) -> tuple[bool, int, float]:
@@ -142,36 +108,37 @@ def _legend(bounds: TriageBounds) -> str:
         _chip(PAINT): f"A structure has an expected Dice below {bounds.paint:g}: paint a few slices on the "
         "image and segment it by itself.",
     }
-    words = "".join(f"<dt>{word}</dt><dd>{_text(meaning)}</dd>" for word, meaning in meanings.items())
-    return f"<details><summary>What Dice and triage mean</summary><dl>{words}</dl></details>"
+    words = definitions(meanings.items())
+    return f"<details><summary>What Dice and triage mean</summary>{words}</details>"
 
 
-def _row(row: BatchRow, structures: Sequence[str], expected: bool) -> str:
+def _row(row: BatchRow, structures: Sequence[str], expected: bool, cohort: CohortCells) -> str:
     picture = ""
     if row.thumbnail:
-        encoded = base64.b64encode(row.thumbnail).decode()
-        picture = f'<img src="data:image/png;base64,{encoded}" alt="{_text(row.name)}">'
-    cells = [f"<td>{picture}</td>", f"<td>{_text(row.image)}<small>{_text(row.output)}</small></td>"]
+        picture = f'<img src="{png_source(row.thumbnail)}" alt="{text(row.name)}">'
+    cells = [f"<td>{picture}</td>", f"<td>{text(row.image)}<small>{text(row.output)}</small></td>"]
     notes = [note for note in row.notes if not (expected and note in row.unlike)]
-    cells.append(f"<td>{_text(row.status)}{_small(row.reason, *notes)}</td>")
+    cells.append(f"<td>{text(row.status)}{small(row.reason, *notes)}</td>")
     if expected:
         chip = _chip(row.triage) if row.triage else ""
-        cells.append(f'<td data-sort="{_rank(row)}">{chip}{_small(*row.unlike)}</td>')
-    for one in row.structures or (None,) * len(structures):
-        cells.append(_volume_cell(one))
+        cells.append(f'<td data-sort="{_rank(row)}">{chip}{small(*row.unlike)}</td>')
+    for number, one in enumerate(row.structures or (None,) * len(structures)):
+        cells.append(_volume_cell(one, cohort.mark(number, VOLUME, row)))
         if expected:
             cells.append(_dice_cell(one, row.triage))
+        cells += cohort.cells(number, row)
     cells.append(f'<td class="number" data-sort="{row.seconds}">{row.seconds:.1f}</td>')
     return f"<tr{' class=failed' if row.status == FAILED else ''}>{''.join(cells)}</tr>"
 
 
-def _volume_cell(one: StructureRow | None) -> str:
+def _volume_cell(one: StructureRow | None, mark: str) -> str:
+    """The volume; mark: where it lies among those of the other images, as HTML."""
     if one is None:
         return '<td data-sort="-2"></td>'
     if not one.found:
-        return f'<td data-sort="-1">not found{_small(one.reason)}</td>'
+        return f'<td data-sort="-1">not found{small(one.reason)}</td>'
     volume = millilitres_text(one.millilitres)
-    return f'<td class="number" data-sort="{one.millilitres:.9f}">{volume}</td>'
+    return f'<td class="number" data-sort="{one.millilitres:.9f}">{volume}{mark}</td>'
 
 
 def _dice_cell(one: StructureRow | None, triage: str) -> str:
@@ -180,20 +147,12 @@ def _dice_cell(one: StructureRow | None, triage: str) -> str:
         return '<td data-sort="-2"></td>'
     there = f"{'doubtful, ' if one.doubtful else ''}there: {share_text(one.present)}"
     if not one.found or one.predicted_dice is None:
-        return f'<td class="number" data-sort="-1">{_small(there)}</td>'
+        return f'<td class="number" data-sort="-1">{small(there)}</td>'
     dice = dice_text(one.predicted_dice, one.predicted_dice_low, one.predicted_dice_high)
     following = f"next slice: {one.next_slice}" if one.next_slice and triage != ACCEPT else ""
-    remarks = _small(there if one.doubtful else "", following)
+    remarks = small(there if one.doubtful else "", following)
     return f'<td class="number" data-sort="{one.predicted_dice:.4f}">{dice}{remarks}</td>'
 
 
 def _chip(word: str) -> str:
     return f'<span class="chip {word}">{word}</span>'
-
-
-def _small(*remarks: str) -> str:
-    return "".join(f"<small>{_text(remark)}</small>" for remark in remarks if remark)
-
-
-def _text(value: str) -> str:
-    return html.escape(shown(value), quote=True)

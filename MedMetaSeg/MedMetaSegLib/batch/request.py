@@ -10,6 +10,7 @@ from typing import Any
 
 from ..confidence.triage import ACCEPT_ABOVE, PAINT_BELOW, TriageBounds
 from ..imageio.frames import Frames
+from ..measurements.measurements import MeasureOptions
 from .states import FAILED, BatchRow
 
 NIFTI, SEGMENTATION = "nii.gz", "seg.nrrd"
@@ -38,7 +39,8 @@ class BatchRequest:
     resample_uneven: put DICOM slices that are not evenly spaced onto even ones. keep_doubtful, force,
     confidence: see Segmenter.apply. accept_above, paint_below: expected Dice of the triage; see
     `triage.TriageBounds`. uncertainty: a folder for a map of each structure of each image, None for none; see
-    Segmentation.uncertainty.
+    Segmentation.uncertainty. measure: what to measure of each result, None for nothing; tables of it are
+    written to the folder of the results.
     """
 
     task: Path
@@ -64,6 +66,7 @@ class BatchRequest:
     accept_above: float = ACCEPT_ABOVE
     paint_below: float = PAINT_BELOW
     uncertainty: Path | None = None
+    measure: MeasureOptions | None = None
 
     @property
     def bounds(self) -> TriageBounds:
@@ -85,7 +88,7 @@ class BatchRequest:
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> BatchRequest:
         """The request that `as_dict` gave."""
-        report, uncertainty = fields["report"], fields["uncertainty"]
+        report, uncertainty, measure = fields["report"], fields["uncertainty"], fields["measure"]
         return cls(
             **{
                 **fields,
@@ -93,6 +96,7 @@ class BatchRequest:
                 "out": Path(fields["out"]),
                 "report": None if report is None else Path(report),
                 "uncertainty": None if uncertainty is None else Path(uncertainty),
+                "measure": None if measure is None else MeasureOptions.from_dict(measure),
                 "inputs": tuple(fields["inputs"]),
                 "series": tuple(map(tuple, fields["series"])),
                 "force": tuple(fields["force"]),

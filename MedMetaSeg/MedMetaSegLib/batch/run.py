@@ -29,13 +29,15 @@ from ..progress import never
 from ..support.seg_nrrd import check_packages
 from .executor import Executor, Outcome
 from .inputs import BatchItem, find_items
-from .item import failed
+from .item import failed, item_volume
 from .journal import Journal, MadeBy, places
 from .maps import with_maps
+from .measured_tables import check_measured_paths, measured_paths, write_measured
+from .measuring import is_measured, measured_row
 from .options import ItemOptions
 from .paths import check_request, check_results, check_structures, clear_staged, lock_folder
 from .request import NIFTI, SEGMENTATION, BatchProgress, BatchRequest, BatchResult, Progress
-from .states import FAILED, SKIPPED, WAITING, BatchRow
+from .states import FAILED, READING, SKIPPED, WAITING, BatchRow
 
 if TYPE_CHECKING:
     from ..task.task_file import Task
@@ -63,6 +65,7 @@ def run_batch(
 
     begun = time.monotonic()
     check_request(request)
+    check_measured_paths(request)
     task = Task.read(request.task)
     ending = "." + (request.format or (SEGMENTATION if task.overlapping else NIFTI))
     if task.overlapping and ending == "." + NIFTI:
@@ -71,9 +74,11 @@ def run_batch(
         check_packages()
     names = [one.name for one in task.structures]
     check_structures(names, request.force)
+    check_structures(names, () if request.measure is None else request.measure.lesions)
     items, skipped = find_items(request, ending)
     items = with_maps(items, request, names, ending)
-    check_results(request, [path for item in items for path in places(item, request).values()])
+    results = [path for item in items for path in places(item, request).values()]
+    check_results(request, [*results, *measured_paths(request)])
     content = request.task.read_bytes()
     made_by = _made_by(request, hashlib.sha256(content).hexdigest()[:12], ending)
     run = _Run(request, task, made_by, items, skipped, progress or _silent, cancelled or never, begun)
@@ -203,7 +208,24 @@ class _Run:
         """The row of an item that need not, or cannot, be worked on; None where it must be."""
         if item.problem:
             return failed(item, InputError(item.problem)).row
-        return journal.up_to_date(item, self.made_by, self.request) if self.request.resume else None
+        if not self.request.resume:
+            return None
+        row = journal.up_to_date(item, self.made_by, self.request)
+        if row is None or row.status == FAILED or is_measured(row, self.request.measure):
+            return row
+        return self._measured(item, row, journal)
+
+    def _measured(self, item: BatchItem, row: BatchRow, journal: Journal) -> BatchRow | None:
+        """The row of a result that stands, measured now; None where it cannot be, to make it anew."""
+        assert self.request.measure is not None
+        self.progress(BatchProgress(item.name, READING, len(self.rows), len(self.items)))
+        path = self.request.out / item.output
+        try:
+            row = measured_row(row, path, item_volume(item), self.task.structures, self.request.measure)
+        except InputError:
+            return None
+        journal.amend(item, row)
+        return row
 
     def _published(self, item: BatchItem, outcome: Outcome, journal: Journal) -> BatchRow:
         """The row of an outcome, whose staged file is put in place with the journal knowing of it."""
@@ -217,8 +239,10 @@ class _Run:
         return row
 
     def _settle(self, item: BatchItem, row: BatchRow) -> None:
-        # Of kept rows, too: the bounds may be others than those of an earlier run.
+        # Of kept rows, too: an earlier run may have had other bounds, and may have measured.
         row = replace(row, triage=triage(row.structures, row.unlike, self.request.bounds))
+        if self.request.measure is None:
+            row = replace(row, measurements=None)
         self.rows[item.name] = row
         self.progress(BatchProgress(item.name, row.status, len(self.rows), len(self.items), row.reason, row))
         if self.request.report is not None and time.monotonic() - self.reported > REPORT_EVERY_S:
@@ -237,18 +261,23 @@ class _Run:
         return self.request.report
 
     def _with_reports(self, result: BatchResult) -> BatchResult:
-        if self.request.report is None or not result.rows:
+        if not result.rows:
             return result
-        from .page import write_page
-
         try:
-            page = self.request.report.with_suffix(".html")
-            reports = (self._write_table(), page)
-            names = [one.name for one in self.task.structures]
-            write_page(page, result, names, self.made_by.task, self.request.bounds)
+            reports = write_measured(self.request, result.rows)
+            if self.request.report is not None:
+                reports += (self._write_table(), self._write_page(self.request.report, result))
         except InputError as error:
             return replace(result, stopped=result.stopped or f"The report is missing: {error}")
         return replace(result, reports=reports)
+
+    def _write_page(self, report: Path, result: BatchResult) -> Path:
+        from .page import write_page
+
+        page = report.with_suffix(".html")
+        names = [one.name for one in self.task.structures]
+        write_page(page, result, names, self.made_by.task, self.request.bounds)
+        return page
 
 
 def _silent(progress: BatchProgress) -> None:

@@ -6,6 +6,8 @@ import base64
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..measurements.measurements import Measurements
+
 WAITING, READING, SEGMENTING, SKIPPED = "waiting", "reading", "segmenting", "skipped"
 """States of an image that has no row: not begun, being read, being segmented, no image to segment."""
 
@@ -48,6 +50,7 @@ class BatchRow:
     file. thumbnail: a PNG, b"" if there is none. notes: what to know of the result, in sentences.
     unlike: in what way the image is unlike those that the task was learned from, in sentences. triage:
     ACCEPT, REVIEW or PAINT by the bounds of the request, "" where nothing is known; see `triage.triage`.
+    measurements: of the result's structures, in their order; None where they were not asked for.
     """
 
     name: str
@@ -62,6 +65,7 @@ class BatchRow:
     notes: tuple[str, ...] = ()
     unlike: tuple[str, ...] = ()
     triage: str = ""
+    measurements: Measurements | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The row for JSON."""
@@ -74,4 +78,13 @@ class BatchRow:
         thumbnail = base64.b64decode(fields["thumbnail"], validate=True)
         # Rows of older journals have fewer fields.
         sentences = {name: tuple(map(str, fields.get(name, ()))) for name in ("notes", "unlike")}
-        return cls(**{**fields, "structures": structures, "thumbnail": thumbnail, **sentences})
+        measured = fields.get("measurements")
+        return cls(
+            **{
+                **fields,
+                "structures": structures,
+                "thumbnail": thumbnail,
+                "measurements": None if measured is None else Measurements.from_dict(measured),
+                **sentences,
+            }
+        )

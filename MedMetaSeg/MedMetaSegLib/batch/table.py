@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..imageio.names import shown
+from ..imageio.cells import path_cell, text_cell, yes_no
 from ..imageio.writing import write_csv
 from ..results.millilitres import rounded_millilitres
 from .paths import result_names
@@ -24,8 +24,6 @@ CONFIDENCE_COLUMNS = (
     "next_slice",
 )
 """Of each structure, at the end; empty where no confidence was asked for."""
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a cell begins with that a spreadsheet runs."""
 
 
 def write_table(
@@ -43,32 +41,34 @@ def write_table(
     names = result_names([(name, ()) for name in structures], NAMES)
     columns = [
         *COLUMNS,
-        *(_text(f"{name} {what}") for name in names for what in ("ml", "found")),
+        *(text_cell(f"{name} {what}") for name in names for what in ("ml", "found")),
         *IMAGE_COLUMNS,
-        *(_text(f"{name} {what}") for name in names for what in CONFIDENCE_COLUMNS),
+        *(text_cell(f"{name} {what}") for name in names for what in CONFIDENCE_COLUMNS),
     ]
     cells = [_cells(row, names) for row in rows]
-    cells += [{"image": _path(name), "status": LEFT_OUT, "reason": _text(why)} for name, why in left_out]
+    cells += [
+        {"image": path_cell(name), "status": LEFT_OUT, "reason": text_cell(why)} for name, why in left_out
+    ]
     write_csv(path, columns, cells)
 
 
 def _cells(row: BatchRow, names: Sequence[str]) -> dict[str, object]:
     cells: dict[str, object] = {
-        "image": _path(row.image),
-        "output": _path(row.output),
+        "image": path_cell(row.image),
+        "output": path_cell(row.output),
         "status": row.status,
-        "reason": _text(row.reason),
-        "notes": _text(" ".join(row.notes)),
+        "reason": text_cell(row.reason),
+        "notes": text_cell(" ".join(row.notes)),
         "seconds": row.seconds,
         "task": row.task,
         "triage": row.triage,
-        "unlike": _text(" ".join(row.unlike)),
+        "unlike": text_cell(" ".join(row.unlike)),
     }
     # In the order of the task's, two of which may have one name; a failed row has none.
     for name, one in zip(names, row.structures, strict=False):
-        cells[_text(f"{name} ml")] = rounded_millilitres(one.millilitres)
-        cells[_text(f"{name} found")] = "yes" if one.found else f"no: {one.reason}"
-        cells |= {_text(f"{name} {what}"): value for what, value in _confidence(one).items()}
+        cells[text_cell(f"{name} ml")] = rounded_millilitres(one.millilitres)
+        cells[text_cell(f"{name} found")] = "yes" if one.found else f"no: {one.reason}"
+        cells |= {text_cell(f"{name} {what}"): value for what, value in _confidence(one).items()}
     return cells
 
 
@@ -77,14 +77,4 @@ def _confidence(one: StructureRow) -> dict[str, object]:
     if one.present is None:
         return {}
     cells = {what: getattr(one, what) for what in CONFIDENCE_COLUMNS}
-    return {**cells, "doubtful": "yes" if one.doubtful else "no"}
-
-
-def _path(text: str) -> str:
-    """A path that leads to the same file and is no formula."""
-    return f"./{shown(text)}" if text.startswith(_FORMULA) else shown(text)
-
-
-def _text(text: str) -> str:
-    """A text with an apostrophe before it, which spreadsheets do not show, where it would be a formula."""
-    return f"'{shown(text)}" if text.startswith(_FORMULA) else shown(text)
+    return {**cells, "doubtful": yes_no(one.doubtful)}

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 from scipy import ndimage
 
 from ..imageio.geometry import Index3, index3
-from ..imageio.names import itk_path
 from ..imageio.volume import Volume
-from ..imageio.writing import NotWritten, replace_whole
+from ..results.png import grey_levels, png_bytes
 from ..support.structure import StructureMask, region
-from ..working_grid.intensity import intensity_normalization
+from ..working_grid.intensity import display_window
 
-_SOFT_TISSUE_HU = (-160.0, 240.0)
 PIXELS = 144
 """Length of the longer side."""
 
@@ -42,8 +38,7 @@ def thumbnail_png(
             blocks.append(((0, 0, 0), np.zeros((0, 0, 0), bool)))
     k = _fullest([one for one in blocks if one[1].size], upright.geometry.shape[0])
     plane = np.asarray(upright.array[k], np.float32)
-    low, high = _window(upright)
-    grey = np.clip(255 * (plane - low) / max(high - low, 1e-6), 0, 255)
+    grey = grey_levels(plane, display_window(upright))
     spacing = np.array(upright.geometry.spacing_mm[1:])
     extent = spacing * plane.shape
     size = np.maximum(np.rint(PIXELS * extent / extent.max()).astype(int), 8)
@@ -56,7 +51,7 @@ def thumbnail_png(
         inside = _resized(flat, size, 1) > 0.5
         picture[inside & ~ndimage.binary_erosion(inside)] = [255 * channel for channel in one.structure.color]
     # Upright axes run to S, A, R: a picture has anterior at the top and the patient's right on the left.
-    return _png(np.ascontiguousarray(picture[::-1, ::-1]).astype(np.uint8), folder)
+    return png_bytes(np.ascontiguousarray(picture[::-1, ::-1]).astype(np.uint8), folder)
 
 
 def _fullest(blocks: Sequence[tuple[Index3, np.ndarray]], slices: int) -> int:
@@ -71,34 +66,3 @@ def _resized(plane: np.ndarray, size: np.ndarray, order: int) -> np.ndarray:
     index = [(np.arange(n) + 0.5) * old / n - 0.5 for n, old in zip(size, plane.shape, strict=True)]
     grid = np.stack(np.meshgrid(*index, indexing="ij"))
     return np.asarray(ndimage.map_coordinates(plane, grid, order=order, mode="nearest"))
-
-
-def _png(picture: np.ndarray, place: Path | None) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="medmetaseg-", dir=place) as folder:
-        path = Path(folder) / "thumbnail.png"
-        replace_whole(
-            path, lambda temporary: _write(temporary, picture), lambda temporary: _holds(temporary, picture)
-        )
-        return path.read_bytes()
-
-
-def _write(path: Path, picture: np.ndarray) -> None:
-    try:
-        with itk_path(path) as name:
-            sitk.WriteImage(sitk.GetImageFromArray(picture, isVector=True), name, useCompression=True)
-    except RuntimeError as error:
-        raise NotWritten from error
-
-
-def _holds(path: Path, picture: np.ndarray) -> bool:
-    try:
-        with itk_path(path) as name:
-            return np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(name)), picture)
-    except RuntimeError:
-        return False
-
-
-def _window(volume: Volume) -> tuple[float, float]:
-    """Grey levels that are black and white: soft tissue for CT."""
-    rule = intensity_normalization(volume)
-    return _SOFT_TISSUE_HU if rule.modality == "CT" else (rule.low, rule.high)

@@ -28,6 +28,10 @@ Frame = Annotated[
         "--volume", metavar="N|all", help="Of a 4D file: the frame, counted from 0, or all of them."
     ),
 ]
+OneFrame = Annotated[
+    int | None,
+    typer.Option("--volume", metavar="N", help="Of a 4D image: the frame, counted from 0.", min=0),
+]
 Confidence = Annotated[
     bool,
     typer.Option("--confidence/--no-confidence", help="Tell which Dice to expect; quicker without."),
@@ -53,6 +57,30 @@ AcceptAbove = Annotated[
 ]
 PaintBelow = Annotated[
     float, typer.Option(metavar="DICE", help="Expected Dice of a structure to paint on its image.")
+]
+Lesions = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="STRUCTURE",
+        help="Tell the connected parts of this structure only; may be given several times. All without it.",
+    ),
+]
+MeasureTable = Annotated[
+    Path | None,
+    typer.Option(
+        "--measure", metavar="TABLE.csv", help="Also measure the result, as `medmetaseg measure` does."
+    ),
+]
+Measure = Annotated[
+    bool,
+    typer.Option("--measure", help="Measure the results: measurements.csv and lesions.csv beside them."),
+]
+Connectivity = Annotated[
+    int,
+    typer.Option(metavar="6|18|26", help="Neighbours that connect a lesion's voxels: faces, edges, corners."),
+]
+SmallestMm3 = Annotated[
+    float, typer.Option("--smallest-mm3", metavar="MM3", help="Volume of the smallest part that is counted.")
 ]
 OnlyStructure = Annotated[
     list[str] | None, typer.Option(help="Segment this structure only; may be given several times.")

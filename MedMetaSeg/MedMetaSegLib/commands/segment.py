@@ -17,7 +17,10 @@ from ..imageio.files import check_there, stem, suffix
 from ..imageio.frames import Frames, listed_frames
 from ..imageio.names import shown
 from ..imageio.writing import Writer, replace_all, write_text
+from ..measurements.measurements import MeasureOptions
+from ..measurements.table import lesions_path, table_writers
 from ..progress import Progress
+from .measure import check_table_name
 from .outputs import check_apart, check_outputs, check_task_output, output_folder
 from .terminal import progress_bar, show_segmentation
 
@@ -35,7 +38,10 @@ _MAPS_OF_SEGMENTATION = ".nrrd"
 
 @dataclass(frozen=True)
 class SegmentRequest:
-    """The arguments of `medmetaseg segment`, under the names of its options."""
+    """The arguments of `medmetaseg segment`, under the names of its options.
+
+    table, measure: where and how the result is measured; both None where it is not.
+    """
 
     image: Path
     support: Path
@@ -54,13 +60,30 @@ class SegmentRequest:
     confidence: bool = True
     uncertainty: Path | None = None
     frames: Frames = None
+    table: Path | None = None
+    measure: MeasureOptions | None = None
 
     def out_of(self, frame: int | None) -> Path:
         """The result of a frame: of all frames each has a name of its own."""
+        return self._of(frame, self.out)
+
+    def table_of(self, frame: int | None) -> Path:
+        """The table of what was measured in a frame."""
+        assert self.table is not None
+        return self._of(frame, self.table)
+
+    def outputs_of(self, frame: int | None) -> list[Path]:
+        """The result of a frame and, where it is measured, the tables."""
+        if self.table is None:
+            return [self.out_of(frame)]
+        table = self.table_of(frame)
+        return [self.out_of(frame), table, lesions_path(table)]
+
+    def _of(self, frame: int | None, path: Path) -> Path:
         if self.frames != "all" or frame is None:
-            return self.out
-        name = stem(self.out)
-        return self.out.with_name(f"{name}_frame{frame}{self.out.name[len(name) :]}")
+            return path
+        name = stem(path)
+        return path.with_name(f"{name}_frame{frame}{path.name[len(name) :]}")
 
     def map_of(self, name: str, frame: int | None) -> Path:
         """The uncertainty map of a structure, under a name from `map_names`, in a frame."""
@@ -96,6 +119,7 @@ def segment_files(request: SegmentRequest) -> None:
             reports.append(report)
             writers[request.out_of(frame)] = _writer(request, read, result, report)
             writers |= _map_writers(request, read, result, report)
+            writers |= _table_writers(request, read, result, report)
         if request.save_task is not None:
             progress(1.0, "Learning the task")
             writers[request.save_task] = segmenter.learn([(read.volume, read.support)]).write
@@ -116,6 +140,8 @@ def check_paths(request: SegmentRequest) -> None:
         if request.report.suffix.lower() != ".json":
             raise InputError(f"{request.report} is no name for a report; let it end in .json.")
         outputs.append(request.report)
+    if request.table is not None:
+        check_table_name(request.table)
     if request.save_task is not None:
         check_task_output(request.save_task, [request.image, request.support])
     if request.uncertainty is not None:
@@ -133,7 +159,7 @@ def _frames(request: SegmentRequest) -> list[int | None]:
             "A task is learned from one frame; name it with --volume N, or leave --save-task out."
         )
     inputs = {"the image": request.image, "the support": request.support}
-    check_outputs([request.out_of(frame) for frame in frames], inputs)
+    check_outputs([path for frame in frames for path in request.outputs_of(frame)], inputs)
     return frames
 
 
@@ -170,7 +196,7 @@ def _read_support(request: SegmentRequest) -> Support:
             f"Structures in {request.support} overlap, which a label map cannot hold; write to a .seg.nrrd."
         )
     names = [painted.structure.name for painted in support.structures]
-    for name in request.structures:
+    for name in (*request.structures, *(request.measure.lesions if request.measure else ())):
         if name not in names:
             raise InputError(
                 f"There is no structure '{name}' in {request.support}; it has {', '.join(names)}."
@@ -276,6 +302,19 @@ def _map_writers(
         request.map_of(name, read.frame): partial(write, one=one, entry=entry)
         for name, one, entry in zip(names, result.structures, report["structures"], strict=True)
     }
+
+
+def _table_writers(
+    request: SegmentRequest, read: _Read, result: Segmentation, report: dict[str, Any]
+) -> dict[Path, Writer]:
+    """A writer for each table of what was measured; adds the notes about it to the report."""
+    if request.measure is None:
+        return {}
+    from ..measurements.measure import measure
+
+    measurements = measure(read.volume, result.structures, request.measure)
+    report["notes"] = list(dict.fromkeys((*report["notes"], *measurements.notes)))
+    return table_writers(request.table_of(read.frame), measurements)
 
 
 def _write(request: SegmentRequest, writers: dict[Path, Writer], reports: list[dict[str, Any]]) -> None:

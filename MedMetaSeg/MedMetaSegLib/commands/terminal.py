@@ -14,6 +14,7 @@ from ..progress import Progress
 from ..results.millilitres import millilitres_text
 
 if TYPE_CHECKING:
+    from ..measurements.measurements import Measurements, StructureMeasurements
     from ..task.task_file import Task
 
 
@@ -94,6 +95,37 @@ def show_segmentation(reports: Sequence[Mapping[str, Any]]) -> None:
         console.print(text, markup=False, highlight=False)
     for report in reports:
         console.print(report["out"], markup=False, highlight=False, soft_wrap=True)
+
+
+def show_measurements(measurements: Measurements, paths: Sequence[Path]) -> None:
+    """A table of what was measured, remarks, and the files that were written."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("structure", "voxels", "cm3", "Feret mm", "mean", "lesions", "burden cm3")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for one in measurements.structures:
+        lesions = _lesions(one) if measurements.options.asks_for(one.name) else ()
+        table.add_row(Text(one.name), *_figures(one), *lesions)
+    console = Console()
+    console.print(table)
+    asked = measurements.options
+    parts = f"parts of {asked.smallest_mm3:g} mm3 or more, of voxels with {asked.connectivity} neighbours"
+    for line in (f"Lesions: {parts}.", *measurements.notes):
+        console.print(line, markup=False, highlight=False)
+    for path in paths:
+        console.print(shown(path), markup=False, highlight=False, soft_wrap=True)
+
+
+def _figures(one: StructureMeasurements) -> tuple[str, str, str, str]:
+    mean = "" if one.intensity is None else f"{one.intensity.mean:.4g}"
+    return (str(one.voxel_count), millilitres_text(one.volume_cm3), f"{one.feret_diameter_mm:.1f}", mean)
+
+
+def _lesions(one: StructureMeasurements) -> tuple[str, str]:
+    return str(len(one.lesions)), millilitres_text(one.lesions_cm3)
 
 
 def _remarks(report: Mapping[str, Any]) -> list[str]:

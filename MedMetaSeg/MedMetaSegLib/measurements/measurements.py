@@ -6,7 +6,7 @@ right, anterior, superior (RAS) in millimetres, intensities in the image's own u
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -39,6 +39,15 @@ class MeasureOptions:
         if not 0 <= self.smallest_mm3 < float("inf"):
             raise InputError(f"The smallest lesion cannot have {self.smallest_mm3} mm3; give 0 or more.")
 
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> MeasureOptions:
+        """The options that `dataclasses.asdict` gave. Raises KeyError, TypeError and InputError."""
+        return cls(**{**fields, "lesions": tuple(fields["lesions"])})
+
+    def asks_for(self, structure: str) -> bool:
+        """Whether the connected parts of the structure of this name are told one by one."""
+        return not self.lesions or structure in self.lesions
+
 
 @dataclass(frozen=True)
 class Diameter:
@@ -46,6 +55,12 @@ class Diameter:
 
     length_mm: float
     ends_ras: tuple[Point, Point]
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Diameter:
+        """The diameter that `dataclasses.asdict` gave."""
+        first, second = fields["ends_ras"]
+        return cls(fields["length_mm"], (_point(first), _point(second)))
 
 
 @dataclass(frozen=True)
@@ -68,6 +83,12 @@ class Lesion:
     nearest_structure: str
     nearest_mm: float | None
     touches_border: bool
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Lesion:
+        """The lesion that `dataclasses.asdict` gave."""
+        diameters = {name: Diameter.from_dict(fields[name]) for name in ("longest", "perpendicular")}
+        return cls(**{**fields, **diameters, "centroid_ras": _point(fields["centroid_ras"])})
 
 
 @dataclass(frozen=True)
@@ -106,6 +127,24 @@ class StructureMeasurements:
     small_volume_cm3: float
     lesions: tuple[Lesion, ...] = ()
 
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> StructureMeasurements:
+        """The measurements that `dataclasses.asdict` gave."""
+        centroid, intensity = fields["centroid_ras"], fields["intensity"]
+        return cls(
+            **{
+                **fields,
+                "centroid_ras": None if centroid is None else _point(centroid),
+                "intensity": None if intensity is None else IntensityStatistics(**intensity),
+                "lesions": tuple(Lesion.from_dict(one) for one in fields["lesions"]),
+            }
+        )
+
+    @property
+    def lesions_cm3(self) -> float:
+        """Volume of all lesions together, the total burden."""
+        return sum(lesion.volume_cm3 for lesion in self.lesions)
+
 
 @dataclass(frozen=True)
 class Measurements:
@@ -125,3 +164,17 @@ class Measurements:
     def as_dict(self) -> Mapping[str, Any]:
         """For JSON: the fields under their own names, tuples as lists."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Measurements:
+        """The measurements that `as_dict` gave, also by way of JSON.
+
+        Raises KeyError, TypeError or ValueError when they are none.
+        """
+        structures = tuple(StructureMeasurements.from_dict(one) for one in fields["structures"])
+        return cls(structures, MeasureOptions.from_dict(fields["options"]), tuple(fields["notes"]))
+
+
+def _point(values: Sequence[float]) -> Point:
+    r, a, s = values
+    return r, a, s

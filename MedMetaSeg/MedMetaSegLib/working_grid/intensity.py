@@ -8,6 +8,8 @@ import numpy as np
 
 from ..imageio.volume import Volume
 
+_SOFT_TISSUE_HU = (-160.0, 240.0)
+"""Hounsfield units that are black and white in pictures of CT."""
 _SAMPLE = 500_000
 """Voxels, about, from which the percentiles are taken."""
 _CT_RANGE = (-1024.0, 2000.0)
@@ -74,6 +76,12 @@ def intensity_normalization(volume: Volume) -> IntensityNormalization:
     if high <= low:
         low, high = float(image.min()), float(image.max())
     return IntensityNormalization("MR", low, high, why)
+
+
+def display_window(volume: Volume) -> tuple[float, float]:
+    """Intensities that are black and white in a picture: soft tissue of CT, else what is not padding."""
+    rule = intensity_normalization(volume)
+    return _SOFT_TISSUE_HU if rule.modality == "CT" else (rule.low, rule.high)
 
 
 def _look_like_hounsfield(image: np.ndarray, high: float) -> bool:

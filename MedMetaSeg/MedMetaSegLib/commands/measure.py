@@ -1,0 +1,207 @@
+"""`medmetaseg measure`: an image and its segmentation in, tables and a page of what was measured out.
+
+Only what typer needs is imported with the module; numpy comes with the work.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from .. import __version__
+from ..errors import InputError
+from ..imageio.files import check_there
+from ..imageio.names import shown
+from ..imageio.writing import Writer, replace_all, write_text
+from ..measurements.measurements import (
+    SMALLEST_LESION_MM3,
+    Connectivity,
+    Measurements,
+    MeasureOptions,
+)
+from ..progress import Progress
+from . import options
+from .outputs import check_outputs
+from .terminal import progress_bar, show_measurements
+
+if TYPE_CHECKING:
+    from ..imageio.volume import Volume
+    from ..support.structure import StructureMask
+
+
+@dataclass(frozen=True)
+class MeasureRequest:
+    """The arguments of `medmetaseg measure`, under the names of its options.
+
+    out: the table, a .csv; as_json: whether all figures go beside it as .json. frame: of a 4D image, counted
+    from 0.
+    """
+
+    image: Path
+    segmentation: Path
+    out: Path
+    as_json: bool = False
+    page: Path | None = None
+    options: MeasureOptions = field(default_factory=MeasureOptions)
+    allow_nonfinite: bool = False
+    resample_uneven: bool = False
+    frame: int | None = None
+
+    @property
+    def json_path(self) -> Path:
+        """Where all figures go."""
+        return self.out.with_suffix(".json")
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredCase:
+    """An image, its structures on the image's grid, and what was measured of them."""
+
+    volume: Volume
+    masks: tuple[StructureMask, ...]
+    measurements: Measurements
+
+
+def measure(
+    image: Annotated[Path, typer.Argument(help="NIfTI, NRRD, MetaImage, a DICOM folder or file.")],
+    segmentation: Annotated[
+        Path, typer.Argument(help="A label map, .seg.nrrd or DICOM SEG on the image's grid.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="Table of the structures, TABLE.csv; of lesions TABLE_lesions.csv."),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Write all figures to TABLE.json, too.")] = False,
+    page: Annotated[Path | None, typer.Option(help="Write a page (.html) to look through.")] = None,
+    lesions: options.Lesions = None,
+    connectivity: options.Connectivity = 26,
+    smallest_mm3: options.SmallestMm3 = SMALLEST_LESION_MM3,
+    volume: options.OneFrame = None,
+    allow_nonfinite: options.AllowNonfinite = False,
+    resample_uneven: options.ResampleUneven = False,
+) -> None:
+    """Measure the structures of SEGMENTATION in IMAGE: size, intensity, lesions and their diameters."""
+    measure_files(
+        MeasureRequest(
+            image=image,
+            segmentation=segmentation,
+            out=out,
+            as_json=as_json,
+            page=page,
+            options=measure_options(lesions, connectivity, smallest_mm3),
+            allow_nonfinite=allow_nonfinite,
+            resample_uneven=resample_uneven,
+            frame=volume,
+        )
+    )
+
+
+def measure_options(lesions: Sequence[str] | None, connectivity: int, smallest_mm3: float) -> MeasureOptions:
+    """What the options of a command ask for. Raises InputError as MeasureOptions."""
+    return MeasureOptions(tuple(lesions or ()), cast(Connectivity, connectivity), smallest_mm3)
+
+
+def options_beside(
+    measuring: bool, lesions: Sequence[str] | None, connectivity: int, smallest_mm3: float
+) -> MeasureOptions | None:
+    """What a command that may also measure is asked for: None where it does not.
+
+    Raises InputError for options of measuring without it, and as MeasureOptions.
+    """
+    wanted = measure_options(lesions, connectivity, smallest_mm3)
+    if measuring:
+        return wanted
+    if wanted != MeasureOptions():
+        raise InputError("--lesions, --connectivity and --smallest-mm3 go with --measure only.")
+    return None
+
+
+def measure_files(request: MeasureRequest) -> None:
+    """Measure one image and write the tables: all files or none. Raises InputError with nothing written."""
+    check_paths(request)
+    with progress_bar() as progress:
+        progress(0.0, "Reading")
+        case = measured_case(request, progress)
+        progress(1.0, "Writing")
+        writers = _writers(request, case)
+        replace_all(writers)
+    show_measurements(case.measurements, list(writers))
+
+
+def check_paths(request: MeasureRequest) -> None:
+    """Raise InputError for every path that cannot be read or written, without reading or writing anything."""
+    from ..measurements.table import lesions_path
+
+    for path, what in ((request.image, "image"), (request.segmentation, "segmentation")):
+        check_there(path, what)
+    check_table_name(request.out)
+    outputs = [request.out, lesions_path(request.out)]
+    outputs += [request.json_path] if request.as_json else []
+    if request.page is not None:
+        if request.page.suffix.lower() != ".html":
+            raise InputError(f"{request.page} is no name for a page; let it end in .html.")
+        outputs.append(request.page)
+    check_outputs(outputs, {"the image": request.image, "the segmentation": request.segmentation})
+
+
+def check_table_name(path: Path) -> None:
+    """Raise InputError for a name that is none of a table."""
+    if path.suffix.lower() != ".csv":
+        raise InputError(f"{path} is no name for a table; let it end in .csv.")
+
+
+def measured_case(request: MeasureRequest, progress: Progress) -> MeasuredCase:
+    """Read the image and its segmentation, and measure. Raises InputError."""
+    from ..imageio.volume import read_volume
+    from ..measurements.measure import measure as measured
+    from ..measurements.segmented import read_segmented
+
+    volume = read_volume(
+        request.image,
+        allow_nonfinite=request.allow_nonfinite,
+        frame=request.frame,
+        resample_uneven=request.resample_uneven,
+    )
+    segmented = read_segmented(request.segmentation, volume)
+    _check_names(segmented.masks, request.segmentation)
+    measurements = measured(volume, segmented.masks, request.options, progress)
+    notes = (*volume.notes, *segmented.notes, *measurements.notes)
+    return MeasuredCase(volume, segmented.masks, replace(measurements, notes=notes))
+
+
+def _check_names(masks: Sequence[StructureMask], path: Path) -> None:
+    """Raise InputError where two structures have one name, by which rows could not be told apart."""
+    names = [one.structure.name for one in masks]
+    twice = [name for number, name in enumerate(names) if name in names[:number]]
+    if twice:
+        raise InputError(f"Two structures in {path} are called {twice[0]}; rename one of them.")
+
+
+def _writers(request: MeasureRequest, case: MeasuredCase) -> dict[Path, Writer]:
+    from ..measurements.table import table_writers
+
+    writers = table_writers(request.out, case.measurements)
+    if request.as_json:
+        text = _json_text(request, case.measurements)
+        writers[request.json_path] = lambda path: write_text(path, text)
+    if request.page is not None:
+        from ..measurements.page import case_page
+        from ..working_grid.intensity import display_window
+
+        html = case_page(case.measurements, case.volume, case.masks, display_window(case.volume))
+        writers[request.page] = lambda path: write_text(path, html)
+    return writers
+
+
+def _json_text(request: MeasureRequest, measurements: Measurements) -> str:
+    about = {
+        "image": shown(request.image),
+        "segmentation": shown(request.segmentation),
+        "medmetaseg": __version__,
+    }
+    return json.dumps({**about, **measurements.as_dict()}, indent=2, allow_nan=False) + "\n"
