@@ -121,7 +121,10 @@ def _structure(now: TimePoint, before: TimePoint, name: str, alignment: Alignmen
     changes: tuple[LesionChange, ...] = ()
     if options.asks_for(name):
         parts_now, parts_before = (
-            TimeParts.of(mask_of(one.masks, name), one.volume.geometry, options) for one in (now, before)
+            TimeParts.of(
+                mask_of(time.masks, name), time.volume.geometry, options.connectivity, len(one.lesions)
+            )
+            for time, one in zip((now, before), measured, strict=True)
         )
         changes = _Lesions(*measured, parts_now, parts_before, alignment).changes()
     return StructureChange(
