@@ -75,7 +75,12 @@ def test_without_a_comparison_there_is_no_table_of_changes(folder: Path):
     [
         ({"image": "none.nii.gz"}, [], "no earlier image"),
         ({"segmentation": "none.nii.gz"}, [], "no earlier segmentation"),
-        ({"segmentation": "painted.nii.gz"}, ["--transform", "none"], "another position"),
+        (
+            {"segmentation": "painted.nii.gz"},
+            ["--transform", "none"],
+            "Of --compare: The segmentation has another position",
+        ),
+        ({}, ["--lesions", "Label 7"], "Of --compare: The segmentation has no structure 'Label 7'"),
         ({}, ["--transform", "nowhere.tfm"], "no transform nowhere.tfm"),
         ({}, ["--transform", "none"], "do not overlap there"),
     ],
