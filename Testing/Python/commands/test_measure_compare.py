@@ -78,7 +78,7 @@ def test_without_a_comparison_there_is_no_table_of_changes(folder: Path):
         (
             {"segmentation": "painted.nii.gz"},
             ["--transform", "none"],
-            "Of --compare: The segmentation has another position",
+            "Of --compare: The segmentation has as many voxels",
         ),
         ({}, ["--lesions", "Label 7"], "Of --compare: The segmentation has no structure 'Label 7'"),
         ({}, ["--transform", "nowhere.tfm"], "no transform nowhere.tfm"),
