@@ -79,7 +79,7 @@ def followed(
         alignment.how,
         alignment.fit,
         now.measurements.options,
-        (*doubts(alignment), *_other_modality(now, before)),
+        (*doubts(alignment), *_other_modality(now, before), *_notes_of_earlier(before)),
     )
 
 
@@ -113,6 +113,10 @@ def _other_modality(now: TimePoint, before: TimePoint) -> list[str]:
         f"The earlier image is {kinds[1]}, the present one {kinds[0]}: a lesion may seem larger or smaller "
         "in one of them without any change."
     ]
+
+
+def _notes_of_earlier(before: TimePoint) -> list[str]:
+    return [f"Of the earlier image: {note}" for note in before.measurements.notes]
 
 
 def _structure(now: TimePoint, before: TimePoint, name: str, alignment: Alignment) -> StructureChange:

@@ -163,6 +163,13 @@ def test_another_modality_is_noted():
     assert followed(time_point(), time_point(), on_one_another()).notes == ()
 
 
+def test_what_was_noted_of_the_earlier_measurements_is_told():
+    before = time_point()
+    before = replace(before, measurements=replace(before.measurements, notes=("The spacing is a guess.",)))
+    result = followed(time_point(), before, on_one_another())
+    assert result.notes == ("Of the earlier image: The spacing is a guess.",)
+
+
 @pytest.mark.parametrize(
     ("before", "says"),
     [
