@@ -198,9 +198,11 @@ def _changes(
     from ..follow_up.follow import TimePoint, follow_up
 
     asked = replace(request, image=earlier.image, segmentation=earlier.segmentation, frame=None)
-    now, before = (
-        TimePoint(one.volume, one.masks, one.measurements) for one in (case, measured_case(asked, progress))
-    )
+    try:
+        measured_before = measured_case(asked, progress)
+    except InputError as error:
+        raise InputError(f"Of --compare: {error}") from error
+    now, before = (TimePoint(one.volume, one.masks, one.measurements) for one in (case, measured_before))
     return follow_up(now, before, earlier.transform, progress)
 
 

@@ -21,9 +21,9 @@ from scipy import ndimage
 from ..datasets.cases import read_case, read_cases
 from ..follow_up.alignment import Alignment, given_alignment, registered_alignment
 from ..follow_up.follow import TimePoint, followed
-from ..follow_up.placing import TimeParts
 from ..imageio.volume import Volume
 from ..imageio.writing import write_text
+from ..measurements.lesions import connected_parts
 from ..measurements.measure import measure
 from ..measurements.measurements import MeasureOptions
 from ..working_grid.intensity import intensity_normalization
@@ -111,11 +111,8 @@ def _time_point(one: Time, options: MeasureOptions) -> TimePoint:
 
 def _balls_of_lesions(one: Time, options: MeasureOptions) -> list[frozenset[int]]:
     """The numbers of the ellipsoids that each lesion is made of, the largest lesion first."""
-    parts = TimeParts.of(one.mask, one.volume.geometry, options)
-    return [
-        frozenset(np.unique(one.owner[part.region][part.mask]).tolist())
-        for part in parts.parts[: parts.lesions]
-    ]
+    parts = connected_parts(one.mask, one.volume.geometry, options.connectivity, options.smallest_mm3)
+    return [frozenset(np.unique(one.owner[part.region][part.mask]).tolist()) for part in parts.counted]
 
 
 def _union(ids: Sequence[frozenset[int]], numbers: Sequence[int]) -> frozenset[int]:

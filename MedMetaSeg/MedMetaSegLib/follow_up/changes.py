@@ -180,7 +180,7 @@ class FollowUp:
 def not_compared(result: FollowUp) -> list[str]:
     """Sentences about structures that only one of the two times has."""
     found = []
-    for names, when in ((result.only_before, "in the earlier"), (result.only_now, "in the present")):
+    for names, when in ((result.only_before, "earlier"), (result.only_now, "present")):
         if names:
-            found.append(f"Not compared, for only {when} segmentation there is: {', '.join(names)}.")
+            found.append(f"Only in the {when} segmentation, and not compared: {', '.join(names)}.")
     return found

@@ -79,7 +79,7 @@ def followed(
         alignment.how,
         alignment.fit,
         now.measurements.options,
-        (*doubts(alignment), *_other_modality(now, before)),
+        (*doubts(alignment), *_other_modality(now, before), *_notes_of_earlier(before)),
     )
 
 
@@ -115,13 +115,20 @@ def _other_modality(now: TimePoint, before: TimePoint) -> list[str]:
     ]
 
 
+def _notes_of_earlier(before: TimePoint) -> list[str]:
+    return [f"Of the earlier image: {note}" for note in before.measurements.notes]
+
+
 def _structure(now: TimePoint, before: TimePoint, name: str, alignment: Alignment) -> StructureChange:
     measured = now.measurements.structure(name), before.measurements.structure(name)
     options = now.measurements.options
     changes: tuple[LesionChange, ...] = ()
     if options.asks_for(name):
         parts_now, parts_before = (
-            TimeParts.of(mask_of(one.masks, name), one.volume.geometry, options) for one in (now, before)
+            TimeParts.of(
+                mask_of(time.masks, name), time.volume.geometry, options.connectivity, len(one.lesions)
+            )
+            for time, one in zip((now, before), measured, strict=True)
         )
         changes = _Lesions(*measured, parts_now, parts_before, alignment).changes()
     return StructureChange(

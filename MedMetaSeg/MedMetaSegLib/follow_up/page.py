@@ -133,6 +133,7 @@ def _definitions(result: FollowUp) -> list[tuple[str, str]]:
             "Limits of a comparison",
             "No RECIST category is given, nor that of another standard. A change below the size of a voxel, "
             "or between images of another scanner, protocol or slice thickness, may be none of the lesion. "
-            "Lesions that flow together are hard to follow. What was outlined decides: look at both images.",
+            "Lesions that flow together are hard to follow. Images of another region are refused, those "
+            "of another patient may fit. What was outlined decides: look at both images.",
         ),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import SimpleITK as sitk
@@ -12,7 +13,7 @@ from scipy.sparse import coo_array
 from ..imageio.geometry import Geometry, index3
 from ..imageio.volume import to_sitk
 from ..measurements.lesions import connected_parts
-from ..measurements.measurements import MeasureOptions
+from ..measurements.measurements import Connectivity
 from ..support.structure import StructureMask, tight
 from .alignment import Alignment
 from .matching import PlacedParts
@@ -37,22 +38,24 @@ class TimeParts:
     lesions: int
 
     @classmethod
-    def of(cls, one: StructureMask, grid: Geometry, options: MeasureOptions) -> TimeParts:
-        """The parts of a structure, a mask on a grid."""
-        every = connected_parts(one, grid, options.connectivity, 0.0).counted
-        counted = connected_parts(one, grid, options.connectivity, options.smallest_mm3).counted
-        return cls(every, grid, len(counted))
+    def of(cls, one: StructureMask, grid: Geometry, connectivity: Connectivity, lesions: int) -> TimeParts:
+        """The parts of a structure, a mask on a grid; lesions: how many of them are counted."""
+        return cls(connected_parts(one, grid, connectivity, smallest_mm3=0.0).counted, grid, lesions)
 
-    @property
+    @cached_property
     def volumes_mm3(self) -> np.ndarray:
         """(N,)."""
         return np.array([part.voxels for part in self.parts], float) * self.grid.voxel_ml * 1000
 
-    @property
+    @cached_property
     def centres(self) -> np.ndarray:
         """(N, 3) RAS mm in the image's own world."""
         index = [np.argwhere(part.mask).mean(0) + part.offset for part in self.parts]
         return self.grid.index_to_world(np.array(index, float).reshape(-1, 3))
+
+    def placed(self, centres: np.ndarray) -> PlacedParts:
+        """What matching needs, with the centres (N, 3) where they lie in the earlier image."""
+        return PlacedParts(self.volumes_mm3, centres, np.arange(len(self.parts)) < self.lesions)
 
     def sample(self, number: int) -> np.ndarray:
         """(M, 3) RAS mm: voxels of a part, evenly chosen."""
@@ -73,11 +76,7 @@ class TimeParts:
 
 def placed_parts(before: TimeParts, now: TimeParts, alignment: Alignment) -> tuple[PlacedParts, PlacedParts]:
     """What matching needs of the parts of both times."""
-    centres = before.centres, alignment.to_before(now.centres)
-    return tuple(
-        PlacedParts(one.volumes_mm3, places, np.arange(len(one.parts)) < one.lesions)
-        for one, places in zip((before, now), centres, strict=True)
-    )  # type: ignore[return-value]
+    return before.placed(before.centres), now.placed(alignment.to_before(now.centres))
 
 
 def overlaps(before: TimeParts, now: TimeParts, alignment: Alignment) -> coo_array:
@@ -98,11 +97,10 @@ def overlaps(before: TimeParts, now: TimeParts, alignment: Alignment) -> coo_arr
     there = sitk.Resample(before.numbered(), image, alignment.transform, sitk.sitkNearestNeighbor, 0)
     numbers = [sitk.GetArrayViewFromImage(one).ravel() for one in (there, image)]
     both = (numbers[0] > 0) & (numbers[1] > 0)
-    pairs, count = np.unique(
-        np.stack([one[both].astype(np.int64) - 1 for one in numbers]), axis=1, return_counts=True
-    )
+    pair = np.ravel_multi_index(tuple(one[both].astype(np.int64) - 1 for one in numbers), shape)
+    pairs, count = np.unique(pair, return_counts=True)
     volume = count * now.grid.voxel_ml * 1000 / np.prod(finer)
-    return coo_array((volume, (pairs[0], pairs[1])), shape)
+    return coo_array((volume, np.unravel_index(pairs, shape)), shape)
 
 
 def in_view(points: np.ndarray, grid: Geometry) -> bool:
