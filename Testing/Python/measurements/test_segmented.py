@@ -190,13 +190,19 @@ def test_a_header_that_says_two_places_is_settled_with_a_note(tmp_path: Path) ->
         (np.full(SHAPE, -1, np.int16), "The segmentation has negative values"),
         (np.full(SHAPE, 0.5, np.float32), "The segmentation has values that are not whole"),
         (np.arange(480, dtype=np.uint16).reshape(SHAPE), "The segmentation has 479 structures"),
-        (np.zeros(SHAPE, np.uint8), "no segment and no label"),
     ],
 )
 def test_what_is_no_segmentation_is_refused(tmp_path: Path, array: np.ndarray, said: str) -> None:
     sitk.WriteImage(to_sitk(array, OBLIQUE), str(tmp_path / "seg.nrrd"))
     with pytest.raises(InputError, match=said):
         read_segmented(tmp_path / "seg.nrrd", volume())
+
+
+def test_a_label_map_without_labels_is_nothing_with_a_note(tmp_path: Path) -> None:
+    write_labels(tmp_path / "seg.nrrd", np.zeros(SHAPE, np.uint8), OBLIQUE)
+    found = read_segmented(tmp_path / "seg.nrrd", volume())
+    assert found.masks == ()
+    assert found.notes == ("seg.nrrd holds no segment and no label: there is nothing to measure.",)
 
 
 def test_a_sequence_is_refused(tmp_path: Path) -> None:
