@@ -30,7 +30,7 @@ def case() -> tuple[Volume, np.ndarray]:
     """An image (20, 24, 28) of 2 mm with a bright box in noise, and the box as a mask."""
     random = np.random.default_rng(0)
     mask = np.zeros((20, 24, 28), bool)
-    mask[6:13, 8:18, 9:21] = True
+    mask[6:13, 8:18, 8:20] = True
     array = (random.normal(0, 20, mask.shape) + 100 * mask + 300).astype(np.int16)
     return Volume(array, Geometry(mask.shape, np.diag([2.0, 2.0, 2.0, 1.0]))), mask
 
@@ -94,6 +94,17 @@ def test_the_embedding_is_the_mean_of_the_encoder_over_the_mask(predictor: Predi
     background = (background / background.norm()).numpy()
     assert found @ mean > 0.85
     assert found @ mean > found @ background + 0.1
+
+
+def test_left_and_right_have_one_embedding(predictor: Predictor) -> None:
+    volume, mask = case()
+    array = volume.array.astype(np.float32)
+    array += 12 * np.arange(array.shape[2])
+    one, other = (
+        case_features(replace(volume, array=image), [as_mask(there)], OPTIONS, predictor).embeddings["box"]
+        for image, there in ((array, mask), (array[..., ::-1], mask[..., ::-1]))
+    )
+    assert one @ other > 0.998
 
 
 def test_structures_without_voxels_have_no_values(predictor: Predictor) -> None:
