@@ -140,6 +140,15 @@ def test_without_a_network_there_is_no_embedding() -> None:
     assert found.notes == ("a note",)
 
 
+def test_a_structure_at_the_border_is_told() -> None:
+    volume, mask = case()
+    mask[:, :, 20:] = True
+    found = case_features(volume, [as_mask(mask)], OPTIONS, None)
+    assert found.notes == (
+        "box touches the image's border: perhaps it is cut off, and its size that of a part.",
+    )
+
+
 def test_structures_of_one_name_and_none_at_all_are_refused() -> None:
     volume, mask = case()
     with pytest.raises(InputError, match="Several structures are called 'box'"):
