@@ -95,7 +95,12 @@ def case_features(
         one.name: structure_values(one, intensities) if one.voxel_count else {} for one in measured.structures
     }
     embeddings = {} if predictor is None else _embeddings(plain, placed, intensities, predictor, cancelled)
-    told = (*notes, *measured.notes)
+    cut_off = (
+        f"{one.name} touches the image's border: perhaps it is cut off, and its size that of a part."
+        for one in measured.structures
+        if one.touches_border
+    )
+    told = (*notes, *measured.notes, *cut_off)
     return CaseFeatures(intensities.modality, voxel_checksum(volume), values, embeddings, told)
 
 

@@ -17,6 +17,8 @@ from ..working_grid.grid import Bounds, WorkingGrid, sampled_image, working_grid
 from ..working_grid.intensity import IntensityNormalization
 from ..working_grid.reduced_image import slice_axis
 
+_LEFT_RIGHT = 2
+"""The axis of a canonical volume that runs from left to right."""
 _MASK_RANGE = IntensityNormalization("MR", 0.0, 1.0, "A mask goes from 0 to 1.")
 
 
@@ -38,6 +40,8 @@ def pooled_embedding(
 ) -> np.ndarray:
     """The unit vector (E,) that stands for a structure: the mean of the encoder's features over its voxels.
 
+    The mean of the image and of its mirror image, left for right, so that the side has no say.
+
     volume: canonical and without world position; mask: on its grid, with voxels. Voxels of the working grid
     count by how much of them the structure fills. Raises Cancelled.
     """
@@ -47,8 +51,14 @@ def pooled_embedding(
     filled = np.clip(sampled_image(replace(volume, array=whole), grid, _MASK_RANGE), 0, 1)
     prompt = np.zeros((PROMPT_CHANNELS, *grid.shape), np.float32)
     prompt[FOREGROUND], prompt[BACKGROUND] = filled, 1 - filled
-    image = image_channels(sampled_image(volume, grid, intensities))
-    return np.asarray(predictor.prototypes(image, prompt, cancelled).mean[0].numpy(), np.float64)
+    image = image_channels(sampled_image(volume, grid, intensities)).numpy()
+    across = 1 + grid.order.index(_LEFT_RIGHT)
+    sides = [
+        predictor.prototypes(*pair, cancelled).mean[0].double().numpy()
+        for pair in ((image, prompt), (np.flip(image, across), np.flip(prompt, across)))
+    ]
+    mean = np.sum(sides, 0)
+    return np.asarray(mean / np.linalg.norm(mean))
 
 
 def _grid(volume: Volume, mask: StructureMask) -> WorkingGrid:

@@ -9,6 +9,7 @@ from .cohort import CohortCase
 from .comparison import Comparison, Evidence
 from .decision import LEAST_PROBABILITY, UNLIKE_SHARE
 from .examples import Examples
+from .measured_values import SEPARATOR
 from .tables import LIMITS, SPEAKING, ComparedCase
 
 _TITLE = "Comparison with examples"
@@ -24,7 +25,7 @@ _SPEAKS = "what speaks for it"
 def learn_page(examples: Examples, cohort: Sequence[CohortCase]) -> str:
     """The page of examples that were learned, as HTML: how well the groups were told apart, and each case."""
     measurements = examples.question.measurements
-    heads = ["case", "group", "status", *measurements]
+    heads = ["case", "group", "status", *map(_words, measurements)]
     return _page(
         examples,
         [
@@ -69,7 +70,7 @@ def _page(examples: Examples, body: Sequence[str]) -> str:
 def _meanings(examples: Examples) -> Iterator[tuple[str, str]]:
     question, found = examples.question, examples.validation
     embedding = " and the network's embedding of each structure, which counts as one measurement"
-    compared_by = ", ".join(question.measurements) + (embedding if question.embeddings else "")
+    compared_by = ", ".join(map(_words, question.measurements)) + (embedding if question.embeddings else "")
     yield "compared by", f"{compared_by}. Sizes and counts are compared by their logarithm."
     yield (
         "distance",
@@ -80,7 +81,8 @@ def _meanings(examples: Examples) -> Iterator[tuple[str, str]]:
         _NEAREST,
         "The group at the smallest distance. No group is named where the groups cannot be told apart, where "
         f"the case is farther off than all but {100 * UNLIKE_SHARE:g} % of the examples (than all of them, "
-        f"where they are few), and where the nearest group is less probable than {LEAST_PROBABILITY:.2f}.",
+        f"where they are few), and where the nearest group is less probable than {LEAST_PROBABILITY:.2f}. A "
+        "case that is of none of the groups, but lies between them, may still be named.",
     )
     yield (
         _SPEAKS,
@@ -128,7 +130,8 @@ def _cohort_row(one: CohortCase, examples: Examples) -> str:
 
 def _compared_row(one: ComparedCase, examples: Examples) -> str:
     notes = one.case.features.notes if one.case.features else ()
-    name = f"<td>{text(one.case.name)}{small(one.case.group, *notes)}</td>"
+    listed = [f"listed as {one.case.group}"] if one.case.group else []
+    name = f"<td>{text(one.case.name)}{small(*listed, *notes)}</td>"
     found = one.comparison
     if found is None:
         rest = "<td></td>" * (1 + len(examples.groups))
@@ -147,8 +150,14 @@ def _answer(found: Comparison) -> str:
 
 
 def _evidence(evidence: Sequence[Evidence]) -> str:
-    lines = (f"{one.measurement} {one.difference:+.2f}" for one in evidence[:SPEAKING])
+    lines = (f"{_words(one.measurement)} {one.difference:+.2f}" for one in evidence[:SPEAKING])
     return f"<td>{small(*lines)}</td>"
+
+
+def _words(measurement: str) -> str:
+    """STRUCTURE:KIND as it is read."""
+    structure, separator, kind = measurement.rpartition(SEPARATOR)
+    return f"{structure}{separator} {kind}"
 
 
 def _scrolled(content: str) -> str:

@@ -82,7 +82,7 @@ class Validation:
             else f"The groups cannot be told apart with these {cases} cases (p = {self.p_value:.3f})."
         )
         found = (
-            f"Balanced accuracy {100 * self.balanced_accuracy:.0f} % on cases left out, 95 % interval {low} "
+            f"Balanced accuracy {100 * self.balanced_accuracy:.3g} % on cases left out, 95 % interval {low} "
             f"to {high} % ({cases} cases); always naming one group gives {100 * self.chance:.0f} %."
         )
         if cases >= FEW_CASES:

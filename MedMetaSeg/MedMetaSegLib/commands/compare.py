@@ -38,7 +38,7 @@ def learn(
         typer.Option(metavar="STRUCTURE:KIND", help="Compare by this measurement; up to eight times."),
     ] = None,
     structure: Annotated[
-        list[str] | None, typer.Option(help="Only this structure; may be given several times.")
+        list[str] | None, typer.Option(help="Compare by this structure only; may be given several times.")
     ] = None,
     embedding: Annotated[
         bool, typer.Option("--embedding/--no-embedding", help="Compare by the network's embedding, too.")

@@ -72,7 +72,7 @@ def learn_examples(request: CompareLearnRequest) -> bool:
         examples = None if few else _learned(cohort, question, progress)
         writers = _writers(request, cohort, examples)
         if not writers:
-            raise InputError(f"{few} Nothing can be learned; --table writes what was measured.")
+            raise _refusal(few, cohort)
         replace_all(writers)
     _show(cohort, examples, few, list(writers))
     return examples is not None and all(one.usable for one in cohort)
@@ -89,8 +89,14 @@ def _checked_request(request: CompareLearnRequest) -> tuple[ListedCase, ...]:
     listed = grouped_cases(request.cases)
     few = too_few([one.group for one in listed])
     if few and request.table is None:
-        raise InputError(f"{few} Nothing can be learned; --table writes what was measured.")
+        raise _refusal(few)
     return listed
+
+
+def _refusal(few: str, cohort: Sequence[CohortCase] = ()) -> InputError:
+    """Why nothing is learned, and the first case that was left out, which may be the cause."""
+    left_out = next((f" '{one.name}' is left out: {one.problem}" for one in cohort if not one.usable), "")
+    return InputError(f"{few} Nothing can be learned; --table writes what was measured.{left_out}")
 
 
 def _network(request: CompareLearnRequest, progress: Progress) -> tuple[Predictor | None, str]:

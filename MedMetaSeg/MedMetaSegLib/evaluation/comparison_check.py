@@ -11,7 +11,7 @@ cohort, on cases drawn anew.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -89,15 +89,17 @@ class Population:
         return np.concatenate([measured, embedding], 1)
 
 
-def no_effect_row(sizes: tuple[int, ...], cohorts: int, seed: int) -> NoEffectRow:
+def no_effect_row(
+    sizes: tuple[int, ...], cohorts: int, seed: int, options: ValidationOptions = NO_EFFECT_OPTIONS
+) -> NoEffectRow:
     """Draw cohorts without an effect and count how often one is claimed."""
     random = np.random.default_rng(seed)
     population = Population(0.0)
     found = []
     for number in range(cohorts):
         groups = random.permutation(_groups(sizes))
-        options = ValidationOptions(5, NO_EFFECT_OPTIONS.repeats, NO_EFFECT_OPTIONS.permutations, number)
-        found.append(validated(population.drawn(groups, random), groups, population.blocks, options))
+        values = population.drawn(groups, random)
+        found.append(validated(values, groups, population.blocks, replace(options, seed=number)))
     accuracy = float(np.mean([one.balanced_accuracy for one in found]))
     return NoEffectRow(sizes, cohorts, sum(one.told_apart for one in found), accuracy)
 
@@ -112,8 +114,7 @@ def effect_row(sizes: tuple[int, ...], effect: float, cohorts: int, seed: int) -
     for number in range(cohorts):
         groups = random.permutation(_groups(sizes))
         values = population.drawn(groups, random)
-        options = ValidationOptions(5, EFFECT_OPTIONS.repeats, EFFECT_OPTIONS.permutations, number)
-        found = validated(values, groups, population.blocks, options)
+        found = validated(values, groups, population.blocks, replace(EFFECT_OPTIONS, seed=number))
         fitted = group_prototypes(values, one_hot(groups, len(sizes))[None], population.blocks)
         squared = fitted.squared_distances(fresh)[0]
         named = squared.argmin(1)

@@ -1,0 +1,73 @@
+"""A list of cases: which can be used, which structures count, and why a case is left out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from compared_cases import QUESTION, features
+from MedMetaSegLib.case_comparison.cohort import (
+    CohortCase,
+    checked,
+    one_modality,
+    usual_structures,
+    without_doubles,
+)
+from MedMetaSegLib.errors import InputError
+
+
+def listed(number: int, group: str = "a", **changes: str) -> CohortCase:
+    return CohortCase(f"case {number}", group, features(number, **changes))
+
+
+def with_structures(number: int, *names: str) -> CohortCase:
+    case = features(number)
+    return CohortCase(str(number), "a", replace(case, values={name: {"mean": 1.0} for name in names}))
+
+
+def test_structures_that_most_cases_have_count() -> None:
+    cohort = [
+        with_structures(0, "spleen"),
+        with_structures(1, "liver", "spleen"),
+        with_structures(2, "liver", "spleen", "scribble"),
+    ]
+    assert usual_structures(cohort) == ("liver", "spleen")
+
+
+def test_a_case_that_failed_has_no_say_in_the_structures() -> None:
+    failed = CohortCase("x", "a", None, "It cannot be read.")
+    assert usual_structures([failed, failed, with_structures(1, "liver")]) == ("liver",)
+
+
+def test_the_same_image_counts_once() -> None:
+    cohort = without_doubles([listed(1), listed(2), listed(1)])
+    assert [one.problem for one in cohort] == ["", "", "'case 1' is the same image."]
+
+
+def test_the_same_image_in_two_groups_counts_in_neither() -> None:
+    cohort = without_doubles([listed(1, "a"), listed(1, "b")])
+    assert [one.problem for one in cohort] == [
+        "'case 1' is the same image, of the group 'b'.",
+        "'case 1' is the same image, of the group 'a'.",
+    ]
+
+
+def test_images_of_one_kind_are_asked_for() -> None:
+    assert one_modality([listed(1), CohortCase("x", "a", None, "It cannot be read.")]) == "CT"
+    with pytest.raises(InputError, match="'case 1' is CT and 'case 2' is not"):
+        one_modality([listed(1), listed(2, modality="MR")])
+
+
+def test_where_no_case_can_be_used_the_first_reason_is_told() -> None:
+    with pytest.raises(InputError, match=r"No case can be used \(It cannot be read\.\)"):
+        one_modality([CohortCase("x", "a", None, "It cannot be read.")])
+
+
+def test_a_case_without_what_is_asked_for_says_so() -> None:
+    cohort = checked([listed(1), with_structures(2, "liver"), CohortCase("x", "", None, "Gone.")], QUESTION)
+    assert [one.problem for one in cohort] == [
+        "",
+        "There is no structure 'spleen'; there are liver.",
+        "Gone.",
+    ]
