@@ -78,10 +78,13 @@ def axial_diameters(mask: np.ndarray, geometry: Geometry, connectivity: Connecti
         if plane.longest_possible(piece.mask.shape) <= best * (1 + TIE):
             continue
         candidates = _outer_edge_middles(piece.mask)
-        candidates = candidates[extreme_points(candidates @ plane.to_mm)]
-        one, other, length = farthest_pair(candidates @ plane.to_mm)
+        places = candidates @ plane.to_mm
+        if 2 * _radius(places) <= best * (1 + TIE):
+            continue
+        kept = extreme_points(places)
+        one, other, length = farthest_pair(places[kept])
         if length > best * (1 + TIE):
-            best, ends, found = length, candidates[[one, other]], piece
+            best, ends, found = length, candidates[kept[[one, other]]], piece
     if found is None:
         raise ValueError("A mask without voxels has no diameters.")
     across = _perpendicular(found.mask, ends, plane)
@@ -103,11 +106,17 @@ def _pieces(mask: np.ndarray, connectivity: Connectivity) -> Iterator[_Piece]:
 
 
 def _outer_edge_middles(mask: np.ndarray) -> np.ndarray:
-    """(N, 2) middles (j, i) of the edges of the first and last voxel of each row of a piece."""
+    """(N, 2) middles (j, i) of the edges of the first and last voxel of each row; some come twice."""
     rows = np.arange(len(mask))
     first, last = mask.argmax(axis=1), mask.shape[1] - 1 - mask[:, ::-1].argmax(axis=1)
     centres = np.concatenate([np.column_stack([rows, first]), np.column_stack([rows, last])])
-    return np.unique((centres[:, None] + _EDGE_MIDDLES).reshape(-1, 2), axis=0)
+    return (centres[:, None] + _EDGE_MIDDLES).reshape(-1, 2)
+
+
+def _radius(places: np.ndarray) -> float:
+    """Of a circle that holds all of (N, 2) places."""
+    middle = (places.min(axis=0) + places.max(axis=0)) / 2
+    return float(np.sqrt(np.square(places - middle).sum(axis=1).max()))
 
 
 def _perpendicular(mask: np.ndarray, ends: np.ndarray, plane: _Plane) -> np.ndarray:

@@ -110,13 +110,12 @@ def extreme_points(points_mm: np.ndarray) -> np.ndarray:
 
 
 def _row_ends(mask: np.ndarray) -> np.ndarray:
-    """(N, 3) indices (k, j, i) of the first and the last voxel of each row: all corners are among them."""
+    """(N, 3) indices (k, j, i) of the first and the last voxel of each row, some twice: corners are there."""
     rows = np.argwhere(mask.any(axis=2))
     filled = mask[rows[:, 0], rows[:, 1]]
     first = filled.argmax(axis=1)
     last = mask.shape[2] - 1 - filled[:, ::-1].argmax(axis=1)
-    ends = np.concatenate([np.column_stack([rows, first]), np.column_stack([rows, last])])
-    return np.unique(ends, axis=0)
+    return np.concatenate([np.column_stack([rows, first]), np.column_stack([rows, last])])
 
 
 def _on_perpendicular_axes(image: sitk.Image, geometry: Geometry) -> sitk.Image:

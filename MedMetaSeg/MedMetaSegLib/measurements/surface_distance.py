@@ -18,7 +18,7 @@ from ..support.structure import StructureMask
 from .statistics import TIE
 
 _SAMPLED = 64
-"""Corners of a part, about, that say how far it lies apart at most."""
+"""Corners, about, that say how far two surfaces lie apart at most."""
 
 
 class SurfaceCorners:
@@ -41,7 +41,7 @@ class SurfaceCorners:
     @cached_property
     def tree(self) -> KDTree:
         """Finds the nearest of `points_mm`."""
-        return KDTree(self.points_mm, balanced_tree=False, compact_nodes=False)
+        return KDTree(self.points_mm)
 
     def shared_corners(self, other: SurfaceCorners) -> int:
         """How many corners belong to voxels of both: none when they do not touch."""
@@ -64,12 +64,18 @@ class SurfaceCorners:
         return float(np.linalg.norm(np.maximum(beyond, 0)))
 
     def distance_mm(self, other: SurfaceCorners) -> float:
-        """The distance of two surfaces that do not touch."""
-        points = self.points_mm
-        most = float(other.tree.query(points[:: max(1, len(points) // _SAMPLED)])[0].min())
-        near = points[other.box_distance_mm(points) <= most]
-        found = other.tree.query(near, distance_upper_bound=most)[0]
-        return min(most, float(found.min(initial=np.inf)))
+        """The distance of two surfaces that do not touch.
+
+        With a ball of radius r around this surface, whose centre is d away from the other one, the surfaces
+        are no further apart than d + r, so that the other's nearest corner is within d + 2 r of the centre.
+        """
+        centre = (self.low_mm + self.high_mm) / 2
+        radius = float(np.linalg.norm(self.high_mm - centre))
+        reach = float(other.tree.query(centre)[0]) + 2 * radius
+        near = other.points_mm[other.tree.query_ball_point(centre, reach * (1 + TIE))]
+        most = float(self.tree.query(near[:: max(1, len(near) // _SAMPLED)])[0].min())
+        near = near[self.box_distance_mm(near) <= most]
+        return min(most, float(self.tree.query(near, distance_upper_bound=most)[0].min(initial=np.inf)))
 
 
 def nearest_of(one: SurfaceCorners, others: Sequence[SurfaceCorners]) -> tuple[int, float] | None:
