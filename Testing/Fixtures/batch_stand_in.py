@@ -17,7 +17,7 @@ import SimpleITK as sitk
 
 from MedMetaSegLib.imageio.volume import Geometry, Volume, to_sitk
 from MedMetaSegLib.network.shipped import shipped_sha256
-from MedMetaSegLib.support.structure import Structure, region
+from MedMetaSegLib.support.structure import StructureMask, region
 from MedMetaSegLib.support.support import Support
 from MedMetaSegLib.task.task_file import Task
 from task_phantom import WEIGHTS, make_task
@@ -30,20 +30,13 @@ GRID = Geometry(SHAPE, np.array([[0.0, -0.9, 0, 40], [-0.8, 0, 0, 30], [0, 0, 2.
 
 
 @dataclass(frozen=True)
-class StandInStructure:
-    structure: Structure
-    offset: tuple[int, int, int]
-    mask: np.ndarray
-
-
-@dataclass(frozen=True)
 class StandInSegmentation:
     geometry: Geometry
-    structures: tuple[StandInStructure, ...]
+    structures: tuple[StructureMask, ...]
     labels: np.ndarray
     report: dict
 
-    def uncertainty(self, which: StandInStructure) -> np.ndarray:
+    def uncertainty(self, which: StructureMask) -> np.ndarray:
         """Undecided in every voxel of a structure."""
         undecided = np.zeros(self.geometry.shape, np.uint8)
         undecided[region(which.offset, which.mask.shape)] = 255 * which.mask
@@ -83,7 +76,7 @@ class StandInSegmenter:
         self.applied.append(volume.name)
         labels = np.zeros(volume.geometry.shape, np.uint16)
         labels[3:6, 4:9, 5:12] = task.structures[0].label
-        block = StandInStructure(task.structures[0], (3, 4, 5), np.ones((3, 5, 7), bool))
+        block = StructureMask(task.structures[0], (3, 4, 5), np.ones((3, 5, 7), bool))
         rows = [
             {"name": one.name, "found": not n, "reason": "not there" if n else "", "millilitres": 0.2}
             for n, one in enumerate(task.structures)
@@ -93,7 +86,7 @@ class StandInSegmenter:
             for row in rows[1:]:
                 row |= expected(0.02)
         report = {"structures": rows, "notes": [*self.notes, *self.unlike], "unlike": self.unlike}
-        nothing = [StandInStructure(one, (0, 0, 0), np.zeros((0, 0, 0), bool)) for one in task.structures[1:]]
+        nothing = [StructureMask(one, (0, 0, 0), np.zeros((0, 0, 0), bool)) for one in task.structures[1:]]
         return StandInSegmentation(volume.geometry, (block, *nothing), labels, report)
 
 

@@ -103,18 +103,23 @@ def read_item(item: BatchItem, ending: str) -> ReadItem:
         raise InputError(f"There is no file {item.image}; was it moved?") from error
     except OSError as error:
         raise InputError(f"{item.image} cannot be read ({error.strerror}).") from error
-    if item.series:
-        files = [str(file) for file in item.files]
-        volume = read_series(item.path, files, resample_uneven=item.resample_uneven)
-    else:
-        volume = read_image(item.path, item.frame, resample_uneven=item.resample_uneven)
-    volume = check_volume(volume, item.allow_nonfinite)
+    volume = item_volume(item)
     if suffix(Path(ending)) == ".nii.gz" and not nifti_holds(volume.geometry, volume.forms):
         raise InputError(
             f"{item.image} has axes that are not perpendicular, which Slicer does not read in NIfTI; use "
             "--format seg.nrrd."
         )
     return ReadItem(item, volume, input_sha256, time.perf_counter() - begun)
+
+
+def item_volume(item: BatchItem) -> Volume:
+    """The image of an item, checked. Raises InputError."""
+    if item.series:
+        files = [str(file) for file in item.files]
+        volume = read_series(item.path, files, resample_uneven=item.resample_uneven)
+    else:
+        volume = read_image(item.path, item.frame, resample_uneven=item.resample_uneven)
+    return check_volume(volume, item.allow_nonfinite)
 
 
 def segment_item(

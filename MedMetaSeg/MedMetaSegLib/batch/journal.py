@@ -21,7 +21,6 @@ from typing import Any
 from ..errors import WriteError
 from ..imageio.writing import fsync_folder
 from ..imageio.writing import reason as why_refused
-from ..measurements.measurements import MeasureOptions
 from .executor import Outcome
 from .inputs import BatchItem
 from .paths import stopped_by
@@ -87,9 +86,8 @@ class Journal:
     def up_to_date(self, item: BatchItem, made_by: MadeBy, request: BatchRequest) -> BatchRow | None:
         """The row of a result that need not be made, None to make it.
 
-        It stands when it is whole, was made of these voxels by this task and, where that is wanted, measured
-        in the same way. One that no batch made, or that was edited since, gives a failed row unless it may be
-        overwritten.
+        It stands when it is whole and was made of these voxels by this task. One that no batch made, or that
+        was edited since, gives a failed row unless it may be overwritten.
         """
         paths = places(item, request)
         try:
@@ -112,8 +110,6 @@ class Journal:
                 return None
             row = BatchRow.from_dict(entry["row"])
         except (OSError, KeyError, TypeError, ValueError):
-            return None
-        if request.measure is not None and not _is_measured(row, request.measure):
             return None
         return replace(row, name=item.name, image=item.image, status=KEPT)
 
@@ -151,6 +147,15 @@ class Journal:
             fsync_folder(folder)
         self._remember(entry)
 
+    def amend(self, item: BatchItem, row: BatchRow) -> None:
+        """Write down another row for a result that stands. Raises BatchStopped when the disk refuses."""
+        entry = {**self._last[item.output], "row": replace(row, image="").as_dict()}
+        try:
+            self._append(entry)
+        except OSError as error:
+            raise stopped_by(self.path, why_refused(error)) from error
+        self._remember(entry)
+
     def _read(self) -> Iterator[dict[str, Any]]:
         if not self.path.is_file():
             return
@@ -185,10 +190,6 @@ def places(item: BatchItem, request: BatchRequest) -> dict[str, Path]:
     """The paths of an item's result and maps, by what the journal calls them."""
     maps = {} if request.uncertainty is None else {_MAP + one: request.uncertainty / one for one in item.maps}
     return {item.output: request.out / item.output, **maps}
-
-
-def _is_measured(row: BatchRow, options: MeasureOptions) -> bool:
-    return row.measurements is not None and row.measurements.options == options
 
 
 def _checksums(entry: Mapping[str, Any]) -> dict[str, str]:

@@ -29,14 +29,15 @@ from ..progress import never
 from ..support.seg_nrrd import check_packages
 from .executor import Executor, Outcome
 from .inputs import BatchItem, find_items
-from .item import failed
+from .item import failed, item_volume
 from .journal import Journal, MadeBy, places
 from .maps import with_maps
 from .measured_tables import check_measured_paths, measured_paths, write_measured
+from .measuring import is_measured, measured_row
 from .options import ItemOptions
 from .paths import check_request, check_results, check_structures, clear_staged, lock_folder
 from .request import NIFTI, SEGMENTATION, BatchProgress, BatchRequest, BatchResult, Progress
-from .states import FAILED, SKIPPED, WAITING, BatchRow
+from .states import FAILED, READING, SKIPPED, WAITING, BatchRow
 
 if TYPE_CHECKING:
     from ..task.task_file import Task
@@ -207,7 +208,24 @@ class _Run:
         """The row of an item that need not, or cannot, be worked on; None where it must be."""
         if item.problem:
             return failed(item, InputError(item.problem)).row
-        return journal.up_to_date(item, self.made_by, self.request) if self.request.resume else None
+        if not self.request.resume:
+            return None
+        row = journal.up_to_date(item, self.made_by, self.request)
+        if row is None or row.status == FAILED or is_measured(row, self.request.measure):
+            return row
+        return self._measured(item, row, journal)
+
+    def _measured(self, item: BatchItem, row: BatchRow, journal: Journal) -> BatchRow | None:
+        """The row of a result that stands, measured now; None where it cannot be, to make it anew."""
+        assert self.request.measure is not None
+        self.progress(BatchProgress(item.name, READING, len(self.rows), len(self.items)))
+        path = self.request.out / item.output
+        try:
+            row = measured_row(row, path, item_volume(item), self.task.structures, self.request.measure)
+        except InputError:
+            return None
+        journal.amend(item, row)
+        return row
 
     def _published(self, item: BatchItem, outcome: Outcome, journal: Journal) -> BatchRow:
         """The row of an outcome, whose staged file is put in place with the journal knowing of it."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from browser import browse, find_chromium, title_after
 from MedMetaSegLib.batch.page import page, write_page
 from MedMetaSegLib.batch.request import BatchResult
 from MedMetaSegLib.batch.states import DONE, FAILED, BatchRow, StructureRow
@@ -54,24 +53,7 @@ def made_result(rows: int, volume: Volume) -> BatchResult:
 
 @pytest.fixture
 def chromium() -> str:
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found is None:
-        pytest.skip("needs chromium (Debian: apt-get install chromium)")
-    return found
-
-
-def browse(chromium: str, folder: Path, *arguments: str) -> str:
-    command = [
-        chromium,
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        f"--user-data-dir={folder / 'profile'}",
-    ]
-    offline = ["--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=20000"]
-    return subprocess.run(
-        [*command, *offline, *arguments], capture_output=True, encoding="utf-8", timeout=240, check=True
-    ).stdout
+    return find_chromium()
 
 
 def test_the_page_is_one_file_that_loads_nothing_and_runs_no_foreign_text(patient: Volume):
@@ -159,14 +141,8 @@ def test_a_browser_shows_500_rows_sorts_and_finds(chromium: str, tmp_path: Path,
     const counts = [shown().length, document.images.length, broken];
     document.title = [before, largest, surest, chip, ...counts].join(" ");
     """
-    text = (tmp_path / "r.html").read_text(encoding="utf-8")
-    (tmp_path / "checked.html").write_text(
-        text.replace("</body>", f"<script>onload = () => {{ {check} }}</script></body>"), encoding="utf-8"
-    )
-    shown = browse(chromium, tmp_path, "--dump-dom", (tmp_path / "checked.html").as_uri())
-    title = re.search(r"<title>(.*?)</title>", shown)
-    assert title is not None
-    assert title[1].split() == ["p7.nii.gz", "p499.nii.gz", "p0.nii.gz", "paint", "11", "490", "0"]
+    title = title_after(chromium, tmp_path, (tmp_path / "r.html").read_text(encoding="utf-8"), check)
+    assert title == ["p7.nii.gz", "p499.nii.gz", "p0.nii.gz", "paint", "11", "490", "0"]
     browse(
         chromium,
         tmp_path,

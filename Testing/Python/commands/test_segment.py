@@ -12,7 +12,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from batch_stand_in import GRID, StandInSegmentation, StandInStructure, expected, put_in_place
+from batch_stand_in import GRID, StandInSegmentation, expected, put_in_place
 from command_files import (
     assert_refused,
     files,
@@ -25,6 +25,7 @@ from disk_faults import failing
 from MedMetaSegLib.commands import segment as segment_command
 from MedMetaSegLib.errors import Cancelled
 from MedMetaSegLib.imageio.volume import Volume, read_image
+from MedMetaSegLib.support.structure import StructureMask
 from MedMetaSegLib.support.support import Support
 
 
@@ -47,7 +48,7 @@ class StandInSegmenter:
         progress(0.5, "Half way")
         self.during()
         moved = support.on(volume.geometry)
-        found = tuple(StandInStructure(one.structure, one.offset, one.mask) for one in moved.structures)
+        found = tuple(StructureMask(one.structure, one.offset, one.mask) for one in moved.structures)
         rows = [
             {
                 "name": one.structure.name,
