@@ -136,11 +136,12 @@ def definitionsText(measured: Measurements | None) -> str:
             "connected, by faces, edges or corners of voxels, and on the smallest volume that is counted."
         ),
         _(
-            "The longest diameter is the longest in any axial slice of the grid, from outer edge to outer "
-            "edge of its voxels; the second one is the longest at right angles to it in the same slice. In "
-            "an oblique volume these are the slices closest to axial. Slices are counted from 0. No "
-            "category of a response is given."
+            "The longest diameter is the longest in any axial slice of the grid, between the outer edges of "
+            "voxels; the second one is the longest at right angles to it in the same slice. Both may leave a "
+            "hollow lesion in between. In an oblique volume the slices closest to axial are taken. Slices "
+            "are counted from 0. No category of a response is given."
         ),
+        _("Nearest: from the surface of a lesion to that of the closest other segment; 0 where they touch."),
         _(
             "A diameter cannot be more exact than a voxel, and slices of 5 mm may miss the largest section. "
             "Lesions that touch each other count as one; one that falls apart in a thin place counts as two."
