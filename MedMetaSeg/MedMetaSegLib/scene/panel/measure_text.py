@@ -137,9 +137,9 @@ def definitionsText(measured: Measurements | None) -> str:
         ),
         _(
             "The longest diameter is the longest in any axial slice of the grid, between the outer edges of "
-            "voxels; the second one is the longest at right angles to it in the same slice. Both may leave a "
-            "hollow lesion in between. In an oblique volume the slices closest to axial are taken. Slices "
-            "are counted from 0. No category of a response is given."
+            "voxels; the second one is the longest at right angles to it in the same slice. Both may run "
+            "outside a lesion that is bent. In an oblique volume the slices closest to axial are taken. "
+            "Slices are counted from 0. No category of a response is given."
         ),
         _("Nearest: from the surface of a lesion to that of the closest other segment; 0 where they touch."),
         _(
