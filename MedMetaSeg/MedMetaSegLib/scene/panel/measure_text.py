@@ -92,10 +92,24 @@ def nearestText(lesion: Lesion) -> str:
 
 
 def summaryText(measured: Measurements) -> str:
-    """How many lesions each segment has and how large they are together, and every note."""
+    """How many lesions each chosen segment has and how large they are together, and every note."""
     options = measured.options
-    asked = [one for one in measured.structures if one.voxel_count and options.asks_for(one.name)]
-    return "\n".join([*(_lesionsText(one, options) for one in asked), *measured.notes])
+    if options.lesions:
+        asked = [one for one in measured.structures if one.voxel_count and options.asks_for(one.name)]
+        lines = [_lesionsText(one, options) for one in asked]
+    else:
+        lines = [_partsText(measured)]
+    return "\n".join([*lines, *measured.notes])
+
+
+def _partsText(measured: Measurements) -> str:
+    """Where no segment was chosen: in one sentence, as there may be a hundred."""
+    text = _("Connected parts of all segments: {count}; not counted: {small} below {smallest:g} mm³")
+    return text.format(
+        count=sum(len(one.lesions) for one in measured.structures),
+        small=sum(one.small_count for one in measured.structures),
+        smallest=measured.options.smallest_mm3,
+    )
 
 
 def _lesionsText(one: StructureMeasurements, options: MeasureOptions) -> str:

@@ -119,6 +119,8 @@ def test_a_press_fills_both_tables_and_changes_nothing_in_the_scene(bench):
 def test_with_none_ticked_the_parts_of_all_are_listed(bench):
     bench.measure()
     assert {one[0] for one in bench.lesions()} >= {"liver 1", "spleen 1", "metastasis 1", "metastasis 3"}
+    text = f"Connected parts of all segments: {len(bench.lesions())}; not counted: 0 below 10 mm³"
+    assert bench.ui.measureSummaryLabel.text == text
 
 
 def test_what_is_chosen_is_measured_and_kept_in_the_scene(bench):
