@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from . import __version__
+from .commands import compare as compare_group
 from .commands import options
 from .commands import task as task_group
 from .commands.measure import measure as measure_command
@@ -265,6 +266,7 @@ def inspect(task: Annotated[Path, typer.Argument(help="A task file.")]) -> None:
 
 app.command()(measure_command)
 app.add_typer(task_group.app, name="task")
+app.add_typer(compare_group.app, name="compare")
 
 
 @app.command()

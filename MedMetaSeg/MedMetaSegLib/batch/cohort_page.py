@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..results.web_page import number_cell, small, text
+from ..results.web_page import number_cell, number_text, text
 from .cohort import BEYOND, LEAST_CASES, Distribution, distributions
 from .states import BatchRow
 
 STYLE = """
 .histogram { display: block; width: 4.5rem; height: 1.2rem; margin: .15rem 0 0 auto; overflow: visible; }
-.histogram rect { fill: #8889; }
+.shapes { position: absolute; }
+.bars { fill: #888c; }
+td small.outlier { color: var(--bad); }
 .histogram line { stroke: #d1495b; stroke-width: 2; vector-effect: non-scaling-stroke; }
 """
 """CSS of these parts."""
@@ -70,7 +72,7 @@ class CohortCells:
             f'<svg class="histogram" viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none">'
             f'<use href="#{_anchor(structure, figure)}"/>'
             f'<line x1="{place:.1f}" x2="{place:.1f}" y1="0" y2="{_HEIGHT}"/></svg>'
-            + small("" if score is None else f"stands out, z {score:+.1f}")
+            + ("" if score is None else f'<small class="outlier">stands out, z {score:+.1f}</small>')
         )
 
     def shapes(self) -> str:
@@ -78,11 +80,12 @@ class CohortCells:
         if not self.measured:
             return ""
         groups = (
-            f'<g id="{_anchor(structure, number)}">{_bars(one)}</g>'
+            f'<g class="bars" id="{_anchor(structure, number)}">{_bars(one)}</g>'
             for structure, number, one in self._numbered()
             if one.values
         )
-        return f'<svg width="0" height="0" aria-hidden="true"><defs>{"".join(groups)}</defs></svg>'
+        bars = f"<defs>{''.join(groups)}</defs>"
+        return f'<svg class="shapes" width="0" height="0" aria-hidden="true">{bars}</svg>'
 
     def outliers(self) -> str:
         """The cases that stand out, in words, and the rule."""
@@ -90,13 +93,12 @@ class CohortCells:
             return ""
         images = {row.name: row.image for row in self._rows}
         items = [
-            f"<li>{text(images[name])}: {text(f'{one.structure} ({one.figure})')} {one.values[name]:.4g}, "
-            f"median of {len(one.values)} images {one.median:.4g}, z {score:+.1f}</li>"
+            f"<li>{text(images[name])}: {text(_in_words(one, name, score))}</li>"
             for structure, number, one in self._numbered()
             for name, score in self._outliers[structure, number].items()
         ]
         told = f"<ul>{''.join(items)}</ul>" if items else ""
-        heading = f"{len(items)} values stand out" if items else "No value stands out"
+        heading = f"Values that stand out: {len(items)}" if items else "No value stands out"
         shown = " open" if items else ""
         return f"<details{shown}><summary>{heading}</summary>{told}<p>{text(_RULE)}</p></details>"
 
@@ -106,8 +108,13 @@ class CohortCells:
                 yield structure, number, one
 
     def _cell(self, structure: int, figure: int, value: float | None, row: BatchRow) -> str:
-        told = "" if value is None else f"{value:.4g}"
+        told = "" if value is None else number_text(value)
         return number_cell(told, value, self.mark(structure, figure, row))
+
+
+def _in_words(one: Distribution, name: str, score: float) -> str:
+    figure, among = number_text(one.values[name]), f"median of {len(one.values)} images"
+    return f"{one.structure} ({one.figure}) {figure}, {among} {number_text(one.median)}, z {score:+.1f}"
 
 
 def _bars(one: Distribution) -> str:

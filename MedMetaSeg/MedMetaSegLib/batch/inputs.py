@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import codecs
-import csv
 import glob
-import io
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -13,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import InputError
+from ..imageio.csv_list import Line, read_list
 from ..imageio.files import SUFFIXES, check_there, same_file, with_data_file
 from ..imageio.frames import Frames
 from ..imageio.names import shown
@@ -21,8 +19,6 @@ from .request import BatchRequest
 from .search import FoundImage, LeftOut, file_image, images_in, series_images, unreadable_on
 
 CSV_COLUMNS = ("image", "name", "allow_nonfinite")
-_SEPARATORS = ",;\t"
-_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _YES, _NO = ("yes", "true", "1"), ("no", "false", "0", "")
 
 
@@ -202,7 +198,7 @@ def _known_series(files: list[Path]) -> Iterator[FoundImage | LeftOut]:
 
 def _in_table(path: Path) -> Iterator[FoundImage]:
     """The images that a CSV file lists, relative to its folder; the columns are CSV_COLUMNS."""
-    for number, line in enumerate(_table_lines(path), start=2):
+    for number, line in enumerate(read_list(path, CSV_COLUMNS, ["image"]), start=2):
         try:
             image, name, allow_nonfinite = _table_cells(line)
         except ValueError as error:
@@ -215,37 +211,7 @@ def _in_table(path: Path) -> Iterator[FoundImage]:
             yield replace(one, name=name or one.name, folder=folder, allow_nonfinite=allow_nonfinite)
 
 
-def _table_lines(path: Path) -> list[dict[str, str | None]]:
-    """The lines of a CSV file below its header. Raises InputError when its columns are not CSV_COLUMNS."""
-    try:
-        content = path.read_bytes()
-        text = content.decode("utf-16" if content.startswith(_UTF_16) else "utf-8-sig")
-        lines = list(csv.DictReader(_with_plain_header(text)))
-        columns = [name for name in (lines[0] if lines else {}) if name is not None]
-    except OSError as error:
-        raise InputError(f"The list {path} cannot be read ({error.strerror}).") from error
-    except (ValueError, csv.Error) as error:
-        raise InputError(f"The list {path} cannot be read as CSV in UTF-8; save it as such.") from error
-    strange = [name for name in columns if name not in CSV_COLUMNS]
-    if "image" not in columns or strange or any(None in line for line in lines):
-        what = f"has the column {strange[0]!r}" if strange else "has no column image"
-        raise InputError(f"The list {path} {what}; its columns are {', '.join(CSV_COLUMNS)}.")
-    return lines
-
-
-def _with_plain_header(text: str) -> io.StringIO:
-    """A table as programs write it: commas, however a spreadsheet separates cells and spells its header."""
-    header = text.lstrip("\r\n").partition("\n")[0]
-    separator = max(_SEPARATORS, key=header.count)
-    result = io.StringIO(newline="")
-    writer = csv.writer(result)
-    for number, row in enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=separator)):
-        writer.writerow([cell.strip().casefold() for cell in row] if number == 0 else row)
-    result.seek(0)
-    return result
-
-
-def _table_cells(line: dict[str, str | None]) -> tuple[str, str, bool | None]:
+def _table_cells(line: Line) -> tuple[str, str, bool | None]:
     """The cells of a line: image, name ("" if none), allow_nonfinite. Raises ValueError."""
     image, name, nonfinite = ((line.get(column) or "").strip() for column in CSV_COLUMNS)
     # A name may be given as the result's file name, too.

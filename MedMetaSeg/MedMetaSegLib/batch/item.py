@@ -37,6 +37,8 @@ WORKING_BYTES = 6
 """Per voxel beside the image itself: the label map, its mask and copy, and what is written."""
 MAP_BYTES = 8
 """Per voxel where uncertainty maps are wanted: logits, probability and map of one structure, and its copy."""
+MEASURE_BYTES = 12
+"""Per voxel where results are measured: masks, parts and values of one structure of the size of the image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +60,10 @@ class SegmentedItem:
     seconds: float
 
 
-def needed_bytes(item: BatchItem) -> int:
+def needed_bytes(item: BatchItem, options: ItemOptions) -> int:
     """Memory that an item takes, by its header; 0 when the header cannot be read, which reading will say."""
     working_bytes = WORKING_BYTES + (MAP_BYTES if item.maps else 0)
+    working_bytes += 0 if options.measure is None else MEASURE_BYTES
     try:
         if not item.series and is_nifti(item.path):
             voxels, voxel_bytes = frame_voxels(item.path)
@@ -195,7 +198,7 @@ def process_item(
     """
     begun = time.perf_counter()
     try:
-        check_size(item, needed_bytes(item), options.limit)
+        check_size(item, needed_bytes(item, options), options.limit)
         read = read_item(item, item.output)
         return stage_item(segment_item(segmenter, task, read, options, cancelled), options)
     except (BatchStopped, Cancelled):

@@ -153,7 +153,7 @@ class _Stages:
                 item = self.waiting.get_nowait()
             except queue.Empty:
                 return
-            needed = needed_bytes(item)
+            needed = needed_bytes(item, self._options)
             try:
                 check_size(item, needed, self._options.limit)
             except InputError as error:

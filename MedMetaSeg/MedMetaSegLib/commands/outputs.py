@@ -33,6 +33,12 @@ def check_outputs(outputs: Sequence[Path], inputs: Mapping[str, Path]) -> None:
     check_apart(outputs, inputs)
 
 
+def check_suffix(path: Path, wanted: str) -> None:
+    """Raise InputError when the name of a file does not end as it must, such as in ".csv"."""
+    if path.suffix.lower() != wanted:
+        raise InputError(f"{path} has another suffix than its content; let it end in {wanted}.")
+
+
 def check_apart(outputs: Sequence[Path], others: Mapping[str, Path]) -> None:
     """Raise InputError when an output is one of other files, named by what the message calls them."""
     for path in outputs:

@@ -7,7 +7,7 @@ from dataclasses import fields
 
 from ..imageio.volume import Volume
 from ..results.millilitres import millilitres_text
-from ..results.web_page import definitions, document, number_cell, small, table, text
+from ..results.web_page import definitions, document, number_cell, number_text, small, table, text
 from ..support.structure import StructureMask
 from .lesion_picture import STYLE as PICTURE_STYLE
 from .lesion_picture import LesionPictures
@@ -57,7 +57,7 @@ _LESION_HEADS = (
     "to the nearest structure mm",
 )
 _INTENSITY = tuple(one.name for one in fields(IntensityStatistics))
-_BORDER = "touches the image's border: cut off, perhaps"
+_BORDER = "at the image's border"
 
 
 def case_page(
@@ -112,12 +112,12 @@ def _structure_row(one: StructureMeasurements, options: MeasureOptions) -> str:
         f"<td>{text(one.name)}{small(remark, _BORDER if one.touches_border else '')}</td>",
         number_cell(str(one.voxel_count), one.voxel_count),
         number_cell(millilitres_text(one.volume_cm3), one.volume_cm3),
-        number_cell(f"{one.surface_area_mm2:.4g}", one.surface_area_mm2),
+        number_cell(number_text(one.surface_area_mm2), one.surface_area_mm2),
         number_cell(f"{one.feret_diameter_mm:.1f}", one.feret_diameter_mm),
     ]
     for name in _INTENSITY:
         value = None if one.intensity is None else getattr(one.intensity, name)
-        cells.append(number_cell("" if value is None else f"{value:.4g}", value))
+        cells.append(number_cell("" if value is None else number_text(value), value))
     if options.asks_for(one.name):
         cells.append(number_cell(str(len(one.lesions)), len(one.lesions)))
         cells.append(number_cell(millilitres_text(one.lesions_cm3), one.lesions_cm3))
@@ -192,23 +192,29 @@ def _anchor(number: int, lesion: Lesion) -> str:
 
 
 def _definitions(options: MeasureOptions) -> list[tuple[str, str]]:
-    which = f"Of {', '.join(options.lesions)}: connected" if options.lesions else "Connected"
+    named = (
+        f"Only of {', '.join(options.lesions)}."
+        if options.lesions
+        else ("Of every structure, organs too: name those that are meant with --lesions.")
+    )
     return [
         (
             "Lesion",
-            f"{which} parts of a structure, of voxels with {options.connectivity} neighbours, that have "
-            f"{options.smallest_mm3:g} mm3 or more. Smaller parts are only counted, under too small. The "
-            "burden is the volume of all lesions of a structure.",
+            f"A connected part of a structure, of voxels with {options.connectivity} neighbours, that has "
+            f"{options.smallest_mm3:g} mm3 or more. {named} Smaller parts are only counted, under too small. "
+            "The burden is the volume of all lesions of a structure.",
         ),
         (
             "Longest and perpendicular diameter",
-            "The longest line across a lesion in any one slice of the image's axis nearest to superior, "
-            "between outer edges of voxels, and the longest at right angles to it in the same slice. Slices "
-            "are counted from 0.",
+            "The longest line between two points of a lesion's outline in any one slice across the image's "
+            "axis nearest to superior, and the longest at right angles to it in the same slice. Both end at "
+            "outer edges of voxels, and may leave a concave lesion in between. Slices are counted from 0.",
         ),
         (
             "Feret diameter, surface, stdev, percentiles",
-            "As Slicer's Segment Statistics has them. The stdev is that of the voxels' own values.",
+            "By the definitions of Slicer's Segment Statistics: the largest distance between the centres of "
+            "two voxels; ITK's estimate of the surface; the standard deviation of the voxels' values, with "
+            "the divisor n - 1; values of voxels.",
         ),
         (
             "Distance",
@@ -218,6 +224,10 @@ def _definitions(options: MeasureOptions) -> list[tuple[str, str]]:
 
 
 _LIMITS = (
+    (
+        "The image's border",
+        "What touches it may go on beyond it: its size is a lower bound.",
+    ),
     (
         "The outline decides",
         "Every figure is that of the segmentation, and as good as it: look at the slices.",

@@ -1,7 +1,8 @@
 """Size, shape and intensities of one structure, by the definitions of Slicer's Segment Statistics.
 
 Surface area is ITK's (Crofton's formula on 13 directions, Lehmann and Legland 2012), which Segment Statistics
-uses, too. The Feret diameter is the largest distance between the centres of two voxels, 0 for a single voxel.
+uses, too; where slices are much thicker than pixels it is too large, by up to 15 % for flat shapes across
+them. The Feret diameter is the largest distance between the centres of two voxels, 0 for a single voxel.
 Percentiles, the median among them, are values of voxels: the one above a share of all; Segment Statistics
 takes them from a histogram and tells the lower end of the bin before, less than 1 for whole numbers.
 """

@@ -97,6 +97,11 @@ def number_cell(told: str, value: float | None, remarks: str = "") -> str:
     return f'<td class="number" data-sort="{key}">{text(told)}{remarks}</td>'
 
 
+def number_text(value: float) -> str:
+    """A number with four digits that count, or all before the point of a larger one."""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
 def definitions(words: Iterable[tuple[str, str]]) -> str:
     """A list of words, as HTML, each with what it means, as text."""
     return f"<dl>{''.join(f'<dt>{word}</dt><dd>{text(meaning)}</dd>' for word, meaning in words)}</dl>"

@@ -49,7 +49,7 @@ def test_the_page_is_one_file_that_loads_nothing_and_runs_no_foreign_text():
 def test_the_page_says_what_was_counted_and_what_it_is_not():
     volume, masks = case()
     text = case_page(make_measurements(connectivity=6, smallest_mm3=25), volume, masks * 2, WINDOW)
-    assert "voxels with 6 neighbours, that have 25 mm3 or more" in text
+    assert "voxels with 6 neighbours, that has 25 mm3 or more" in text
     assert "For research; look at every result." in text
     assert "No clinical category" in text
     assert "A note." in text
