@@ -219,11 +219,12 @@ def test_what_is_no_segmentation_is_refused(tmp_path: Path, array: np.ndarray, s
         read_segmented(tmp_path / "seg.nrrd", volume())
 
 
-def test_a_label_map_without_labels_is_nothing_with_a_note(tmp_path: Path) -> None:
+def test_a_label_map_without_labels_is_refused_unless_nothing_may_be_found(tmp_path: Path) -> None:
     write_labels(tmp_path / "seg.nrrd", np.zeros(SHAPE, np.uint8), OBLIQUE)
-    found = read_segmented(tmp_path / "seg.nrrd", volume())
-    assert found.masks == ()
-    assert found.notes == ("seg.nrrd holds no segment and no label: there is nothing to measure.",)
+    with pytest.raises(InputError, match="no segment and no label; there is nothing to measure"):
+        read_segmented(tmp_path / "seg.nrrd", volume())
+    found = read_segmented(tmp_path / "seg.nrrd", volume(), may_be_empty=True)
+    assert (found.masks, found.notes) == ((), ())
 
 
 def test_a_sequence_is_refused(tmp_path: Path) -> None:
