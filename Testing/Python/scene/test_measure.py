@@ -130,6 +130,33 @@ def test_surfaces_are_measured_on_the_voxels_of_the_volume_and_a_note_says_so(sc
     assert not measured.isUpToDate()
 
 
+@pytest.mark.parametrize(
+    "matrix", [fx.OBLIQUE, fx.LEFT_HANDED, fx.SAGITTAL], ids=["oblique", "left-handed", "sagittal"]
+)
+def test_the_scene_and_files_saved_of_it_give_the_same_figures(scene, matrix, measure_scene, tmp_path):
+    from MedMetaSegLib.imageio.volume import Volume
+    from MedMetaSegLib.measurements.measure import measure
+    from MedMetaSegLib.measurements.segmented import read_segmented
+
+    nodes = whole(scene, matrix)
+    paths = tmp_path / "ct.nrrd", tmp_path / "organs.seg.nrrd"
+    for node, path in zip(nodes, paths, strict=True):
+        node.AddDefaultStorageNode()
+        node.GetStorageNode().SetFileName(str(path))
+        assert node.GetStorageNode().WriteData(node)
+    volume = Volume.read(paths[0])
+    there = measure(volume, read_segmented(paths[1], volume).masks)
+    here = measure_scene(*nodes).measurements
+    for one, other in zip(here.structures, there.structures, strict=True):
+        assert (one.name, one.voxel_count, one.intensity) == (other.name, other.voxel_count, other.intensity)
+        assert one.volume_cm3 == pytest.approx(other.volume_cm3)
+        assert one.feret_diameter_mm == pytest.approx(other.feret_diameter_mm)
+        for mine, theirs in zip(one.lesions, other.lesions, strict=True):
+            assert mine.longest.length_mm == pytest.approx(theirs.longest.length_mm)
+            assert mine.perpendicular.length_mm == pytest.approx(theirs.perpendicular.length_mm)
+            assert mine.centroid_ras == pytest.approx(theirs.centroid_ras, abs=1e-3)
+
+
 def shift_segmentation(scene, volumeNode, node):
     under(scene, fx.moved(0.4, 0, 0), node)
 

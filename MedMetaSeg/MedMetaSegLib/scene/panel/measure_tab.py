@@ -260,13 +260,19 @@ class MeasureTab(slicer.util.VTKObservationMixin):
         """Show the lesions, and what has to be said of the figures."""
         measurements = None if self._measured is None else self._measured.measurements
         self._lesions.show(() if measurements is None else lesionRows(measurements))
-        summary = "" if measurements is None else summaryText(measurements)
+        summary = self._advice() if measurements is None else summaryText(measurements)
         texts = (self.ui.measureSummaryLabel, summary), (self.ui.measureStaleLabel, self._stale())
         for label, text in texts:
             label.setText(text)
             label.setVisible(bool(text))
         self.ui.measureLegendLabel.setText(definitionsText(measurements))
         self.showIdle()
+
+    def _advice(self) -> str:
+        """What to know before measuring; "" when nothing can be measured, or lesions were ticked."""
+        if self._hint() or self._segments.lesionIds():
+            return ""
+        return _("Tick the segments whose parts are lesions; with none ticked, the parts of all are listed.")
 
     def _stale(self) -> str:
         """Why the figures are not those that Measure would give now; "" when they are."""
@@ -302,7 +308,7 @@ class MeasureTab(slicer.util.VTKObservationMixin):
         for widget in (self.ui.diametersButton, self.ui.showLesionsButton):
             widget.setEnabled(hasLesions)
         self.ui.goToLesionButton.setEnabled(len(self._lesions.chosen()) == 1)
-        self.ui.diametersButton.setChecked(self._lines.areShown)
+        self.ui.diametersButton.setText(_("Hide diameters") if self._lines.areShown else _("Show diameters"))
         if self._host.isBusy:
             return
         hint = self._hint()

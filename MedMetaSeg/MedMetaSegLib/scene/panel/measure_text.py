@@ -92,10 +92,24 @@ def nearestText(lesion: Lesion) -> str:
 
 
 def summaryText(measured: Measurements) -> str:
-    """How many lesions each segment has and how large they are together, and every note."""
+    """How many lesions each chosen segment has and how large they are together, and every note."""
     options = measured.options
-    asked = [one for one in measured.structures if one.voxel_count and options.asks_for(one.name)]
-    return "\n".join([*(_lesionsText(one, options) for one in asked), *measured.notes])
+    if options.lesions:
+        asked = [one for one in measured.structures if one.voxel_count and options.asks_for(one.name)]
+        lines = [_lesionsText(one, options) for one in asked]
+    else:
+        lines = [_partsText(measured)]
+    return "\n".join([*lines, *measured.notes])
+
+
+def _partsText(measured: Measurements) -> str:
+    """Where no segment was chosen: in one sentence, as there may be a hundred."""
+    text = _("Connected parts of all segments: {count}; not counted: {small} below {smallest:g} mm³")
+    return text.format(
+        count=sum(len(one.lesions) for one in measured.structures),
+        small=sum(one.small_count for one in measured.structures),
+        smallest=measured.options.smallest_mm3,
+    )
 
 
 def _lesionsText(one: StructureMeasurements, options: MeasureOptions) -> str:
@@ -136,11 +150,12 @@ def definitionsText(measured: Measurements | None) -> str:
             "connected, by faces, edges or corners of voxels, and on the smallest volume that is counted."
         ),
         _(
-            "The longest diameter is the longest in any axial slice of the grid, from outer edge to outer "
-            "edge of its voxels; the second one is the longest at right angles to it in the same slice. In "
-            "an oblique volume these are the slices closest to axial. Slices are counted from 0. No "
-            "category of a response is given."
+            "The longest diameter is the longest in any axial slice of the grid, between the outer edges of "
+            "voxels; the second one is the longest at right angles to it in the same slice. Both may run "
+            "outside a lesion that is bent. In an oblique volume the slices closest to axial are taken. "
+            "Slices are counted from 0. No category of a response is given."
         ),
+        _("Nearest: from the surface of a lesion to that of the closest other segment; 0 where they touch."),
         _(
             "A diameter cannot be more exact than a voxel, and slices of 5 mm may miss the largest section. "
             "Lesions that touch each other count as one; one that falls apart in a thin place counts as two."

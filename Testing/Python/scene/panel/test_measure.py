@@ -86,6 +86,9 @@ def test_what_segment_used_is_chosen_and_every_segment_is_listed(bench):
     assert [one[0] for one in bench.segments()] == ["liver", "spleen", "metastasis"]
     assert bench.lesions() == []
     assert not bench.ui.saveTableButton.enabled
+    assert "Tick the segments" in bench.ui.measureSummaryLabel.text
+    bench.tick("metastasis")
+    assert bench.ui.measureSummaryLabel.isHidden()
 
 
 def test_a_press_fills_both_tables_and_changes_nothing_in_the_scene(bench):
@@ -116,6 +119,8 @@ def test_a_press_fills_both_tables_and_changes_nothing_in_the_scene(bench):
 def test_with_none_ticked_the_parts_of_all_are_listed(bench):
     bench.measure()
     assert {one[0] for one in bench.lesions()} >= {"liver 1", "spleen 1", "metastasis 1", "metastasis 3"}
+    text = f"Connected parts of all segments: {len(bench.lesions())}; not counted: 0 below 10 mm³"
+    assert bench.ui.measureSummaryLabel.text == text
 
 
 def test_what_is_chosen_is_measured_and_kept_in_the_scene(bench):
@@ -278,10 +283,10 @@ def test_diameters_of_all_or_of_the_chosen_lesions_come_and_go(bench):
     bench.ui.diametersButton.click()
     names = [one.GetName() for one in bench.lines()]
     assert names == ["metastasis 2 longest", "metastasis 2 perpendicular"]
-    assert bench.ui.diametersButton.checked
+    assert bench.ui.diametersButton.text == "Hide diameters"
     bench.measure()
     assert bench.lines() == []
-    assert not bench.ui.diametersButton.checked
+    assert bench.ui.diametersButton.text == "Show diameters"
 
 
 def test_when_not_all_diameters_are_drawn_it_is_said(bench, monkeypatch):
@@ -445,7 +450,7 @@ def test_closing_the_scene_empties_the_tab(bench):
     assert bench.ui.measureTable.rowCount == 0
     assert bench.lesions() == []
     assert bench.ui.measureSummaryLabel.isHidden()
-    assert not bench.ui.diametersButton.checked
+    assert bench.ui.diametersButton.text == "Show diameters"
 
 
 def test_nothing_needs_to_be_installed(bench, monkeypatch):

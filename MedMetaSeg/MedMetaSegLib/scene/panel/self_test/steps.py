@@ -16,11 +16,13 @@ import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
+from ....results.millilitres import millilitres_text
 from ..parameters import BatchFormat
 from .trial import (
     MODULE,
     SHAPE,
     SLICES,
+    SPACING_MM,
     NotCheckedError,
     Trial,
     dice,
@@ -202,14 +204,17 @@ def closeScene(trial: Trial) -> Iterator[str]:
 
 
 def console(trial: Trial) -> Iterator[str]:
-    """The module's logic in Slicer's own process, as scripts call it."""
+    """The module's logic in Slicer's own process, as scripts call it, and the Measure tab beside it."""
     logic = trial.widget.logic
     node = logic.segment(trial.volumeNode, trial.paintedNode)
     score = dice(trial.voxels(node, "liver"), structure("liver"))
     require(score > _GOOD, f"Dice is {score:.3f}")
     reported = [one["name"] for one in logic.lastReport["structures"]]
     require(reported == ["liver"], f"lastReport names {reported}")
-    yield _("logic.segment in Slicer's own process, Dice {dice:.3f}").format(dice=score)
+    text = _(
+        "logic.segment in Slicer's own process, Dice {dice:.3f}; Measure and logic.measure: {volume} cm³"
+    )
+    yield text.format(dice=score, volume=_measuredVolume(trial, node))
 
 
 SCENARIOS = (
@@ -230,6 +235,32 @@ def _goodResult(trial: Trial, what: str) -> str:
     score = dice(trial.voxels(trial.panel.parameters.output, "liver"), structure("liver"))
     require(score > _GOOD, f"{what}: Dice of the result is {score:.3f}")
     return _("{what}: the result is in the scene, Dice {dice:.3f}").format(what=what, dice=score)
+
+
+def _measuredVolume(trial: Trial, node: Any) -> str:
+    """The liver's cm³ that the Measure tab shows, which the logic and the voxels agree with.
+
+    Diameters come as lines, and go.
+    """
+    ui = trial.ui
+    ui.tabs.setCurrentWidget(ui.measureTab)
+    ui.measureVolumeSelector.setCurrentNode(trial.volumeNode)
+    ui.measureSegmentationSelector.setCurrentNode(node)
+    ui.measureButton.click()
+    require(not ui.errorLabel.text, f"the panel says: {ui.errorLabel.text}")
+    shown = ui.measureTable.item(0, 2).text()
+    voxels = int(np.count_nonzero(trial.voxels(node, "liver")))
+    counted = millilitres_text(voxels * float(np.prod(SPACING_MM)) / 1000)
+    require(shown == counted, f"Measure shows {shown} cm³, the voxels are {counted} cm³")
+    for expected in (2 * ui.lesionTable.rowCount, 0):
+        ui.diametersButton.click()
+        lines = len(slicer.util.getNodesByClass("vtkMRMLMarkupsLineNode"))
+        require(lines == expected, f"there are {lines} lines for diameters instead of {expected}")
+    report = trial.widget.logic.measure(trial.volumeNode, node)
+    measured = report["structures"][0]["voxel_count"]
+    require(measured == voxels, f"logic.measure counts {measured} voxels instead of {voxels}")
+    require(slicer.mrmlScene.GetFirstNodeByName(report["table"]), "there is no table of what was measured")
+    return shown
 
 
 def _isPainted(trial: Trial, expected: np.ndarray) -> bool:
