@@ -35,7 +35,7 @@ def measured_row(
 
 def _masks(path: Path, volume: Volume, structures: Sequence[Structure]) -> list[StructureMask]:
     """The structures of a task in a result; a label map does not hold those that were not found."""
-    found = {one.structure.label: one for one in read_segmented(path, volume).masks}
+    found = {one.structure.label: one for one in read_segmented(path, volume, may_be_empty=True).masks}
     nothing = np.zeros((0, 0, 0), bool)
     masks = []
     for structure in structures:

@@ -36,8 +36,7 @@ def connected_parts(
 ) -> Parts:
     """The connected parts of a structure, those of `smallest_mm3` or more each as a mask of its own.
 
-    Parts of the same size are in the order of their centres: higher, then more anterior, then more to the
-    right first.
+    Parts of the same size are in the order of their centres, the last along k first, then along j, then i.
     """
     if not one.mask.any():
         return Parts((), 0, 0)
@@ -50,7 +49,7 @@ def connected_parts(
         k, j, i = boxes[number]
         offset = index3(np.add(one.offset, (k.start, j.start, i.start)))
         parts.append(StructureMask(one.structure, offset, labels[k, j, i] == number + 1))
-    parts.sort(key=lambda part: (-part.voxels, tuple(-place for place in _centre(part, geometry)[::-1])))
+    parts.sort(key=lambda part: (part.voxels, *(centroid(part.mask) + part.offset)), reverse=True)
     return Parts(tuple(parts), int(np.count_nonzero(~counts)), int(voxels[~counts].sum()))
 
 
@@ -86,9 +85,3 @@ def touches_border(one: StructureMask, shape: Index3) -> bool:
     """Whether a mask that is cropped to its voxels reaches the first or last voxel of a grid of `shape`."""
     ends = np.add(one.offset, one.mask.shape)
     return bool(one.mask.size) and (min(one.offset) == 0 or bool(np.any(ends == shape)))
-
-
-def _centre(part: StructureMask, geometry: Geometry) -> list[float]:
-    """The centre in RAS mm, without digits that are rounding."""
-    place = geometry.index_to_world(centroid(part.mask)[None] + part.offset)[0]
-    return [float(round(one, 3)) for one in place]

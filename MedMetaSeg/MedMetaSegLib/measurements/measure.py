@@ -13,7 +13,7 @@ from ..imageio.volume import Volume
 from ..progress import Progress, silent
 from ..support.structure import StructureMask, tight
 from .diameters import as_point
-from .lesions import connected_parts, measured_lesion, touches_border
+from .lesions import Parts, connected_parts, measured_lesion, touches_border
 from .measurements import Lesion, Measurements, MeasureOptions, StructureMeasurements
 from .statistics import centroid, feret_diameter_mm, intensity_statistics, surface_area_mm2
 from .surface_distance import SurfaceCorners
@@ -40,12 +40,15 @@ def measure(
     surfaces = {n: SurfaceCorners(one, image.geometry) for n, one in enumerate(upright) if one.mask.size}
     tell, structures, notes = progress or silent, [], []
     for number, one in enumerate(upright):
-        name = one.structure.name
-        tell(number / len(upright), name)
-        others = [surface for n, surface in surfaces.items() if n != number]
-        listed = not options.lesions or name in options.lesions
-        steps = _Steps(tell, number / len(upright), 1 / len(upright), name)
-        structures.append(_structure(one, image, options, others if listed else None, axis_map, steps))
+        steps = _Steps(tell, number, len(upright), one.structure.name)
+        steps.done(0.0)
+        parts = connected_parts(one, image.geometry, options.connectivity, options.smallest_mm3)
+        lesions: tuple[Lesion, ...] = ()
+        if options.asks_for(one.structure.name):
+            others = [surface for n, surface in surfaces.items() if n != number]
+            lesions = _lesions(parts, others, image.geometry, options, steps)
+        lesions = tuple(_on_own_slice(lesion, axis_map) for lesion in lesions)
+        structures.append(_structure(one, image, parts, lesions))
         notes.extend(_nonfinite(one, image))
     tell(1.0, "measured")
     return Measurements(tuple(structures), options, tuple(notes))
@@ -53,35 +56,38 @@ def measure(
 
 @dataclass(frozen=True)
 class _Steps:
-    """The share of all work that one structure is, told lesion by lesion."""
+    """The part of all work that one of so many structures is."""
 
     tell: Progress
-    start: float
-    share: float
+    number: int
+    count: int
     name: str
 
-    def done(self, number: int, of: int) -> None:
-        """Tell that so many lesions of the structure are measured."""
-        self.tell(self.start + self.share * number / of, self.name)
+    def done(self, share: float) -> None:
+        """Tell that this share of the structure is measured."""
+        self.tell((self.number + share) / self.count, self.name)
+
+
+def _lesions(
+    parts: Parts,
+    others: Sequence[SurfaceCorners],
+    geometry: Geometry,
+    options: MeasureOptions,
+    steps: _Steps,
+) -> tuple[Lesion, ...]:
+    """The counted parts of a structure as lesions; others: the surfaces of the other structures."""
+    lesions = []
+    for number, part in enumerate(parts.counted, start=1):
+        lesions.append(measured_lesion(number, part, others, geometry, options.connectivity))
+        steps.done(number / len(parts.counted))
+    return tuple(lesions)
 
 
 def _structure(
-    one: StructureMask,
-    image: Volume,
-    options: MeasureOptions,
-    others: Sequence[SurfaceCorners] | None,
-    axis_map: AxisMap,
-    steps: _Steps,
+    one: StructureMask, image: Volume, parts: Parts, lesions: tuple[Lesion, ...]
 ) -> StructureMeasurements:
-    """One structure on the upright image; others: None where its lesions are not told one by one."""
+    """One structure on the upright image."""
     grid, voxels = image.geometry, one.voxels
-    parts = connected_parts(one, grid, options.connectivity, options.smallest_mm3)
-    lesions: list[Lesion] = []
-    if others is not None:
-        for number, part in enumerate(parts.counted, start=1):
-            lesion = measured_lesion(number, part, others, grid, options.connectivity)
-            lesions.append(replace(lesion, slice_index=_own_slice(lesion.slice_index, axis_map)))
-            steps.done(number, len(parts.counted))
     local = grid.cropped(one.offset, one.mask.shape) if voxels else grid
     return StructureMeasurements(
         name=one.structure.name,
@@ -96,7 +102,7 @@ def _structure(
         part_count=len(parts.counted) + parts.small_count,
         small_count=parts.small_count,
         small_volume_cm3=parts.small_voxels * grid.voxel_ml,
-        lesions=tuple(lesions),
+        lesions=lesions,
     )
 
 
@@ -126,9 +132,11 @@ def _upright(one: StructureMask, axis_map: AxisMap) -> StructureMask:
     return StructureMask(one.structure, there, np.ascontiguousarray(axis_map.apply(mask)))
 
 
-def _own_slice(upright: int, axis_map: AxisMap) -> int:
-    """The index on the volume's own grid of a slice of the upright one."""
-    return axis_map.reoriented_shape[0] - 1 - upright if axis_map.flipped[0] else upright
+def _on_own_slice(lesion: Lesion, axis_map: AxisMap) -> Lesion:
+    """The lesion with the index of its slice on the volume's own grid instead of the upright one."""
+    if not axis_map.flipped[0]:
+        return lesion
+    return replace(lesion, slice_index=axis_map.reoriented_shape[0] - 1 - lesion.slice_index)
 
 
 def _nonfinite(one: StructureMask, image: Volume) -> list[str]:

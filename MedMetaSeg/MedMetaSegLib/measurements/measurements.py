@@ -51,7 +51,7 @@ class MeasureOptions:
 
 @dataclass(frozen=True)
 class Diameter:
-    """A line across a lesion in one slice, between the outer edges of two voxels."""
+    """A line across a lesion in one slice, from the middle of an outer edge of a voxel to another."""
 
     length_mm: float
     ends_ras: tuple[Point, Point]
@@ -93,7 +93,7 @@ class Lesion:
 
 @dataclass(frozen=True)
 class IntensityStatistics:
-    """Of the image's values in a structure; stdev is that of the values themselves (ddof 1)."""
+    """Of the image's finite values in a structure; stdev has the divisor n - 1 (`statistics`)."""
 
     mean: float
     median: float

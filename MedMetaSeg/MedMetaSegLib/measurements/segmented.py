@@ -31,21 +31,27 @@ class Segmented:
     notes: tuple[str, ...] = ()
 
 
-def read_segmented(path: str | Path, volume: Volume, names: Mapping[int, str] | None = None) -> Segmented:
+def read_segmented(
+    path: str | Path,
+    volume: Volume,
+    names: Mapping[int, str] | None = None,
+    may_be_empty: bool = False,
+) -> Segmented:
     """Read every segment of a .seg.nrrd or a DICOM SEG, or every label of a label map, on a volume's grid.
 
-    names: structure names by label value, over those in the file. Nothing is resampled: the file's voxels
-    must be voxels of the volume, in any order of axes, in either direction, all of them or a part. A file
-    without a segment or label gives no mask, and a note. Raises InputError for a file that cannot be read,
-    for voxels beside those of the volume or outside it, and as `support.placement.settled_place`.
+    names: structure names by label value, over those in the file. may_be_empty: a label map without labels
+    is one in which nothing was found, and gives no mask. Nothing is resampled: the file's voxels
+    must be voxels of the volume, in any order of axes, in either direction, all of them or a part. Raises
+    InputError for a file that cannot be read or holds no segment, for voxels beside those of the volume or
+    outside it, and as `support.placement.settled_place`.
     """
     path = Path(path)
     content = read_segments(path, names, _ROLE)
+    if not content.masks and not may_be_empty:
+        raise InputError(f"{path} holds no segment and no label; there is nothing to measure.")
     place = settled_place(Place(content.geometry, content.forms, role=_ROLE), volume)
     voxel_map = _VoxelMap.between(place.geometry, volume.geometry)
-    masks = tuple(voxel_map.moved(one) for one in content.masks)
-    nothing = () if masks else (f"{path.name} holds no segment and no label: there is nothing to measure.",)
-    return Segmented(masks, (*place.notes, *nothing))
+    return Segmented(tuple(voxel_map.moved(one) for one in content.masks), place.notes)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from batch_stand_in import SECONDS, Elsewhere, StandInSegmenter, results, rows_of, write_noise
@@ -21,9 +22,11 @@ from MedMetaSegLib.batch import measuring
 from MedMetaSegLib.batch.measured_tables import LESIONS, MEASUREMENTS
 from MedMetaSegLib.batch.request import BatchRequest
 from MedMetaSegLib.batch.run import run_batch
-from MedMetaSegLib.batch.states import DONE, FAILED, KEPT
+from MedMetaSegLib.batch.states import DONE, FAILED, KEPT, BatchRow
 from MedMetaSegLib.errors import InputError
+from MedMetaSegLib.imageio.volume import Geometry, Volume, write_labels
 from MedMetaSegLib.measurements.measurements import MeasureOptions
+from MedMetaSegLib.support.structure import Structure
 from task_phantom import make_task
 
 TABLES = (MEASUREMENTS, LESIONS)
@@ -150,7 +153,7 @@ def test_a_result_that_cannot_be_measured_is_made_anew(
 ):
     run_batch(replace(request_for, measure=None))
 
-    def refused(*arguments: object) -> None:
+    def refused(*arguments: object, **options: object) -> None:
         raise InputError("It cannot be read.")
 
     monkeypatch.setattr(measuring, "read_segmented", refused)
@@ -199,6 +202,18 @@ def test_a_disk_that_refuses_at_any_step_is_made_good_when_resumed(
         assert tables(request_for) == whole
         steps += 1
     assert steps > 5
+
+
+def test_a_result_in_which_nothing_was_found_is_measured_as_nothing(tmp_path: Path):
+    grid = Geometry((4, 5, 6), np.eye(4))
+    volume = Volume(np.zeros(grid.shape, np.int16), grid)
+    write_labels(tmp_path / "result.nii.gz", np.zeros(grid.shape, np.uint8), grid)
+    structures = [Structure("liver", 1, (1.0, 0.0, 0.0)), Structure("spleen", 2, (0.0, 1.0, 0.0))]
+    row = BatchRow("a", "a.nii.gz", "a.nii.gz", DONE)
+    measured = measuring.measured_row(row, tmp_path / "result.nii.gz", volume, structures, MeasureOptions())
+    assert measured.measurements is not None
+    found = [(one.name, one.voxel_count) for one in measured.measurements.structures]
+    assert found == [("liver", 0), ("spleen", 0)]
 
 
 # --- what is refused ------------------------------------------------------------------------------

@@ -36,6 +36,12 @@ def test_diameters_are_within_a_voxel_of_the_truth(found: list[Row]) -> None:
     assert np.abs(errors).max() <= 1
 
 
+def test_diameters_of_random_ellipses_are_within_a_voxel_of_the_truth() -> None:
+    errors = measurement_accuracy.ellipse_errors(100, seed=1)
+    assert errors.shape == (100, 2)
+    assert np.abs(errors).max() <= 1
+
+
 def test_sizes_are_close_to_the_truth_on_sheared_grids_too(found: list[Row]) -> None:
     large = [row for row in found if row.measured.voxel_count > 500]
     assert sum(row.geometry.is_sheared for row in large) == len(SMALL) - 1
@@ -53,9 +59,12 @@ def test_the_truth_of_a_sphere_is_known() -> None:
 
 
 def test_the_table_has_a_row_for_every_grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measurement_accuracy, "_ELLIPSES", 20)
     monkeypatch.setattr(measurement_accuracy, "rows", lambda: rows(SMALL[:1], slicer=False))
     measurement_accuracy.main(tmp_path / "table.md")
     lines = (tmp_path / "table.md").read_text(encoding="utf-8").splitlines()
-    assert len(lines) == 2 + len(GRIDS)
-    assert len({line.count("|") for line in lines}) == 1
+    rows_of_table = [line for line in lines if line.startswith("|")]
+    assert len(rows_of_table) == 2 + len(GRIDS)
+    assert len({line.count("|") for line in rows_of_table}) == 1
     assert lines[2].startswith("| sphere, 6 mm | 1 mm | 113 |")
+    assert lines[-1].startswith("20 random ellipses (seed 7)")

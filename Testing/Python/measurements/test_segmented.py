@@ -97,6 +97,16 @@ def test_every_segment_is_there_with_one_voxel_and_with_none(tmp_path: Path) -> 
     np.testing.assert_array_equal(whole(found, 0), painted() == 2)
 
 
+def test_a_segmentation_cropped_as_slicer_saves_it_lies_where_it_was_cut_out(tmp_path: Path) -> None:
+    """Slicer stores the extent that holds the segments only."""
+    cut = painted()[1:5, 1:7, 1:9]
+    masks = [StructureMask(Structure(str(n), n, COLOR), *tight(cut == n, (0, 0, 0))) for n in (2, 7)]
+    write_segmentation(tmp_path / "cut.seg.nrrd", masks, OBLIQUE.cropped((1, 1, 1), cut.shape))
+    found = read_segmented(tmp_path / "cut.seg.nrrd", volume())
+    check_same(found, painted())
+    assert [one.structure.name for one in found.masks] == ["2", "7"]
+
+
 def test_overlapping_segments_keep_all_their_voxels(tmp_path: Path) -> None:
     inner = np.zeros(SHAPE, bool)
     inner[2, 3:5, 2] = True
@@ -154,6 +164,17 @@ def test_voxels_that_are_none_of_the_image_are_refused(tmp_path: Path, geometry,
     assert "give the image that was segmented" in str(refused.value).casefold()
 
 
+def test_one_slice_of_unknown_thickness_lies_on_its_slice(tmp_path: Path) -> None:
+    """The distance to a slice that is not there says nothing: a DICOM SEG of one frame may have any."""
+    thick = OBLIQUE.affine.copy()
+    thick[:3, 2] *= 1.7
+    thick[:3, 3] = OBLIQUE.index_to_world(np.array([[4, 0, 0]]))[0]
+    write_labels(tmp_path / "seg.nrrd", painted()[4:5], Geometry((1, *SHAPE[1:]), thick))
+    found = read_segmented(tmp_path / "seg.nrrd", volume())
+    wanted = painted() == 7
+    np.testing.assert_array_equal(whole(found, 0), wanted)
+
+
 def test_rounded_headers_are_no_other_grid(tmp_path: Path) -> None:
     affine = OBLIQUE.affine.astype(np.float32).astype(float)
     affine[:3, 3] += 0.01
@@ -198,11 +219,12 @@ def test_what_is_no_segmentation_is_refused(tmp_path: Path, array: np.ndarray, s
         read_segmented(tmp_path / "seg.nrrd", volume())
 
 
-def test_a_label_map_without_labels_is_nothing_with_a_note(tmp_path: Path) -> None:
+def test_a_label_map_without_labels_is_refused_unless_nothing_may_be_found(tmp_path: Path) -> None:
     write_labels(tmp_path / "seg.nrrd", np.zeros(SHAPE, np.uint8), OBLIQUE)
-    found = read_segmented(tmp_path / "seg.nrrd", volume())
-    assert found.masks == ()
-    assert found.notes == ("seg.nrrd holds no segment and no label: there is nothing to measure.",)
+    with pytest.raises(InputError, match="no segment and no label; there is nothing to measure"):
+        read_segmented(tmp_path / "seg.nrrd", volume())
+    found = read_segmented(tmp_path / "seg.nrrd", volume(), may_be_empty=True)
+    assert (found.masks, found.notes) == ((), ())
 
 
 def test_a_sequence_is_refused(tmp_path: Path) -> None:
