@@ -10,7 +10,7 @@ MORE_DATA ?= ../shared/more_data
 ROWS ?= out/confidence
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slicer-5.10 lint benchmark confidence history throughput train learn2learn adaptation screenshots pictures clean
+.PHONY: help setup demo test test-slicer-5.10 lint wheel benchmark confidence history throughput train learn2learn adaptation screenshots pictures clean
 
 help:
 	@printf '%s\n' \
@@ -18,7 +18,8 @@ help:
 	  'make demo IMAGE=ct.nii.gz SUPPORT=painted.nii.gz    the same on your own files' \
 	  'make test       run every test (ARGS="-k phantom" for some)' \
 	  'make test-slicer-5.10  tests of what runs in Slicer, with the packages that Slicer 5.10 ships' \
-  'make lint       ruff and mypy' \
+	  'make lint       ruff and mypy' \
+	  'make wheel      the package with its models, for pip, into dist' \
 	  'make benchmark  accuracy and time against the baselines, then batches (DATA=../shared/data)' \
 	  'make confidence fit how sure results are, and check it (ROWS=out/confidence, hours)' \
 	  'make history    what the shipped weights reach on a phantom, into docs/benchmark_history.csv' \
@@ -48,6 +49,9 @@ lint: setup
 	@$(VENV)/ruff check .
 	@$(VENV)/ruff format --check .
 	@$(VENV)/mypy
+
+wheel: setup
+	@$(VENV)/python -m pip --disable-pip-version-check --quiet wheel --no-deps --no-build-isolation -w dist .
 
 benchmark: setup
 	@$(VENV)/medmetaseg benchmark --data $(DATA) --out docs $(ARGS)

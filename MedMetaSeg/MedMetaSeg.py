@@ -20,6 +20,7 @@ from slicer.ScriptedLoadableModule import (
 )
 
 if TYPE_CHECKING:
+    from MedMetaSegLib.measurements.measurements import Connectivity
     from MedMetaSegLib.scene import SceneLogic
 
 
@@ -98,7 +99,7 @@ class MedMetaSegLogic(ScriptedLoadableModuleLogic):
 
     @property
     def lastReport(self) -> dict[str, Any] | None:
-        """The report of the last `segment`; None before."""
+        """The report of the last `segment`, `apply`, `measure` or `batch`; None before."""
         return self._scene.lastReport
 
     def segment(
@@ -149,6 +150,33 @@ class MedMetaSegLogic(ScriptedLoadableModuleLogic):
     def batch(self, path: str, inputs: Any, outputFolder: str, **options: Any) -> list[dict[str, Any]]:
         """Apply a task to many image files; returns a row per image; see SceneLogic.batch."""
         return self._scene.batch(path, inputs, outputFolder, **options)
+
+    def measure(
+        self,
+        volumeNode: Any,
+        segmentationNode: Any,
+        *,
+        segmentIds: Sequence[str] | None = None,
+        lesions: Sequence[str] = (),
+        connectivity: Connectivity = 26,
+        smallest_mm3: float = 10.0,
+        progress: Callable[[float, str], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> dict[str, Any]:
+        """Measure segments and their lesions into tables of the scene; returns the figures as a report.
+
+        See SceneLogic.measure for what each argument does and what is raised.
+        """
+        return self._scene.measure(
+            volumeNode,
+            segmentationNode,
+            segmentIds=segmentIds,
+            lesions=lesions,
+            connectivity=connectivity,
+            smallest_mm3=smallest_mm3,
+            progress=progress,
+            cancelled=cancelled,
+        )
 
     def copyParameterNode(self, node: Any) -> Any:
         """Another set of the panel's parameters, a copy of this one; returns its node."""

@@ -34,12 +34,15 @@ class Room:
 
 # The ground floor first: a room may only name rooms above it in this list.
 ROOMS = (
-    Room("errors, progress, stages", "errors for the user; progress and Cancel; times of stages"),
-    Room("imageio/", "images, their geometry and their files", ("errors, progress, stages",)),
+    Room(
+        "errors, progress, stages, models",
+        "errors for the user; progress and Cancel; times of stages; where models are shipped",
+    ),
+    Room("imageio/", "images, their geometry and their files", ("errors, progress, stages, models",)),
     Room(
         "network/",
         "the network, its channels and its weights",
-        ("errors, progress, stages",),
+        ("errors, progress, stages, models",),
         ("torch", "monai"),
     ),
     Room("support/", "what was annotated, and its files", ("imageio/",)),

@@ -24,7 +24,7 @@ def fit(window: Any, width: int) -> None:
 def clipped(window: Any) -> list[str]:
     """Names of the visible widgets that are too small for their text, or that reach out of the window.
 
-    A table counts whose columns are wider than it.
+    A table counts whose columns are wider than it, and a row of tabs that does not show all of them.
     """
     found = []
     for widget in window.findChildren(QtWidgets.QWidget):
@@ -34,6 +34,8 @@ def clipped(window: Any) -> list[str]:
         outside = corner.x() < 0 or corner.x() + widget.width > window.width
         if isinstance(widget, QtWidgets.QTableWidget):
             outside = outside or widget.horizontalHeader().length() > widget.viewport().width
+        if isinstance(widget, QtWidgets.QTabBar):
+            outside = outside or widget.tabRect(widget.count - 1).right() >= widget.width
         if outside or (isinstance(widget, _TEXTS) and _tooSmall(widget)):
             found.append(widget.objectName)
     return found

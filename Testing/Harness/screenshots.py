@@ -95,6 +95,7 @@ def main(folder: Path) -> None:
         _segment(one)
         _tasks(one)
         _batch(one, place)
+        _measure(one)
         _settings(one)
         one.module.unload()
         os.chdir(_START)
@@ -191,9 +192,37 @@ def _batch(one: Photographer, place: Path) -> None:
     panel.say()
 
 
+def _measure(one: Photographer) -> None:
+    import slicer
+
+    panel, ui = one.panel, one.ui
+    ui.tabs.setCurrentWidget(ui.measureTab)
+    patient = make_patient(2, _SHAPE, _SPACING_MM)
+    volumeNode = _addVolume(patient, "Follow-up CT")
+    _addFindings(volumeNode, patient)
+    ui.measureVolumeSelector.setCurrentNode(volumeNode)
+    ui.measureSegmentationSelector.setCurrentNode(slicer.mrmlScene.GetFirstNodeByName("Findings"))
+    one.take("measure", "ready")
+    row = ui.measureTable.rowCount - 1
+    ui.measureTable.item(row, 1).setCheckState(QtCore.Qt.Checked)
+    ui.measureButton.click()
+    ui.lesionTable.selectRow(0)
+    ui.diametersButton.click()
+    one.take("measure", "done")
+    ui.measureLegendBox.collapsed = False
+    one.take("measure", "legend")
+    ui.measureLegendBox.collapsed = True
+    volumeNode.SetSpacing(1, 1, 1)
+    one.wait(lambda: not panel.measureTab.lookTimer.isActive())
+    one.take("measure", "stale")
+    ui.measureButton.click()
+    one.take("measure", "error")
+    panel.say()
+
+
 def _settings(one: Photographer) -> None:
     panel, ui = one.panel, one.ui
-    ui.tabs.setCurrentIndex(3)
+    ui.tabs.setCurrentWidget(ui.settingsTab)
     ui.deviceFoundLabel.setText("What was found is shown after the first run.")
     one.take("settings", "ready")
     panel.run.close()
@@ -252,6 +281,27 @@ def _paint(patient: Patient) -> None:
     for name, slices in _STRUCTURES:
         painted.append(AnnotatedStructure(called[LABEL[name]], (0, 0, 0), _drawn(patient, name, slices)))
     addSegments(volumeNode, "Painted", painted, patient.volume.geometry)
+
+
+def _addFindings(volumeNode: Any, patient: Patient) -> None:
+    """Two organs of the patient, and metastases of several sizes in the liver, as a segmentation."""
+    from MedMetaSegLib.demo.nodes import addSegments
+    from MedMetaSegLib.support.structure import Structure, StructureMask
+
+    called = {one.label: one for one in patient.structures}
+    liver = patient.truth == LABEL["liver"]
+    place = np.argwhere(liver)
+    grid, metastases = np.indices(liver.shape), np.zeros(liver.shape, bool)
+    for share, radius_mm in ((0.2, 16), (0.5, 11), (0.8, 8), (0.95, 5)):
+        centre = place[int(share * len(place))]
+        steps = np.multiply((grid.T - centre).T.T, patient.volume.geometry.spacing_mm).T
+        metastases |= (steps**2).sum(axis=0) <= radius_mm**2
+    found = [
+        StructureMask(called[LABEL["liver"]], (0, 0, 0), liver & ~metastases),
+        StructureMask(called[LABEL["spleen"]], (0, 0, 0), patient.truth == LABEL["spleen"]),
+        StructureMask(Structure("metastasis", 99, (0.9, 0.8, 0.2)), (0, 0, 0), metastases),
+    ]
+    addSegments(volumeNode, "Findings", found, patient.volume.geometry)
 
 
 def _paintAnotherSlice(paintedNode: Any, patient: Patient) -> None:

@@ -43,8 +43,9 @@ def test_the_commands_help_needs_neither_torch_nor_numpy():
     assert not modules_after(code) & {"torch", "numpy", "SimpleITK", "MedMetaSegLib.support.support"}
 
 
-def test_a_bad_path_is_found_before_anything_is_read_or_torch_is_imported():
-    bad = ["segment", "none.nii", "none.nii", "-o", "a.nii"]
+@pytest.mark.parametrize(("command", "out"), [("segment", "a.nii"), ("measure", "a.csv")])
+def test_a_bad_path_is_found_before_anything_is_read_or_torch_is_imported(command: str, out: str):
+    bad = [command, "none.nii", "none.nii", "-o", out]
     code = f"from MedMetaSegLib.cli import run\nassert run({bad}) == 2"
     assert not modules_after(code) & {"torch", "numpy", "SimpleITK"}
 

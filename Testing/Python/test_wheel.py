@@ -1,4 +1,4 @@
-"""The wheel as pip installs it, outside the checkout. The weights are not in it (see pyproject.toml)."""
+"""The wheel as pip installs it, with the models inside, outside the checkout."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from pathlib import Path
 import pytest
 
 import rooms
+from command_files import write_array
+from MedMetaSegLib.demo.phantom import LABEL, make_patient, painted
+from MedMetaSegLib.evaluation.metrics import dice
+from MedMetaSegLib.imageio.volume import Volume, write_labels
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,17 +33,15 @@ def installed(tmp_path_factory) -> Path:
     """A folder with the installed wheel alone; built from a copy, so that no old build gets in."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
-    shutil.copytree(
-        ROOT / "MedMetaSeg",
-        source / "MedMetaSeg",
-        ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "Resources"),
-    )
+    unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    shutil.copytree(ROOT / "MedMetaSeg", source / "MedMetaSeg", ignore=unwanted)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     run([*pip, "wheel", "--no-deps", "--no-index", "--no-build-isolation", "-w", folder, source])
     (wheel,) = folder.glob("*.whl")
     run([*pip, "install", "--no-deps", "--no-index", "--target", folder / "site", wheel])
+    shutil.rmtree(source)
     return folder / "site"
 
 
@@ -54,6 +56,31 @@ def test_every_module_of_every_room_is_in_it_and_its_types_may_be_used(installed
     inside = installed / "MedMetaSegLib"
     assert set(rooms.modules(inside)) == set(rooms.modules())
     assert (inside / "py.typed").is_file()
+
+
+def test_the_models_in_it_are_those_of_the_extension(installed):
+    shipped, inside = ROOT / "MedMetaSeg" / "Resources" / "Models", installed / "MedMetaSegLib" / "Models"
+    names = sorted(path.name for path in shipped.iterdir())
+    assert sorted(path.name for path in inside.iterdir()) == names
+    for name in names:
+        assert (inside / name).read_bytes() == (shipped / name).read_bytes()
+
+
+def test_it_segments_with_them(installed):
+    liver = LABEL["liver"]
+    patient = make_patient(0, (24, 56, 72), (8.0, 5.0, 5.0))
+    folder = installed.parent / "elsewhere"
+    folder.mkdir(exist_ok=True)
+    write_labels(folder / "painted.nii.gz", painted(patient.truth, (liver,)), patient.volume.geometry)
+    write_array(folder / "ct.nii.gz", patient.volume.array, patient.volume.geometry)
+    where = outside(
+        installed, [sys.executable, "-c", "from MedMetaSegLib import models; print(models.MODELS)"]
+    )
+    assert Path(where.strip()) == installed / "MedMetaSegLib" / "Models"
+    command = [sys.executable, "-m", "MedMetaSegLib.cli", "segment", "ct.nii.gz", "painted.nii.gz"]
+    outside(installed, [*command, "-o", "whole.nii.gz", "--device", "cpu"])
+    found = Volume.read(folder / "whole.nii.gz").array == liver
+    assert dice(found, patient.truth == liver) > 0.9
 
 
 def test_the_library_is_imported_from_it_and_names_load(installed):

@@ -98,7 +98,7 @@ class CohortCells:
             for name, score in self._outliers[structure, number].items()
         ]
         told = f"<ul>{''.join(items)}</ul>" if items else ""
-        heading = f"{len(items)} values stand out" if items else "No value stands out"
+        heading = f"Values that stand out: {len(items)}" if items else "No value stands out"
         shown = " open" if items else ""
         return f"<details{shown}><summary>{heading}</summary>{told}<p>{text(_RULE)}</p></details>"
 

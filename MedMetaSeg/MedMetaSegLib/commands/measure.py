@@ -15,6 +15,7 @@ import typer
 
 from .. import __version__
 from ..errors import InputError
+from ..follow_up.changes import FollowUp
 from ..imageio.files import check_there
 from ..imageio.names import shown
 from ..imageio.writing import Writer, replace_all, write_text
@@ -26,8 +27,9 @@ from ..measurements.measurements import (
 )
 from ..progress import Progress
 from . import options
+from .earlier import Compare, EarlierRequest, Transform
 from .outputs import check_outputs
-from .terminal import progress_bar, show_measurements
+from .terminal import progress_bar, show_changes, show_measurements
 
 if TYPE_CHECKING:
     from ..imageio.volume import Volume
@@ -39,7 +41,7 @@ class MeasureRequest:
     """The arguments of `medmetaseg measure`, under the names of its options.
 
     out: the table, a .csv; as_json: whether all figures go beside it as .json. frame: of a 4D image, counted
-    from 0.
+    from 0. earlier: what it is compared with.
     """
 
     image: Path
@@ -51,6 +53,7 @@ class MeasureRequest:
     allow_nonfinite: bool = False
     resample_uneven: bool = False
     frame: int | None = None
+    earlier: EarlierRequest | None = None
 
     @property
     def json_path(self) -> Path:
@@ -60,11 +63,12 @@ class MeasureRequest:
 
 @dataclass(frozen=True, eq=False)
 class MeasuredCase:
-    """An image, its structures on the image's grid, and what was measured of them."""
+    """An image, its structures on the image's grid, what was measured of them, and what changed since."""
 
     volume: Volume
     masks: tuple[StructureMask, ...]
     measurements: Measurements
+    changes: FollowUp | None = None
 
 
 def measure(
@@ -81,6 +85,8 @@ def measure(
     lesions: options.Lesions = None,
     connectivity: options.Connectivity = 26,
     smallest_mm3: options.SmallestMm3 = SMALLEST_LESION_MM3,
+    compare: Compare = None,
+    transform: Transform = None,
     volume: options.OneFrame = None,
     allow_nonfinite: options.AllowNonfinite = False,
     resample_uneven: options.ResampleUneven = False,
@@ -97,6 +103,7 @@ def measure(
             allow_nonfinite=allow_nonfinite,
             resample_uneven=resample_uneven,
             frame=volume,
+            earlier=EarlierRequest.of(compare, transform),
         )
     )
 
@@ -127,18 +134,24 @@ def measure_files(request: MeasureRequest) -> None:
     with progress_bar() as progress:
         progress(0.0, "Reading")
         case = measured_case(request, progress)
+        if request.earlier is not None:
+            case = replace(case, changes=_changes(request, request.earlier, case, progress))
         progress(1.0, "Writing")
         writers = _writers(request, case)
         replace_all(writers)
+    if case.changes is not None:
+        show_changes(case.changes)
     show_measurements(case.measurements, list(writers))
 
 
 def check_paths(request: MeasureRequest) -> None:
     """Raise InputError for every path that cannot be read or written, without reading or writing anything."""
+    from ..follow_up.table import changes_path
     from ..measurements.table import lesions_path
 
     for path, what in ((request.image, "image"), (request.segmentation, "segmentation")):
         check_there(path, what)
+    inputs = {"the image": request.image, "the segmentation": request.segmentation}
     check_table_name(request.out)
     outputs = [request.out, lesions_path(request.out)]
     outputs += [request.json_path] if request.as_json else []
@@ -146,7 +159,11 @@ def check_paths(request: MeasureRequest) -> None:
         if request.page.suffix.lower() != ".html":
             raise InputError(f"{request.page} is no name for a page; let it end in .html.")
         outputs.append(request.page)
-    check_outputs(outputs, {"the image": request.image, "the segmentation": request.segmentation})
+    if request.earlier is not None:
+        request.earlier.check_there()
+        inputs |= request.earlier.inputs
+        outputs.append(changes_path(request.out))
+    check_outputs(outputs, inputs)
 
 
 def check_table_name(path: Path) -> None:
@@ -174,6 +191,19 @@ def measured_case(request: MeasureRequest, progress: Progress) -> MeasuredCase:
     return MeasuredCase(volume, segmented.masks, replace(measurements, notes=notes))
 
 
+def _changes(
+    request: MeasureRequest, earlier: EarlierRequest, case: MeasuredCase, progress: Progress
+) -> FollowUp:
+    """Read and measure the earlier image by the same options, and compare. Raises InputError."""
+    from ..follow_up.follow import TimePoint, follow_up
+
+    asked = replace(request, image=earlier.image, segmentation=earlier.segmentation, frame=None)
+    now, before = (
+        TimePoint(one.volume, one.masks, one.measurements) for one in (case, measured_case(asked, progress))
+    )
+    return follow_up(now, before, earlier.transform, progress)
+
+
 def _check_names(masks: Sequence[StructureMask], path: Path) -> None:
     """Raise InputError where two structures have one name, by which rows could not be told apart."""
     names = [one.structure.name for one in masks]
@@ -186,22 +216,33 @@ def _writers(request: MeasureRequest, case: MeasuredCase) -> dict[Path, Writer]:
     from ..measurements.table import table_writers
 
     writers = table_writers(request.out, case.measurements)
+    sections = []
+    if case.changes is not None and request.earlier is not None:
+        from ..follow_up.page import section
+        from ..follow_up.table import change_writers
+
+        writers |= change_writers(request.out, case.changes)
+        sections.append(section(case.changes, request.earlier.image.name))
     if request.as_json:
-        text = _json_text(request, case.measurements)
+        text = _json_text(request, case)
         writers[request.json_path] = lambda path: write_text(path, text)
     if request.page is not None:
         from ..measurements.page import case_page
         from ..working_grid.intensity import display_window
 
-        html = case_page(case.measurements, case.volume, case.masks, display_window(case.volume))
+        window = display_window(case.volume)
+        html = case_page(case.measurements, case.volume, case.masks, window, sections)
         writers[request.page] = lambda path: write_text(path, html)
     return writers
 
 
-def _json_text(request: MeasureRequest, measurements: Measurements) -> str:
+def _json_text(request: MeasureRequest, case: MeasuredCase) -> str:
     about = {
         "image": shown(request.image),
         "segmentation": shown(request.segmentation),
         "medmetaseg": __version__,
     }
-    return json.dumps({**about, **measurements.as_dict()}, indent=2, allow_nan=False) + "\n"
+    content = {**about, **case.measurements.as_dict()}
+    if case.changes is not None and request.earlier is not None:
+        content["follow_up"] = request.earlier.about(case.changes)
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"

@@ -201,6 +201,10 @@ def _read_support(request: SegmentRequest) -> Support:
             raise InputError(
                 f"There is no structure '{name}' in {request.support}; it has {', '.join(names)}."
             )
+    if request.measure and request.structures:
+        for name in request.measure.lesions:
+            if name not in request.structures:
+                raise InputError(f"Lesions of {name} are asked for, which --structure leaves out.")
     return support
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..confidence.words import dice_text
+from ..follow_up.changes import FollowUp, counted, not_compared
 from ..imageio.names import shown
 from ..progress import Progress
 from ..results.millilitres import millilitres_text
@@ -117,6 +118,25 @@ def show_measurements(measurements: Measurements, paths: Sequence[Path]) -> None
         console.print(line, markup=False, highlight=False)
     for path in paths:
         console.print(shown(path), markup=False, highlight=False, soft_wrap=True)
+
+
+def show_changes(result: FollowUp) -> None:
+    """A table of what changed since an earlier image, how many lesions became what, and remarks."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("structure", "before cm3", "now cm3", "change %", "what became of the lesions")
+    for column in table.columns[1:4]:
+        column.justify = "right"
+    for one in result.structures:
+        volumes = (millilitres_text(volume) for volume in (one.volume_before_cm3, one.volume_now_cm3))
+        percent = "" if one.volume.percent is None else f"{one.volume.percent:+.0f}"
+        table.add_row(Text(one.name), *volumes, percent, counted(one.lesions))
+    console = Console()
+    console.print(table)
+    for line in (*not_compared(result), *result.notes):
+        console.print(line, markup=False, highlight=False)
 
 
 def _figures(one: StructureMeasurements) -> tuple[str, str, str, str]:

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import InputError
+from ..models import MODELS
 
-CALIBRATION = Path(__file__).resolve().parents[2] / "Resources" / "Models" / "confidence.json"
+CALIBRATION = MODELS / "confidence.json"
 """The shipped calibration."""
 VERSION = 1
 LOGIT_RANGE = (0.02, 0.995)

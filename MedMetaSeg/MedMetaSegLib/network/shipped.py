@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ..errors import WeightsError
+from ..models import MODELS
 
-MODELS = Path(__file__).resolve().parents[2] / "Resources" / "Models"
-"""The folder of weights in the installed module."""
 SHIPPED = MODELS / "medmetaseg.safetensors"
 """The weights file that is loaded when no other is given."""
 

@@ -14,9 +14,9 @@ from safetensors.torch import save
 from ..errors import WeightsError
 from .model import Architecture, FewShotNetwork
 from .prompt_channels import IMAGE_CHANNELS, PROMPT_CHANNELS
-from .shipped import MODELS, SHIPPED
+from .shipped import SHIPPED
 
-__all__ = ["FORMAT", "MODELS", "SHIPPED", "fingerprint", "load_network", "weights_bytes"]
+__all__ = ["FORMAT", "SHIPPED", "fingerprint", "load_network", "weights_bytes"]
 
 FORMAT = 1
 """Version of the weights' file format; files of another are refused."""

@@ -12,23 +12,22 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
-from torch import Tensor
 
 from ..errors import Cancelled
 from ..imageio.geometry import AxisMap, Index3
 from ..imageio.volume import Volume, check_volume
-from ..registration.deformable import dense_displacements, mind_descriptors
 from ..registration.pose import Pose, find_starts
 from ..registration.refinement import refined_poses
 from ..registration.rotations import angle_between, likely_rotations, possible_rotations, rotated
-from ..registration.sampling import TensorImage, box, inside, sampled
+from ..registration.sampling import TensorImage
+from ..registration.warping import FixedImage, moved
 from ..stages import stage
 from ..task.atlas import CLOSE_VOXELS, Atlas, close_image, overview
 from ..task.task_file import Task
 from ..working_grid.black_margins import without_margins
 from ..working_grid.intensity import IntensityNormalization, intensity_normalization
 from ..working_grid.reduced_image import ReducedImage, slice_axis, without_world_position
-from .fusion import FusedOccupancies, RegisteredAtlas, fused_occupancies, moved, ncc_around_structures
+from .fusion import FusedOccupancies, RegisteredAtlas, fused_occupancies, ncc_around_structures
 
 _PART = 0.6
 """Share of its field of view below which an atlas's part with the structures is looked for by itself too."""
@@ -46,18 +45,12 @@ _TRIAL_POINTS = 3_000
 """Points compared in the first, rough refinement of a pose."""
 _FITS = 0.45
 """Correlation from which on the pose of the whole field of view is believed to leave structures out of it."""
-_SMOOTHNESS = 0.3
-"""Weight of smoothness in the warp, see `dense_displacements`."""
-_STEPS = 50
-"""Steps of gradient descent of a warp."""
 _WARPS = 8
 """Warps for a query in all, shared among the atlases; each has one at least."""
 _ROTATION_DEGREES, _LOG_SCALE, _SHIFT = 10.0, 0.08, 0.06
 """Spread of the starts of the warps, standard deviations: degrees, logarithm of the scale, and share of the
 atlas's smallest extent.
 """
-_WINDOW = 7
-"""Voxels along each axis of the window of local correlation."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,12 +133,12 @@ class _PlaceSearch:
         if not in_view.any():
             return None, ()
         image = self._close(view, low[in_view].min(0), high[in_view].max(0))
-        close = _CloseImage.of(image, self.device)
+        close = FixedImage.of(image, self.device)
         found: list[RegisteredAtlas] = []
         for pose, atlas in zip(poses, atlases, strict=True):
             starts = _starts(pose, atlas, max(1, round(_WARPS / len(atlases))))
-            found += close.warped(starts, atlas, self.check)
-            found.append(close.placed(pose, atlas))
+            found += _warped(close, starts, atlas, self.check)
+            found.append(_placed(close, pose, atlas))
         return image, tuple(found)
 
     def _close(
@@ -164,7 +157,7 @@ class _PlaceSearch:
         for pose in poses:
             self.check()
             image = self._close(view, *_structures_box(pose, atlas), _TRIAL_VOXELS)
-            (warped,) = _CloseImage.of(image, self.device).warped([pose], atlas, self.check)
+            (warped,) = _warped(FixedImage.of(image, self.device), [pose], atlas, self.check)
             scores.append(ncc_around_structures(warped))
         return poses[int(np.argmax(scores))]
 
@@ -239,79 +232,28 @@ def _structures_box(pose: Pose, atlas: Atlas) -> tuple[np.ndarray, np.ndarray]:
     return query_mm.min(1), query_mm.max(1)
 
 
-@dataclass(frozen=True, eq=False)
-class _CloseImage:
-    """The query's close image on the device, and what registration asks of it again and again.
+def _warped(
+    close: FixedImage, poses: Sequence[Pose], atlas: Atlas, check: Callable[[], None]
+) -> list[RegisteredAtlas]:
+    """The atlas warped onto a close image, from each pose on.
 
-    places: (3, k, j, i) millimetres; descriptors: (12, k, j, i); centred: the same, of mean 0 in every voxel;
-    variance: (k, j, i), their mean square around each voxel.
+    On CUDA from all of them at once; a CPU is faster one by one, where its caches hold more of it.
     """
-
-    image: TensorImage
-    places: Tensor
-    descriptors: Tensor
-    centred: Tensor
-    variance: Tensor
-
-    @classmethod
-    def of(cls, image: ReducedImage, device: torch.device) -> _CloseImage:
-        """What is made of a close image."""
-        found = TensorImage.of(image, device)
-        descriptors = mind_descriptors(found.intensity)
-        centred = descriptors - descriptors.mean(0)
-        return cls(found, found.places(), descriptors, centred, box(centred.square().sum(0), _WINDOW))
-
-    def warped(self, poses: Sequence[Pose], atlas: Atlas, check: Callable[[], None]) -> list[RegisteredAtlas]:
-        """The atlas warped onto the image, from each pose on.
-
-        On CUDA from all of them at once; a CPU is faster one by one, where its caches hold more of it.
-        """
-        at_once = len(poses) if self.places.is_cuda else 1
-        moving = TensorImage.of(atlas.close, self.places.device)
-        found: list[RegisteredAtlas] = []
-        for first in range(0, len(poses), at_once):
-            found += self._warped(poses[first : first + at_once], atlas, moving, check)
-        return found
-
-    def placed(self, pose: Pose, atlas: Atlas) -> RegisteredAtlas:
-        """The atlas where the pose alone places it."""
-        atlas_mm = moved(pose, self.places)
-        (local_ncc,) = self._local_ncc(TensorImage.of(atlas.close, self.places.device), atlas_mm[None])
-        return RegisteredAtlas(atlas, pose, atlas_mm, local_ncc, warped=False)
-
-    def _warped(
-        self, poses: Sequence[Pose], atlas: Atlas, moving: TensorImage, check: Callable[[], None]
-    ) -> list[RegisteredAtlas]:
-        with stage("bend"):
-            seen, masks = _seen(moving, torch.stack([moved(pose, self.places) for pose in poses]))
-            bends = dense_displacements(
-                self.descriptors, seen, masks, steps=_STEPS, smoothness=_SMOOTHNESS, check=check
-            )
-            bends *= torch.from_numpy(self.image.spacing_mm).to(bends).view(3, 1, 1, 1)
-            atlas_mm = torch.stack(
-                [moved(pose, self.places + bend) for pose, bend in zip(poses, bends, strict=True)]
-            )
-        local_ncc = self._local_ncc(moving, atlas_mm)
-        return [
-            RegisteredAtlas(atlas, *one, warped=True) for one in zip(poses, atlas_mm, local_ncc, strict=True)
+    at_once = len(poses) if close.places.is_cuda else 1
+    moving = TensorImage.of(atlas.close, close.places.device)
+    found: list[RegisteredAtlas] = []
+    for first in range(0, len(poses), at_once):
+        some = poses[first : first + at_once]
+        atlas_mm = close.warped(moving, some, check)
+        local_ncc = close.local_ncc(moving, atlas_mm)
+        found += [
+            RegisteredAtlas(atlas, *one, warped=True) for one in zip(some, atlas_mm, local_ncc, strict=True)
         ]
-
-    def _local_ncc(self, moving: TensorImage, atlas_mm: Tensor) -> Tensor:
-        """(N, k, j, i), 0 to 1: correlation of the MIND descriptors in a window around each voxel.
-
-        atlas_mm: (N, 3, k, j, i), places in the moving image.
-        """
-        with stage("resemblance"):
-            seen, masks = _seen(moving, atlas_mm)
-            other = mind_descriptors(seen)
-            other -= other.mean(1, keepdim=True)
-            covariance = box((self.centred * other).sum(1), _WINDOW)
-            variances = self.variance * box(other.square_().sum(1), _WINDOW)
-            return (covariance / variances.clamp_(min=1e-8).sqrt_()).clamp_(0, 1) * masks
+    return found
 
 
-def _seen(image: TensorImage, places: Tensor) -> tuple[Tensor, Tensor]:
-    """An image at places (N, 3, k, j, i) in it, edges repeated, (N, k, j, i), and bool, where it has them."""
-    index = image.index(places)
-    values = sampled(image.intensity.expand(len(index), 1, -1, -1, -1), index)[:, 0]
-    return values, inside(index, image.intensity.shape, margin=0.5)
+def _placed(close: FixedImage, pose: Pose, atlas: Atlas) -> RegisteredAtlas:
+    """The atlas where the pose alone places it on a close image."""
+    atlas_mm = moved(pose, close.places)
+    (local_ncc,) = close.local_ncc(TensorImage.of(atlas.close, close.places.device), atlas_mm[None])
+    return RegisteredAtlas(atlas, pose, atlas_mm, local_ncc, warped=False)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..registration.pose import Pose
 from ..registration.sampling import inside, sampled
+from ..registration.warping import moved
 from ..support.structure import region
 from ..task.atlas import Atlas
 
@@ -93,12 +94,6 @@ def fused_occupancies(registered: Sequence[RegisteredAtlas], places: Tensor) -> 
     disagreement = variance / mean.sum((1, 2, 3)).clamp(min=1e-6)
     by_warped.div_(weights[1].clamp(min=1e-6))
     return FusedOccupancies(by_all, by_warped, affine_voxels / counts, disagreement)
-
-
-def moved(pose: Pose, places: Tensor) -> Tensor:
-    """Places (3, k, j, i) of the fixed image, millimetres, as places of the moving one; see `Pose`."""
-    matrix, shift_mm = (torch.from_numpy(one).to(places) for one in (pose.matrix, pose.shift_mm))
-    return torch.tensordot(matrix, places, 1) + shift_mm.view(3, 1, 1, 1)
 
 
 def grown(masks: Tensor, steps: int) -> Tensor:

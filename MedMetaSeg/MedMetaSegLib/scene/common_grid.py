@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import slicer
 
+from ..errors import InputError
 from ..imageio.geometry import Geometry, corners, index3
 from ..support.annotated_planes import with_complete_slices
 from ..support.drawing_plane import drawing_axes
@@ -56,6 +57,39 @@ def onCommonGrid(masks: Sequence[SegmentMask], volume: Geometry, annotation: str
     if shared is not None:
         return _around(shared, volume)
     return _mixed(masks, volume, annotation)
+
+
+def onVolumeGrid(masks: Sequence[SegmentMask], volume: Geometry) -> tuple[SegmentMask, ...]:
+    """The same voxels counted on the volume's grid, nothing resampled.
+
+    Raises InputError for the first segment that lies on another grid or reaches out of the volume.
+    """
+    found = []
+    for one in masks:
+        placed = _onGrid(one, volume.affine)
+        if placed is None:
+            raise InputError(
+                f"Segment '{one.structure.name}' does not lie on the voxels of the volume "
+                f"({_difference(one.affine, volume)}): choose the volume that it was painted on, or give the "
+                "segmentation the geometry of this one in the Segment Editor."
+            )
+        if not placed.isEmpty and not _fits(placed, volume.shape):
+            raise InputError(
+                f"Segment '{one.structure.name}' has voxels outside the volume: choose the volume that it "
+                "was painted on."
+            )
+        found.append(placed)
+    return tuple(found)
+
+
+def _difference(affine: np.ndarray, volume: Geometry) -> str:
+    """What tells two grids apart, for the user."""
+    here, there = (
+        " x ".join(f"{length:.4g}" for length in one.spacing_mm[::-1]) for one in (_oneVoxel(affine), volume)
+    )
+    if here != there:
+        return f"its voxels have {here} mm, those of the volume {there} mm"
+    return "its voxels are turned or shifted against those of the volume"
 
 
 def _allOn(masks: Sequence[SegmentMask], affine: np.ndarray) -> tuple[SegmentMask, ...] | None:

@@ -7,12 +7,7 @@ logic.lastReport["structures"]
 
 from __future__ import annotations
 
-import math
-import shutil
-import sys
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,7 +15,8 @@ import numpy as np
 
 from ..errors import Cancelled, InputError
 from ..imageio.volume import Volume
-from ..progress import Progress, check_cancelled, never
+from ..measurements.measurements import SMALLEST_LESION_MM3, Connectivity, MeasureOptions
+from ..progress import Progress, check_cancelled, never, silent
 from ..support.structure import StructureMask
 from ..support.support import Annotation, Support
 from .reader import isBent, readSupport, readVolume
@@ -30,13 +26,8 @@ from .uncertainty_overlay import UncertaintyOverlay
 from .writer import checkOutput, writeSegments
 
 if TYPE_CHECKING:
-    from ..batch.request import BatchProgress, BatchResult
+    from ..batch.request import BatchProgress
     from ..task.task_file import Task
-    from ..worker.messages import Failed
-
-_POLL_S = 0.05
-_ENDING_S = 5.0
-"""So long a batch may take to end by itself when the console gives it up."""
 
 
 class Result(Protocol):
@@ -297,41 +288,61 @@ class SceneLogic:
         Raises InputError for what cannot be right and when the batch cannot go on, Cancelled when `cancelled`
         says so; what is finished is in place then, and resume=True goes on.
         """
-        from ..batch.request import BatchProgress, BatchRequest
-        from ..worker.client import WorkerClient
-        from ..worker.messages import Failed, Finished, Stopped
+        from ..batch.request import BatchRequest
+        from .console_batch import plainRows, runBatch
 
         many = (inputs,) if isinstance(inputs, (str, Path)) else tuple(inputs)
         for place in ("report", "uncertainty"):
             if options.get(place) is not None:
                 options[place] = Path(options[place])
-        python = shutil.which("PythonSlicer") or sys.executable
-        client = WorkerClient(python, cancel_patience_s=math.inf)
-        client.batch(BatchRequest(Path(path), many, Path(outputFolder), **options))
-        ended: Finished | Stopped | Failed | None = None
-        try:
-            while ended is None:
-                for event in client.poll():
-                    if isinstance(event, BatchProgress):
-                        (progress or _print)(event)
-                    elif isinstance(event, (Finished, Stopped, Failed)):
-                        ended = event
-                if cancelled is not None and cancelled():
-                    client.cancel()
-                _letWindowsLive()
-        finally:
-            client.close(_ENDING_S)
-        if isinstance(ended, Failed):
-            raise InputError(_whyFailed(ended))
-        result = ended.batch
-        if result is None:
-            raise Cancelled("Cancelled: what is finished is in place.")
-        if result.stopped:
-            raise InputError(result.stopped)
-        self.lastReport = {"rows": _plainRows(result), "skipped": [list(one) for one in result.skipped]}
+        request = BatchRequest(Path(path), many, Path(outputFolder), **options)
+        result = runBatch(request, progress, cancelled)
+        self.lastReport = {"rows": plainRows(result), "skipped": [list(one) for one in result.skipped]}
         if result.cancelled:
             raise Cancelled(f"Cancelled: {len(result.finished)} of {result.total} images are done.")
-        return _plainRows(result)
+        return plainRows(result)
+
+    def measure(
+        self,
+        volumeNode: Any,
+        segmentationNode: Any,
+        *,
+        segmentIds: Sequence[str] | None = None,
+        lesions: Sequence[str] = (),
+        connectivity: Connectivity = 26,
+        smallest_mm3: float = SMALLEST_LESION_MM3,
+        progress: Progress | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> dict[str, Any]:
+        """Measure segments and their lesions, and put the figures into tables of the scene; returns a report.
+
+        The segments lie on the voxels of the volume; all are measured unless `segmentIds` chooses. lesions:
+        names of segments whose connected parts are lesions, every segment's when empty; connectivity and
+        smallest_mm3 as in MeasureOptions. The report is that of Measurements.as_dict, with the names of
+        volume, segmentation and tables; `lastReport` holds it, too. Tables of the same segmentation are
+        filled anew; the segmentation is not changed.
+
+        Raises InputError for what cannot be measured and Cancelled when `cancelled` says so; the scene is
+        then as before.
+        """
+        from .measure import measureScene
+        from .measurement_tables import writeTables
+
+        def tell(share: float, what: str) -> None:
+            check_cancelled(cancelled or never)
+            (progress or silent)(share, what)
+
+        options = MeasureOptions(tuple(lesions), connectivity, smallest_mm3)
+        measured = measureScene(volumeNode, segmentationNode, options, segmentIds=segmentIds, progress=tell)
+        tables = writeTables(measured)
+        self.lastReport = {
+            **measured.measurements.as_dict(),
+            "volume": volumeNode.GetName(),
+            "segmentation": segmentationNode.GetName(),
+            "table": tables.structures.GetName(),
+            "lesion_table": None if tables.lesions is None else tables.lesions.GetName(),
+        }
+        return self.lastReport
 
     def _segmenter(self, device: str) -> SegmentsVolumes:
         if device not in self._segmenters:
@@ -346,34 +357,3 @@ def _ofItem(progress: Progress, number: int, total: int) -> Progress:
         progress((number + share) / total, f"{what}, item {number + 1} of {total}")
 
     return itemProgress
-
-
-def _plainRows(result: BatchResult) -> list[dict[str, Any]]:
-    """Rows without their pictures."""
-    rows = [asdict(row) for row in result.rows]
-    for row in rows:
-        del row["thumbnail"]
-    return rows
-
-
-def _print(progress: BatchProgress) -> None:
-    if progress.row is not None:
-        count = f"{progress.finished} of {progress.total}"
-        print(f"{count}: {progress.item}, {progress.state} {progress.reason}".strip())
-
-
-def _whyFailed(failed: Failed) -> str:
-    """The sentence of a batch that did not end by itself; in the console there is no button to press."""
-    if failed.cause:
-        return f"The batch ended unexpectedly ({failed.cause}): go on with resume, nothing finished is lost."
-    return failed.message
-
-
-def _letWindowsLive() -> None:
-    """A moment for Slicer's windows; without an application just a moment."""
-    import slicer
-
-    application = getattr(slicer, "app", None)
-    if application is not None:
-        application.processEvents()
-    time.sleep(_POLL_S)

@@ -173,7 +173,7 @@ def _labelmap(segmentationNode: Any, segmentId: str, volumeNode: Any) -> Any:
     """A copy of one segment's labelmap, alone, on the grid it is stored on; a surface is turned into one."""
     segmentation = segmentationNode.GetSegmentation()
     if not segmentation.ContainsRepresentation(BINARY_LABELMAP):
-        return _voxelised(segmentationNode, segmentId, volumeNode)
+        return voxelised(segmentationNode, segmentId, volumeNode)
     image = slicer.vtkOrientedImageData()
     if not segmentationNode.GetBinaryLabelmapRepresentation(segmentId, image):
         raise InputError(
@@ -182,8 +182,10 @@ def _labelmap(segmentationNode: Any, segmentId: str, volumeNode: Any) -> Any:
     return image
 
 
-def _voxelised(segmentationNode: Any, segmentId: str, volumeNode: Any) -> Any:
-    """One segment converted on the volume's grid in a segmentation of its own: the node stays as it is."""
+def voxelised(segmentationNode: Any, segmentId: str, volumeNode: Any) -> Any:
+    """The labelmap, a vtkOrientedImageData, of a segment that has none but a surface.
+
+    It is converted on the volume's grid in a segmentation of its own: the node stays as it is."""
     alone = slicer.vtkMRMLSegmentationNode()
     alone.GetSegmentation().SetSourceRepresentationName(
         segmentationNode.GetSegmentation().GetSourceRepresentationName()

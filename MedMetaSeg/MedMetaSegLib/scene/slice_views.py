@@ -11,11 +11,16 @@ _NORMALS = ("sagittal", "coronal", "axial")
 """The plane whose normal is the axis R, A, S of the world."""
 
 
-def viewsOfPlane(scene: Any, plane: str) -> list[Any]:
-    """The slice nodes in the layout that show a plane, "axial", "coronal" or "sagittal", or come closest."""
+def shownViews(scene: Any) -> list[Any]:
+    """The slice nodes in the layout."""
     count = scene.GetNumberOfNodesByClass("vtkMRMLSliceNode")
     nodes = [scene.GetNthNodeByClass(number, "vtkMRMLSliceNode") for number in range(count)]
-    return [node for node in nodes if node.IsMappedInLayout() and shownPlane(node) == plane]
+    return [node for node in nodes if node.IsMappedInLayout()]
+
+
+def viewsOfPlane(scene: Any, plane: str) -> list[Any]:
+    """The slice nodes in the layout that show a plane, "axial", "coronal" or "sagittal", or come closest."""
+    return [node for node in shownViews(scene) if shownPlane(node) == plane]
 
 
 def shownPlane(sliceNode: Any) -> str:

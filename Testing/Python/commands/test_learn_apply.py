@@ -74,6 +74,11 @@ def run(folder: Path, *arguments: str) -> int:
         (["apply", "painted.nii.gz", "a.nii.gz", "-o", "out/"], "is no task file"),
         (["apply", "two.medmetaseg", "-o", "out/"], "Missing argument"),
         (["apply", "two.medmetaseg", "a.nii.gz", "-o", "out/", "--force", "x"], "no structure called x"),
+        (["apply", "two.medmetaseg", "a.nii.gz", "-o", "out/", "--connectivity", "6"], "with --measure only"),
+        (
+            ["apply", "two.medmetaseg", "a.nii.gz", "-o", "out/", "--measure", "--lesions", "x"],
+            "no structure called x",
+        ),
         (["apply", "two.medmetaseg", "a.nii.gz", "-o", "out/", "--accept-above", "2"], "from 0 to 1"),
         (["apply", "two.medmetaseg", "a.nii.gz", "-o", "out/", "--paint-below", "nan"], "from 0 to 1"),
         (["apply", "two.medmetaseg", "a.nii.gz", "-o", "out/", "--paint-below", "1"], "not above"),

@@ -73,10 +73,6 @@ def between_voxels(folder: Path) -> None:
     write_labels(folder / "painted.nii.gz", painting(), moved(GRID, np.eye(4) + offset(0.4, 0, 0)))
 
 
-def empty(folder: Path) -> None:
-    write_labels(folder / "painted.nii.gz", np.zeros(SHAPE, np.uint8), GRID)
-
-
 def fractions(folder: Path) -> None:
     write_array(folder / "painted.nii.gz", painting() * np.float32(0.5))
 
@@ -90,7 +86,6 @@ def no_image(folder: Path) -> None:
     [
         (elsewhere, "reaches outside the image"),
         (between_voxels, "by a part of a voxel"),
-        (empty, "nothing to measure"),
         (fractions, "whole numbers"),
         (no_image, "not an image"),
     ],
@@ -157,6 +152,17 @@ def test_an_empty_structure_has_a_row_with_the_reason(folder: Path):
         "0",
         "it has no voxels",
     )
+
+
+def test_a_segmentation_of_nothing_has_tables_without_rows_and_a_note(folder: Path, capsys):
+    """As of a patient whose lesions are all gone: no mistake, and said wherever figures are shown."""
+    write_labels(folder / "painted.nii.gz", np.zeros(SHAPE, np.uint8), GRID)
+    assert measure(folder, "--json", "--page", str(folder / "out" / "p.html")) == 0
+    assert rows_of(folder / "out/t.csv") == []
+    note = "painted.nii.gz holds no segment and no label: there is nothing to measure."
+    assert note in capsys.readouterr().out.replace("\n", " ")
+    assert json.loads((folder / "out/t.json").read_text())["notes"] == [note]
+    assert note in (folder / "out/p.html").read_text()
 
 
 def test_lesions_are_told_of_the_structures_that_are_named_alone(folder: Path):
@@ -227,6 +233,7 @@ def test_measuring_after_segmenting_writes_what_measure_writes(folder: Path, seg
         (["--measure", "nowhere/t.csv"], "no folder"),
         (["--lesions", "Label 7"], "go with --measure only"),
         (["--measure", "t.csv", "--lesions", "liver"], "no structure 'liver'"),
+        (["--measure", "t.csv", "--lesions", "Label 7", "--structure", "Label 3"], "--structure leaves out"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_before_segmenting(

@@ -24,10 +24,10 @@ from MedMetaSegLib.network.inference import Predictor
 from MedMetaSegLib.next_patient import atlas_placement
 from MedMetaSegLib.next_patient.apply import applied_task
 from MedMetaSegLib.next_patient.atlas_placement import register_atlases
-from MedMetaSegLib.next_patient.fusion import moved as placed_at
 from MedMetaSegLib.registration.refinement import refined_poses
 from MedMetaSegLib.registration.rotations import in_plane_rotation
 from MedMetaSegLib.registration.sampling import TensorImage
+from MedMetaSegLib.registration.warping import moved as placed_at
 from MedMetaSegLib.segmenter import Segmenter
 from MedMetaSegLib.task.task_file import LearnedPrototypes
 from network_phantom import tiny_network

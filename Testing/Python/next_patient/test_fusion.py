@@ -9,9 +9,10 @@ from scipy import ndimage
 
 from MedMetaSegLib.next_patient import fusion
 from MedMetaSegLib.next_patient.absence import absence_evidence
-from MedMetaSegLib.next_patient.fusion import RegisteredAtlas, fused_occupancies, grown, moved
+from MedMetaSegLib.next_patient.fusion import RegisteredAtlas, fused_occupancies, grown
 from MedMetaSegLib.registration.pose import Pose
 from MedMetaSegLib.registration.sampling import TensorImage
+from MedMetaSegLib.registration.warping import moved
 from MedMetaSegLib.task.atlas import Atlas
 from MedMetaSegLib.working_grid.reduced_image import ReducedImage
 from task_phantom import make_task

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import signal
 import subprocess
@@ -135,14 +136,14 @@ def test_cancel_ends_the_job_within_two_seconds(client, temporary, patient):
     assert list(temporary.iterdir()) == []
 
 
-def test_cancelling_a_loaded_worker_leaves_it_for_the_next_job(idle, patient):
-    begun = time.monotonic()
+def test_cancelling_a_loaded_worker_leaves_it_for_the_next_job(idle, patient, monkeypatch):
+    """However long it takes on a busy machine: it stops by itself, and is not ended."""
+    monkeypatch.setattr(idle, "_cancel_patience_s", math.inf)
     everything = tuple(one.name for one in STRUCTURES)
     idle.segment(patient.volume, support_of(patient, *everything), "cpu", volume_key="once more")
     pid = idle.pid
     events = until_ended(idle, also=lambda event: idle.cancel())
     assert events[-1] == Stopped()
-    assert time.monotonic() - begun < 4
     idle.segment(patient.volume, support_of(patient, "liver"), "cpu", volume_key="once more")
     assert isinstance(until_ended(idle)[-1], Finished)
     assert idle.pid == pid

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from ...progress import Progress
 
 if TYPE_CHECKING:
     from .installation import Installation
     from .worker_run import Job
+
+
+_Result = TypeVar("_Result")
 
 
 class Host(Protocol):
@@ -28,6 +33,12 @@ class Host(Protocol):
         """Start a job after seeing that everything is installed; what goes wrong is shown in the error line.
 
         makeJob may raise InputError. stopped: what to say when it was cancelled.
+        """
+
+    def workHere(self, work: Callable[[Progress], _Result], stopped: str) -> _Result | None:
+        """The result of work of seconds, done here and now with progress and Cancel; needs no worker.
+
+        None when it was cancelled, for which `stopped` is said, and after an InputError, which is shown.
         """
 
     def showProgress(self, share: float, what: str) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import qt
 import slicer
 import slicer.util
 import vtk
 
-from ...errors import InputError
+from ...errors import Cancelled, InputError
+from ...progress import Progress
 from .batch_tab import BatchTab
 from .footer import Footer
+from .foreground_work import ForegroundWork
 from .installation import Installation
+from .measure_tab import MeasureTab
 from .parameters import PanelParameters
 from .segment_tab import SegmentTab
 from .settings_tab import SettingsTab
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from .worker_run import Job, WorkerRun
 
 
-_ICONS = ("Segment", "Tasks", "Batch", "Settings")
+_Result = TypeVar("_Result")
 
 
 class Panel(slicer.util.VTKObservationMixin):
@@ -57,13 +59,13 @@ class Panel(slicer.util.VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(widget)
         widget.setMRMLScene(slicer.mrmlScene)
         self._footer = Footer(self.ui)
+        self._foreground = ForegroundWork(self.onTick)
         self.segmentTab = SegmentTab(self)
         self.tasksTab = TasksTab(self)
         self.batchTab = BatchTab(self, self.tasksTab)
+        self.measureTab = MeasureTab(self)
         self.settingsTab = SettingsTab(self, logic)
-        self._tabs = (self.segmentTab, self.tasksTab, self.batchTab, self.settingsTab)
-        for index, name in enumerate(_ICONS):
-            self.ui.tabs.setTabIcon(index, qt.QIcon(str(resources / "Icons" / f"{name}.svg")))
+        self._tabs = (self.segmentTab, self.tasksTab, self.batchTab, self.measureTab, self.settingsTab)
         self.ui.tabs.setCurrentIndex(0)
         self.ui.tabs.connect("currentChanged(int)", self._onTabChanged)
         self.ui.cancelButton.connect("clicked()", self.onCancel)
@@ -85,16 +87,19 @@ class Panel(slicer.util.VTKObservationMixin):
 
     def exit(self) -> None:
         """The user goes to another module."""
+        self._foreground.cancel()
         if self.run is not None:
             self.run.cancel()
         self._disconnectParameters()
 
     def cleanup(self) -> None:
         """The module goes away."""
+        self._foreground.cancel()
         if self.run is not None:
             self.run.close()
         self._disconnectParameters()
         self.segmentTab.forget()
+        self.measureTab.forget()
         self.removeObservers()
 
     def chooseParameterSet(self, node: Any) -> None:
@@ -109,6 +114,7 @@ class Panel(slicer.util.VTKObservationMixin):
             node = self._chosenSet = self._logic.getParameterNode()
         self.parameters = PanelParameters(node)
         self.segmentTab.connectParameters()
+        self.measureTab.connectParameters()
         self.parameters.connectWidgets(self.ui)
         self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
         self.settingsTab.showSets(node)
@@ -119,6 +125,7 @@ class Panel(slicer.util.VTKObservationMixin):
         if self.parameters is None:
             return
         self.segmentTab.disconnectParameters()
+        self.measureTab.leave()
         self.parameters.disconnectWidgets()
         self.removeObserver(
             self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersModified
@@ -128,6 +135,7 @@ class Panel(slicer.util.VTKObservationMixin):
     def _onParametersModified(self, caller: Any, event: str) -> None:
         self.segmentTab.onParametersModified()
         self.batchTab.onParametersModified()
+        self.measureTab.onParametersModified()
 
     def _onTabChanged(self, index: int) -> None:
         """A tab is filled when it is looked at."""
@@ -135,9 +143,12 @@ class Panel(slicer.util.VTKObservationMixin):
             return
         if self._tabs[index] is not self.segmentTab:
             self.segmentTab.leave()
+        if self._tabs[index] is not self.measureTab:
+            self.measureTab.leave()
         self._tabs[index].show()
 
     def _onSceneStartClose(self, caller: Any, event: str) -> None:
+        self._foreground.cancel()
         if self.run is not None:
             self.run.close()
         self._disconnectParameters()
@@ -165,6 +176,7 @@ class Panel(slicer.util.VTKObservationMixin):
         if self.run is not None:
             self.run.onNodeRemoved()
         self.tasksTab.onSceneChanged()
+        self.measureTab.onNodeRemoved()
         if self.parameters is None or not node.IsA("vtkMRMLScriptedModuleNode"):
             return
         if node is self.parameters.parameterNode:
@@ -179,7 +191,7 @@ class Panel(slicer.util.VTKObservationMixin):
 
     @property
     def isBusy(self) -> bool:
-        return self.run is not None and self.run.isBusy
+        return self._foreground.isRunning or (self.run is not None and self.run.isBusy)
 
     def begin(self, makeJob: Callable[[], Job], stopped: Callable[[], str]) -> None:
         """See Host."""
@@ -195,6 +207,23 @@ class Panel(slicer.util.VTKObservationMixin):
             self.showIdle()
             return
         self._stopped = stopped
+        self._showBusy()
+
+    def workHere(self, work: Callable[[Progress], _Result], stopped: str) -> _Result | None:
+        """See Host."""
+        self.say()
+        self._showBusy()
+        try:
+            return self._foreground.run(work)
+        except Cancelled:
+            self.say(result=stopped)
+        except InputError as error:
+            self.say(error=str(error))
+        finally:
+            self.showIdle()
+        return None
+
+    def _showBusy(self) -> None:
         for tab in self._tabs:
             tab.showBusy(True)
         self._footer.showBusy(True)
@@ -203,6 +232,7 @@ class Panel(slicer.util.VTKObservationMixin):
     def onCancel(self) -> None:
         """Ask what runs to stop."""
         self._footer.stopping()
+        self._foreground.cancel()
         if self.run is not None:
             self.run.cancel()
 

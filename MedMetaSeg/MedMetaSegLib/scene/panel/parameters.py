@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
 from ...confidence.triage import ACCEPT_ABOVE, PAINT_BELOW
+from ...measurements.measurements import SMALLEST_LESION_MM3
 
 
 class Annotation(enum.Enum):
@@ -124,6 +125,22 @@ class BatchExisting(enum.Enum):
         return {"resume": _("leave them, do the others"), "overwrite": _("make them anew")}[self.value]
 
 
+class Neighbours(enum.Enum):
+    """Which neighbours a voxel of a lesion is connected to; the value is how many; see `MeasureOptions`."""
+
+    FACES = 6
+    EDGES = 18
+    CORNERS = 26
+
+    def label(self) -> str:
+        """What the user reads."""
+        return {
+            6: _("faces (6 neighbours)"),
+            18: _("faces, edges (18 neighbours)"),
+            26: _("faces, edges, corners (26 neighbours)"),
+        }[self.value]
+
+
 class Role(enum.Enum):
     """What a painted segment is for."""
 
@@ -139,7 +156,8 @@ class Role(enum.Enum):
 class _Choices:
     """output: None for a new segmentation. untickedSegmentIds: painted segments that are not segmented but
     keep what was painted of them; the other two lists are of those whose role is not structure. acceptAbove,
-    paintBelow: bounds of the expected Dice; see `triage.TriageBounds`.
+    paintBelow: bounds of the expected Dice; see `triage.TriageBounds`. lesionSegmentIds: segments of
+    measureSegmentation whose connected parts are lesions.
     """
 
     volume: slicer.vtkMRMLScalarVolumeNode
@@ -164,6 +182,11 @@ class _Choices:
     batchKeepDoubtful: bool = True
     acceptAbove: Annotated[float, WithinRange(0, 1)] = ACCEPT_ABOVE
     paintBelow: Annotated[float, WithinRange(0, 1)] = PAINT_BELOW
+    measureVolume: slicer.vtkMRMLScalarVolumeNode
+    measureSegmentation: slicer.vtkMRMLSegmentationNode
+    lesionSegmentIds: list[str]
+    neighbours: Neighbours = Neighbours.CORNERS
+    smallestLesionMm3: Annotated[float, WithinRange(0, 1e6)] = SMALLEST_LESION_MM3
     device: Device = Device.AUTO
     quality: Quality = Quality.BALANCED
     memory: Memory = Memory.AS_NEEDED
@@ -209,6 +232,6 @@ class PanelParameters(parameterNodeWrapper(_Choices)):  # type: ignore[misc]
 
     def unchoose(self, node: Any) -> None:
         """Where this node is chosen, none is from now on."""
-        for name in ("volume", "segmentation", "output"):
+        for name in ("volume", "segmentation", "output", "measureVolume", "measureSegmentation"):
             if getattr(self, name) is node:
                 setattr(self, name, None)
