@@ -73,6 +73,16 @@ def checked(cohort: Sequence[CohortCase], question: Question) -> tuple[CohortCas
     return tuple(_checked(one, question) for one in cohort)
 
 
+def left_out_sentence(cohort: Sequence[CohortCase]) -> str:
+    """How many cases of each group cannot be used, in words; "" where all can."""
+    listed = Counter(one.group for one in cohort)
+    missing = Counter(one.group for one in cohort if not one.usable)
+    if not missing:
+        return ""
+    counts = ", ".join(f"{missing[group]} of {listed[group]} of '{group}'" for group in sorted(listed))
+    return f"Left out: {counts}; where one group loses more, the rest may not stand for it."
+
+
 def _unless_double(one: CohortCase, images: dict[str, list[CohortCase]]) -> CohortCase:
     if one.features is None or not one.usable:
         return one

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ..results.web_page import SEARCH, definitions, document, number_cell, small, table, text
-from .cohort import CohortCase
+from .cohort import CohortCase, left_out_sentence
 from .comparison import Comparison, Evidence
 from .decision import LEAST_PROBABILITY, UNLIKE_SHARE
 from .examples import Examples
@@ -32,6 +32,7 @@ def learn_page(examples: Examples, cohort: Sequence[CohortCase]) -> str:
             "<h2>Groups</h2>",
             _scrolled(table(["group", "cases", "named right %"], _group_rows(examples))),
             "<h2>Cases</h2>",
+            f"<p>{text(left_out_sentence(cohort))}</p>",
             SEARCH,
             _scrolled(table(heads, (_cohort_row(one, examples) for one in cohort))),
         ],

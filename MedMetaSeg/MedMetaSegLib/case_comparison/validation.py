@@ -85,10 +85,14 @@ class Validation:
             f"Balanced accuracy {100 * self.balanced_accuracy:.3g} % on cases left out, 95 % interval {low} "
             f"to {high} % ({cases} cases); always naming one group gives {100 * self.chance:.0f} %."
         )
+        plain = (
+            f"Accuracy {100 * self.accuracy:.3g} %; always naming the largest group gives "
+            f"{100 * self.majority_accuracy:.0f} %."
+        )
         if cases >= FEW_CASES:
-            return first, found
+            return first, found, plain
         width = 100 * (self.interval[1] - self.interval[0])
-        return first, found, f"{cases} cases are few: the interval is {width:.0f} points wide."
+        return first, found, plain, f"{cases} cases are few: the interval is {width:.0f} points wide."
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: the fields under their own names."""

@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import __version__
-from ..case_comparison.cohort import CohortCase, checked, one_modality, usual_structures, without_doubles
+from ..case_comparison.cohort import (
+    CohortCase,
+    checked,
+    left_out_sentence,
+    one_modality,
+    usual_structures,
+    without_doubles,
+)
 from ..case_comparison.examples import Examples, Question, learned_examples, too_few
 from ..case_comparison.examples_file import write_examples
 from ..case_comparison.measured_values import check_kinds, check_measurements, default_measurements
@@ -145,7 +152,7 @@ def _show(cohort: Sequence[CohortCase], examples: Examples | None, few: str, wri
     if examples is None:
         print(f"medmetaseg: {few} Only the table of measurements was written.", file=sys.stderr)
     else:
-        for sentence in (*examples.sentences(), LIMITS):
+        for sentence in filter(None, (*examples.sentences(), left_out_sentence(cohort), LIMITS)):
             print(sentence)
     for path in written:
         print(path)

@@ -10,6 +10,7 @@ from compared_cases import QUESTION, features
 from MedMetaSegLib.case_comparison.cohort import (
     CohortCase,
     checked,
+    left_out_sentence,
     one_modality,
     usual_structures,
     without_doubles,
@@ -62,6 +63,12 @@ def test_images_of_one_kind_are_asked_for() -> None:
 def test_where_no_case_can_be_used_the_first_reason_is_told() -> None:
     with pytest.raises(InputError, match=r"No case can be used \(It cannot be read\.\)"):
         one_modality([CohortCase("x", "a", None, "It cannot be read.")])
+
+
+def test_what_is_left_out_is_counted_by_group() -> None:
+    cohort = [listed(1), listed(2, "b"), CohortCase("x", "b", None, "It cannot be read.")]
+    assert left_out_sentence(cohort).startswith("Left out: 0 of 1 of 'a', 1 of 2 of 'b'; ")
+    assert left_out_sentence(cohort[:2]) == ""
 
 
 def test_a_case_without_what_is_asked_for_says_so() -> None:

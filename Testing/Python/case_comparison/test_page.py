@@ -21,6 +21,7 @@ def test_the_page_of_examples_shows_groups_cases_and_limits() -> None:
     assert all(sentence in page for sentence in learned.sentences())
     assert page.count("<tr><td>case") == 12
     assert "It cannot be read." in page
+    assert "Left out: 1 of 7 of &#x27;large&#x27;, 0 of 6 of &#x27;small&#x27;" in page
     assert EVIL not in page
 
 

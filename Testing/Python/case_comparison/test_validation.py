@@ -131,9 +131,10 @@ def test_sentences_say_what_came_out() -> None:
     assert told[0].startswith("The groups can be told apart")
     assert not_told[0].startswith("The groups cannot be told apart with these 30 cases")
     assert "always naming one group gives 50 %" in told[1]
-    assert len(told) == 2
+    assert told[2].endswith("always naming the largest group gives 50 %.")
+    assert len(told) == 3
     few = validated(*drawn(3.0, (8, 8)), BLOCKS, QUICK).sentences()
-    assert few[2].startswith("16 cases are few")
+    assert few[3].startswith("16 cases are few")
 
 
 def test_cancel_stops_the_permutations() -> None:
