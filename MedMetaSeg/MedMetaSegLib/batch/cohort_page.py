@@ -45,7 +45,8 @@ class CohortCells:
         """Heads of the columns of the structure with this number, but for its volume."""
         if not self.measured:
             return []
-        return [f"{one.structure} ({one.figure})" for one in self._of_structures[structure][1:]]
+        several = self._of_structures[structure]
+        return [f"{one.structure} ({one.figure})" for n, one in enumerate(several) if n != VOLUME]
 
     def cells(self, structure: int, row: BatchRow) -> list[str]:
         """The cells of one image, below `heads`: the value, and where it lies among the others."""

@@ -18,6 +18,8 @@ from ..imageio.geometry import Geometry, corners, index3
 from ..imageio.itk import to_sitk
 from .measurements import IntensityStatistics
 
+TIE = 1e-9
+"""Share of a length by which another has to be longer: less is rounding."""
 _CHUNK = 2_000_000
 """Distances between points that are held at a time."""
 _FEW = 60
@@ -91,10 +93,6 @@ def farthest_pair(points_mm: np.ndarray) -> tuple[int, int, float]:
             row, column = divmod(first, len(points_mm))
             best, pair = float(distances[row, column]), (start + row, column)
     return *pair, best
-
-
-TIE = 1e-9
-"""Share of a length by which another has to be longer: less is rounding."""
 
 
 def extreme_points(points_mm: np.ndarray) -> np.ndarray:

@@ -257,6 +257,20 @@ def test_nothing_is_cut_off_at_a_width_of_420_pixels(application, bench):
     window.hide()
 
 
+def test_a_row_of_tabs_that_is_too_wide_is_noticed(application, panel):
+    from Harness.layout import clipped, fit
+
+    tabs, window = panel.ui.tabs, panel.parent
+    window.show()
+    title = tabs.tabText(0)
+    tabs.setTabText(0, title * 4)
+    fit(window, 420)
+    found = clipped(window)
+    tabs.setTabText(0, title)
+    window.hide()
+    assert found == ["qt_tabwidget_tabbar"]
+
+
 def test_a_label_map_is_not_taken_for_a_volume(application, panel, patient):
     selector = application.mainWindow().moduleSelector()
     selector.selectModule("Welcome")
