@@ -24,7 +24,7 @@ from .changes import Fit, How
 from .registered import Frame, fit_of, registered
 
 # Of made follow-ups of 5 images the correlation was 0.76 to 0.90, and of 3 of these the strain 0.21 to 0.31.
-# Of 8 pairs of patients of the same region they were 0.61 to 0.73 and 0.43 to 0.59. Of 9 pairs that show other
+# Of 8 pairs of patients of the same region they were 0.61 to 0.73 and 0.43 to 0.59. Of 9 that show other
 # parts, views or kinds of image the strain was 0.90 or more.
 REFUSED_BELOW = 0.4
 """Mean local correlation of registered images below which they are not compared."""
