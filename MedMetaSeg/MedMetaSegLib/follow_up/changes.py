@@ -40,7 +40,7 @@ class Fit:
     """How well two images fit one another under a transform.
 
     correlation: mean, 0 to 1, of the correlation of MIND descriptors around each place that both images show
-    and where the present one is not of one value. strain: mean Frobenius norm of the gradient of the
+    and where the present one is not of one value. strain: median Frobenius norm of the gradient of the
     displacement, without that of its mean; 0 for an affine transform, about 1 where everything had to be bent
     by as much as itself. shared: how much of the present image that was looked at the earlier one shows, 0
     to 1.

@@ -215,7 +215,7 @@ def fit_of(
             for one in torch.gradient(moving_mm[0, axis], spacing=fixed.image.spacing_mm.tolist())
         ]
     )[:, both]
-    strain = (gradient - gradient.mean(1, keepdim=True)).square().sum(0).sqrt().mean()
+    strain = (gradient - gradient.mean(1, keepdim=True)).square().sum(0).sqrt().median()
     return Fit(float(local[both].mean()), float(strain), float(both.sum() / shown.sum()))
 
 
