@@ -215,15 +215,14 @@ def _check_names(masks: Sequence[StructureMask], path: Path) -> None:
 
 
 def _writers(request: MeasureRequest, case: MeasuredCase) -> dict[Path, Writer]:
+    from ..follow_up.table import change_writers
     from ..measurements.table import table_writers
 
-    writers = table_writers(request.out, case.measurements)
+    writers = table_writers(request.out, case.measurements) | change_writers(request.out, case.changes)
     sections = []
     if case.changes is not None and request.earlier is not None:
         from ..follow_up.page import section
-        from ..follow_up.table import change_writers
 
-        writers |= change_writers(request.out, case.changes)
         sections.append(section(case.changes, request.earlier.image.name))
     if request.as_json:
         text = _json_text(request, case)

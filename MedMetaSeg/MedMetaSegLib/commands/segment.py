@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..batch.paths import check_result_folder, map_names
 from ..errors import InputError
+from ..follow_up.table import change_writers
 from ..imageio.files import check_there, stem, suffix
 from ..imageio.frames import Frames, listed_frames
 from ..imageio.names import shown
@@ -318,7 +319,8 @@ def _table_writers(
 
     measurements = measure(read.volume, result.structures, request.measure)
     report["notes"] = list(dict.fromkeys((*report["notes"], *measurements.notes)))
-    return table_writers(request.table_of(read.frame), measurements)
+    table = request.table_of(read.frame)
+    return table_writers(table, measurements) | change_writers(table, None)
 
 
 def _write(request: SegmentRequest, writers: dict[Path, Writer], reports: list[dict[str, Any]]) -> None:

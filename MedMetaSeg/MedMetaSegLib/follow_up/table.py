@@ -40,9 +40,15 @@ def changes_path(table: Path) -> Path:
     return table.with_name(f"{table.stem}_changes{table.suffix}")
 
 
-def change_writers(table: Path, result: FollowUp) -> dict[Path, Writer]:
-    """What writes the table of changes that goes with a table of structures."""
-    return {changes_path(table): partial(write_csv, columns=COLUMNS, rows=change_rows(result))}
+def change_writers(table: Path, result: FollowUp | None) -> dict[Path, Writer]:
+    """What writes the table of changes that goes with a table of structures; nothing without a comparison.
+
+    An older table of changes, which would seem to belong to the new one, is replaced by one without rows.
+    """
+    path = changes_path(table)
+    if result is None and not path.exists():
+        return {}
+    return {path: partial(write_csv, columns=COLUMNS, rows=[] if result is None else change_rows(result))}
 
 
 def change_rows(result: FollowUp) -> list[Row]:

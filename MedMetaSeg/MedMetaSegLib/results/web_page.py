@@ -99,7 +99,7 @@ def number_cell(told: str, value: float | None, remarks: str = "") -> str:
 
 def number_text(value: float) -> str:
     """A number with four digits that count, or all before the point of a larger one."""
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value + 0.0:.4g}"  # -0.0 is 0
 
 
 def definitions(words: Iterable[tuple[str, str]]) -> str:

@@ -63,6 +63,15 @@ def test_what_changed_is_in_the_table_in_json_and_on_the_page(
     assert "Label 9" in shown
 
 
+def test_an_older_table_of_changes_does_not_seem_to_belong_to_the_new_one(earlier: Path):
+    assert compare(earlier, "--transform", str(earlier / "moved.tfm")) == 0
+    table = earlier / "out/t_changes.csv"
+    assert rows_of(table)
+    image, painted = earlier / "ct.nii.gz", earlier / "painted.nii.gz"
+    assert cli.run(["measure", str(image), str(painted), "-o", str(earlier / "out/t.csv")]) == 0
+    assert rows_of(table) == []
+
+
 def test_without_a_comparison_there_is_no_table_of_changes(folder: Path):
     paths = [str(folder / name) for name in ("ct.nii.gz", "painted.nii.gz")]
     assert cli.run(["measure", *paths, "-o", str(folder / "out/t.csv"), "--json"]) == 0

@@ -8,6 +8,7 @@ import qt
 import slicer.util
 from slicer.i18n import tr as _
 
+from ...follow_up.table import change_writers
 from ...imageio.writing import replace_all
 from ...measurements.measurements import Measurements
 from ...measurements.table import table_writers
@@ -25,7 +26,7 @@ def saveTables(measurements: Measurements, name: str) -> list[Path]:
         return []
     path = Path(chosen)
     table = path if path.suffix.casefold() == ".csv" else path.with_name(f"{path.name}.csv")
-    writers = table_writers(table, measurements)
+    writers = table_writers(table, measurements) | change_writers(table, None)
     # The dialog has asked about the name that was chosen.
     there = [one.name for one in writers if one != path and one.exists()]
     question = _("These files are there already; replace them? {names}").format(names=", ".join(there))
