@@ -6,7 +6,8 @@ Only what typer needs is imported with the module; numpy comes with the work.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -133,9 +134,10 @@ def measure_files(request: MeasureRequest) -> None:
     check_paths(request)
     with progress_bar() as progress:
         progress(0.0, "Reading")
-        case = measured_case(request, progress)
-        if request.earlier is not None:
-            case = replace(case, changes=_changes(request, request.earlier, case, progress))
+        if request.earlier is None:
+            case = _measured(_read(request), request.options, progress)
+        else:
+            case = _compared(request, request.earlier, progress)
         progress(1.0, "Writing")
         writers = _writers(request, case)
         replace_all(writers)
@@ -172,10 +174,21 @@ def check_table_name(path: Path) -> None:
         raise InputError(f"{path} is no name for a table; let it end in .csv.")
 
 
-def measured_case(request: MeasureRequest, progress: Progress) -> MeasuredCase:
-    """Read the image and its segmentation, and measure. Raises InputError."""
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """An image, its structures on the image's grid, and what a reader must know of how they were read."""
+
+    volume: Volume
+    masks: tuple[StructureMask, ...]
+    notes: tuple[str, ...]
+
+
+def _read(request: MeasureRequest, may_be_empty: bool = False) -> _Read:
+    """Read the image and its segmentation. Raises InputError.
+
+    may_be_empty: a label map without labels has no structure; else it is refused.
+    """
     from ..imageio.volume import read_volume
-    from ..measurements.measure import measure as measured
     from ..measurements.segmented import read_segmented
 
     volume = read_volume(
@@ -184,26 +197,60 @@ def measured_case(request: MeasureRequest, progress: Progress) -> MeasuredCase:
         frame=request.frame,
         resample_uneven=request.resample_uneven,
     )
-    segmented = read_segmented(request.segmentation, volume)
+    segmented = read_segmented(request.segmentation, volume, may_be_empty=may_be_empty)
     _check_names(segmented.masks, request.segmentation)
-    measurements = measured(volume, segmented.masks, request.options, progress)
-    notes = (*volume.notes, *segmented.notes, *measurements.notes)
-    return MeasuredCase(volume, segmented.masks, replace(measurements, notes=notes))
+    return _Read(volume, segmented.masks, (*volume.notes, *segmented.notes))
 
 
-def _changes(
-    request: MeasureRequest, earlier: EarlierRequest, case: MeasuredCase, progress: Progress
-) -> FollowUp:
-    """Read and measure the earlier image by the same options, and compare. Raises InputError."""
+def _measured(read: _Read, asked: MeasureOptions, progress: Progress) -> MeasuredCase:
+    from ..measurements.measure import measure as measured
+
+    measurements = measured(read.volume, read.masks, asked, progress)
+    notes = (*read.notes, *measurements.notes)
+    return MeasuredCase(read.volume, read.masks, replace(measurements, notes=notes))
+
+
+def _compared(request: MeasureRequest, earlier: EarlierRequest, progress: Progress) -> MeasuredCase:
+    """Read and measure both images by the same options, and compare. Raises InputError.
+
+    A label map without labels is one in which everything that the other one has is gone, or not there yet.
+    """
     from ..follow_up.follow import TimePoint, follow_up
 
+    now = _read(request, may_be_empty=True)
     asked = replace(request, image=earlier.image, segmentation=earlier.segmentation, frame=None)
+    with _told_of_compare():
+        before = _read(asked, may_be_empty=True)
+    if not now.masks and not before.masks:
+        raise InputError("Neither of the two segmentations holds a segment or a label.")
+    now, before = _with_structures_of(now, before), _with_structures_of(before, now)
+    case = _measured(now, request.options, progress)
+    with _told_of_compare():
+        case_before = _measured(before, request.options, progress)
+    present, past = (TimePoint(one.volume, one.masks, one.measurements) for one in (case, case_before))
+    return replace(case, changes=follow_up(present, past, earlier.transform, progress))
+
+
+@contextmanager
+def _told_of_compare() -> Iterator[None]:
+    """Whatever is wrong in here is wrong with the earlier image."""
     try:
-        measured_before = measured_case(asked, progress)
+        yield
     except InputError as error:
         raise InputError(f"Of --compare: {error}") from error
-    now, before = (TimePoint(one.volume, one.masks, one.measurements) for one in (case, measured_before))
-    return follow_up(now, before, earlier.transform, progress)
+
+
+def _with_structures_of(read: _Read, other: _Read) -> _Read:
+    """A segmentation that holds nothing, with the other's structures, of which it has no voxel."""
+    import numpy as np
+
+    from ..support.structure import StructureMask
+
+    if read.masks:
+        return read
+    empty = np.zeros((0, 0, 0), bool)
+    masks = tuple(StructureMask(one.structure, (0, 0, 0), empty) for one in other.masks)
+    return replace(read, masks=masks)
 
 
 def _check_names(masks: Sequence[StructureMask], path: Path) -> None:

@@ -154,15 +154,9 @@ def test_an_empty_structure_has_a_row_with_the_reason(folder: Path):
     )
 
 
-def test_a_segmentation_of_nothing_has_tables_without_rows_and_a_note(folder: Path, capsys):
-    """As of a patient whose lesions are all gone: no mistake, and said wherever figures are shown."""
+def test_a_segmentation_of_nothing_is_refused(folder: Path, capsys):
     write_labels(folder / "painted.nii.gz", np.zeros(SHAPE, np.uint8), GRID)
-    assert measure(folder, "--json", "--page", str(folder / "out" / "p.html")) == 0
-    assert rows_of(folder / "out/t.csv") == []
-    note = "painted.nii.gz holds no segment and no label: there is nothing to measure."
-    assert note in capsys.readouterr().out.replace("\n", " ")
-    assert json.loads((folder / "out/t.json").read_text())["notes"] == [note]
-    assert note in (folder / "out/p.html").read_text()
+    assert_refused(folder, capsys, lambda: measure(folder), "there is nothing to measure")
 
 
 def test_lesions_are_told_of_the_structures_that_are_named_alone(folder: Path):

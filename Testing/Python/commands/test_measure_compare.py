@@ -13,7 +13,7 @@ from batch_stand_in import GRID, rows_of
 from command_files import assert_refused, painting, write_array
 from MedMetaSegLib import cli
 from MedMetaSegLib.imageio.geometry import Geometry
-from MedMetaSegLib.imageio.volume import write_labels
+from MedMetaSegLib.imageio.volume import read_image, write_labels
 
 SHIFT_MM = 200.0
 
@@ -70,6 +70,23 @@ def test_an_older_table_of_changes_does_not_seem_to_belong_to_the_new_one(earlie
     image, painted = earlier / "ct.nii.gz", earlier / "painted.nii.gz"
     assert cli.run(["measure", str(image), str(painted), "-o", str(earlier / "out/t.csv")]) == 0
     assert rows_of(table) == []
+
+
+@pytest.mark.parametrize(("empty", "status"), [("painted.nii.gz", "gone"), ("before_painted.nii.gz", "new")])
+def test_in_a_label_map_of_nothing_all_is_gone_or_not_there_yet(earlier: Path, empty: str, status: str):
+    grid = read_image(earlier / empty).geometry
+    write_labels(earlier / empty, np.zeros(grid.shape, np.uint8), grid)
+    assert compare(earlier, "--transform", str(earlier / "moved.tfm")) == 0
+    rows = rows_of(earlier / "out/t_changes.csv")
+    assert len(rows) == 6
+    assert {row["status"] for row in rows} == {"whole structure", status}
+
+
+def test_two_label_maps_of_nothing_are_refused(earlier: Path, capsys: pytest.CaptureFixture[str]):
+    for name in ("painted.nii.gz", "before_painted.nii.gz"):
+        grid = read_image(earlier / name).geometry
+        write_labels(earlier / name, np.zeros(grid.shape, np.uint8), grid)
+    assert_refused(earlier, capsys, lambda: compare(earlier), "Neither of the two segmentations")
 
 
 def test_without_a_comparison_there_is_no_table_of_changes(folder: Path):
