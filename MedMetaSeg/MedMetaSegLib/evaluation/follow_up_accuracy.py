@@ -24,7 +24,7 @@ from ..follow_up.follow import TimePoint, followed
 from ..imageio.volume import Volume
 from ..imageio.writing import write_text
 from ..measurements.lesions import connected_parts
-from ..measurements.measure import measure
+from ..measurements.measure import measure, upright_mask
 from ..measurements.measurements import MeasureOptions
 from ..working_grid.intensity import intensity_normalization
 from .follow_up_cases import FollowUpCase, Time, make_follow_up
@@ -111,8 +111,10 @@ def _time_point(one: Time, options: MeasureOptions) -> TimePoint:
 
 def _balls_of_lesions(one: Time, options: MeasureOptions) -> list[frozenset[int]]:
     """The numbers of the ellipsoids that each lesion is made of, the largest lesion first."""
-    parts = connected_parts(one.mask, one.volume.geometry, options.connectivity, options.smallest_mm3)
-    return [frozenset(np.unique(one.owner[part.region][part.mask]).tolist()) for part in parts.counted]
+    grid, axis_map = one.volume.geometry.canonical()
+    mask, owner = upright_mask(one.mask, axis_map), axis_map.apply(one.owner)
+    parts = connected_parts(mask, grid, options.connectivity, options.smallest_mm3)
+    return [frozenset(np.unique(owner[part.region][part.mask]).tolist()) for part in parts.counted]
 
 
 def _union(ids: Sequence[frozenset[int]], numbers: Sequence[int]) -> frozenset[int]:

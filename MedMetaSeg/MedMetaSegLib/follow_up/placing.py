@@ -13,6 +13,7 @@ from scipy.sparse import coo_array
 from ..imageio.geometry import Geometry, index3
 from ..imageio.volume import to_sitk
 from ..measurements.lesions import connected_parts
+from ..measurements.measure import upright_mask
 from ..measurements.measurements import Connectivity
 from ..support.structure import StructureMask, tight
 from .alignment import Alignment
@@ -30,7 +31,8 @@ _SAMPLE = 100
 class TimeParts:
     """All connected parts of a structure at one time, largest first, lesions and what is too small for one.
 
-    parts: masks on `grid`. lesions: how many of them, the first ones, are counted.
+    parts: masks on `grid`, whose axes run to superior, anterior and right. lesions: how many of them, the
+    first ones, are counted.
     """
 
     parts: tuple[StructureMask, ...]
@@ -39,8 +41,13 @@ class TimeParts:
 
     @classmethod
     def of(cls, one: StructureMask, grid: Geometry, connectivity: Connectivity, lesions: int) -> TimeParts:
-        """The parts of a structure, a mask on a grid; lesions: how many of them are counted."""
-        return cls(connected_parts(one, grid, connectivity, smallest_mm3=0.0).counted, grid, lesions)
+        """The parts of a structure, a mask on a grid; lesions: how many of them are counted.
+
+        On the upright grid, on which `measure` numbers them: parts of one size are in an order of places.
+        """
+        upright, axis_map = grid.canonical()
+        mask = upright_mask(one, axis_map)
+        return cls(connected_parts(mask, upright, connectivity, smallest_mm3=0.0).counted, upright, lesions)
 
     @cached_property
     def volumes_mm3(self) -> np.ndarray:

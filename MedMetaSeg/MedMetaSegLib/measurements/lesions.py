@@ -36,7 +36,8 @@ def connected_parts(
 ) -> Parts:
     """The connected parts of a structure, those of `smallest_mm3` or more each as a mask of its own.
 
-    Parts of the same size are in the order of their centres, the last along k first, then along j, then i.
+    Parts of the same size are in the order of their centres, the last along k first, then along j, then i:
+    of two ways to store one grid the order is not the same.
     """
     if not one.mask.any():
         return Parts((), 0, 0)

@@ -36,7 +36,7 @@ def measure(
     """
     _check(masks, options, volume.geometry)
     image, axis_map = volume.canonical()
-    upright = [_upright(one, axis_map) for one in masks]
+    upright = [upright_mask(one, axis_map) for one in masks]
     surfaces = {n: SurfaceCorners(one, image.geometry) for n, one in enumerate(upright) if one.mask.size}
     tell, structures, notes = progress or silent, [], []
     for number, one in enumerate(upright):
@@ -123,7 +123,7 @@ def _check(masks: Sequence[StructureMask], options: MeasureOptions, geometry: Ge
             )
 
 
-def _upright(one: StructureMask, axis_map: AxisMap) -> StructureMask:
+def upright_mask(one: StructureMask, axis_map: AxisMap) -> StructureMask:
     """A mask, cropped, on the grid whose axes run to superior, anterior and right."""
     offset, mask = tight(one.mask, one.offset)
     if not mask.size:

@@ -65,6 +65,33 @@ def lesions(now: TimePoint, before: TimePoint) -> list[LesionChange]:
     return list(structure.lesions)
 
 
+def stored_otherwise(time: TimePoint) -> TimePoint:
+    """The same with its axes i and j stored the other way round, as DICOM has them."""
+    grid = time.volume.geometry
+    affine = grid.affine.copy()
+    affine[:3, 3] = grid.index_to_world(np.array([[0, grid.shape[1] - 1, grid.shape[2] - 1]]))[0]
+    affine[:3, :2] *= -1
+    volume = replace(
+        time.volume, array=time.volume.array[:, ::-1, ::-1].copy(), geometry=Geometry(grid.shape, affine)
+    )
+    masks = [replace(one, mask=one.mask[:, ::-1, ::-1].copy()) for one in time.masks]
+    return TimePoint(volume, masks, measure(volume, masks, time.measurements.options))
+
+
+@pytest.mark.parametrize("flipped", [(True, True), (True, False), (False, True)])
+def test_lesions_of_one_size_keep_their_diameters_however_grids_are_stored(flipped: tuple[bool, bool]):
+    time = time_point(block(3, 5, 5, (1, 4, 4)), block(3, 30, 40, (1, 1, 16)), block(3, 12, 20, (1, 2, 8)))
+    times = [stored_otherwise(time) if one else time for one in flipped]
+    changes = lesions(*times)
+    assert [one.status for one in changes] == ["matched"] * 3
+    for one in changes:
+        assert one.size_now is not None
+        assert one.size_before is not None
+        assert one.size_now.longest_mm == pytest.approx(one.size_before.longest_mm)
+        lesion = times[0].measurements.structures[0].lesions[one.now[0] - 1]
+        assert one.centroid_ras == pytest.approx(lesion.centroid_ras)
+
+
 def longest(time: TimePoint) -> list[float]:
     """The longest diameter of each lesion."""
     return [one.longest.length_mm for one in time.measurements.structures[0].lesions]
