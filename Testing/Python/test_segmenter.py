@@ -305,6 +305,18 @@ def test_a_dicom_series_and_labels_stored_flipped_land_in_one_place(
     assert found.report["intensity"]["kind"] == "CT"
 
 
+def test_a_structure_that_lies_outside_the_image_is_told(segmenter: Segmenter) -> None:
+    labels = np.concatenate([painting(), np.zeros_like(painting())])
+    labels[np.isin(labels, 2)] = 0
+    labels[[44, 50], 10:20, 10:20] = 2
+    volume, _ = volume_and_support()
+    support = Support.from_labels(labels, Geometry(labels.shape, AFFINE), {1: "left", 2: "right"})
+    report = segmenter.segment(volume, support, quality="fast").report
+    assert [one["name"] for one in report["structures"]] == ["left"]
+    assert [one["name"] for one in report["skipped"]] == ["right"]
+    assert "outside the image" in report["skipped"][0]["reason"]
+
+
 @pytest.mark.parametrize("affine", [AFFINE, AFFINE @ np.diag([-1.0, -1.0, 1.0, 1.0])])
 def test_a_preview_of_each_structure_comes_once_before_the_next_is_begun(segmenter, affine):
     volume, support = volume_and_support(affine=affine)

@@ -37,7 +37,7 @@ WORKING_BYTES = 6
 """Per voxel beside the image itself: the label map, its mask and copy, and what is written."""
 MAP_BYTES = 8
 """Per voxel where uncertainty maps are wanted: logits, probability and map of one structure, and its copy."""
-MEASURE_BYTES = 12
+MEASURE_BYTES = 24
 """Per voxel where results are measured: masks, parts and values of one structure of the size of the image."""
 
 

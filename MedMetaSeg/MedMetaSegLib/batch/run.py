@@ -29,7 +29,7 @@ from ..progress import never
 from ..support.seg_nrrd import check_packages
 from .executor import Executor, Outcome
 from .inputs import BatchItem, find_items
-from .item import failed, item_volume
+from .item import check_size, failed, item_volume, needed_bytes
 from .journal import Journal, MadeBy, places
 from .maps import with_maps
 from .measured_tables import check_measured_paths, measured_paths, write_measured
@@ -221,9 +221,13 @@ class _Run:
         self.progress(BatchProgress(item.name, READING, len(self.rows), len(self.items)))
         path = self.request.out / item.output
         try:
+            options = ItemOptions.of(self.request, memory_limit_bytes(self.request))
+            check_size(item, needed_bytes(item, options), options.limit)
             row = measured_row(row, path, item_volume(item), self.task.structures, self.request.measure)
         except InputError:
             return None
+        except Exception as error:  # As of an item that is made: one image does not end the batch.
+            return failed(item, error).row
         journal.amend(item, row)
         return row
 

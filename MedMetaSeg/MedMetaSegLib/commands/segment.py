@@ -315,9 +315,20 @@ def _table_writers(
     """A writer for each table of what was measured; adds the notes about it to the report."""
     if request.measure is None:
         return {}
-    from ..measurements.measure import measure
+    import numpy as np
 
-    measurements = measure(read.volume, result.structures, request.measure)
+    from ..measurements.measure import measure
+    from ..support.structure import StructureMask
+
+    found = {one.structure.label: one for one in result.structures}
+    nothing = np.zeros((0, 0, 0), bool)
+    # One that lies outside the image is not in the result, and has a row all the same.
+    masks = [
+        found.get(one.structure.label) or StructureMask(one.structure, (0, 0, 0), nothing)
+        for one in read.support.structures
+        if not request.structures or one.structure.name in request.structures
+    ]
+    measurements = measure(read.volume, masks, request.measure)
     report["notes"] = list(dict.fromkeys((*report["notes"], *measurements.notes)))
     table = request.table_of(read.frame)
     return table_writers(table, measurements) | change_writers(table, None)

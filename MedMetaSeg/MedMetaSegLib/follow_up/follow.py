@@ -106,7 +106,12 @@ def _names(time: TimePoint) -> list[str]:
 
 
 def _other_modality(now: TimePoint, before: TimePoint) -> list[str]:
-    kinds = [one.volume.modality or intensity_normalization(one.volume).modality for one in (now, before)]
+    volumes = now.volume, before.volume
+    kinds = [one.modality for one in volumes]
+    if not all(kinds):
+        # Without a word in both headers the values tell CT from what has no fixed scale, and no more.
+        modalities = [intensity_normalization(one).modality for one in volumes]
+        kinds = ["CT" if one == "CT" else "no CT" for one in modalities]
     if kinds[0] == kinds[1]:
         return []
     return [

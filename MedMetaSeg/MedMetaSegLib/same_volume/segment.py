@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -117,7 +117,9 @@ def segmented_volume(
     }
     notes = [*checked.volume.notes, *grids.support.notes, *noted]
     told = [_told(asked, answer, options.confidence) for answer in there]
-    report = segment_report(support, intensity, results, told, notes, about)
+    # Slices have the support's own numbers; some of its structures may lie outside the image.
+    reported = replace(support, skipped=grids.support.skipped)
+    report = segment_report(reported, intensity, results, told, notes, about)
     probabilities = tuple(_probability(asked, answer) for answer in there)
     return Segmentation(checked.volume.geometry, results, support.overlapping, report, probabilities)
 

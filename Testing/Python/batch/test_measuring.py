@@ -18,7 +18,7 @@ from batch_stand_in import SECONDS, Elsewhere, StandInSegmenter, results, rows_o
 from browser import find_chromium, title_after
 from disk_faults import failing
 from MedMetaSegLib import cli
-from MedMetaSegLib.batch import measuring
+from MedMetaSegLib.batch import measuring, run
 from MedMetaSegLib.batch.measured_tables import LESIONS, MEASUREMENTS
 from MedMetaSegLib.batch.request import BatchRequest
 from MedMetaSegLib.batch.run import run_batch
@@ -159,6 +159,34 @@ def test_a_result_that_cannot_be_measured_is_made_anew(
     monkeypatch.setattr(measuring, "read_segmented", refused)
     assert statuses(request_for, resume=True) == [DONE] * 2
     assert len(rows_of(request_for.out / LESIONS)) == 2
+
+
+def test_an_error_of_one_image_does_not_end_a_batch_that_goes_on(
+    request_for: BatchRequest, segmenter: StandInSegmenter, monkeypatch: pytest.MonkeyPatch
+):
+    run_batch(replace(request_for, measure=None))
+    whole = measuring.measure
+    first = []
+
+    def breaks(*arguments: object, **options: object) -> object:
+        first.append(True)
+        if len(first) == 1:
+            raise RuntimeError("of the first image")
+        return whole(*arguments, **options)
+
+    monkeypatch.setattr(measuring, "measure", breaks)
+    assert statuses(request_for, resume=True) == [FAILED, KEPT]
+    assert "of the first image" in rows_of(request_for.out / MEASUREMENTS)[0]["reason"]
+
+
+def test_what_is_beyond_the_memory_limit_is_not_read_to_be_measured(
+    request_for: BatchRequest, segmenter: StandInSegmenter, monkeypatch: pytest.MonkeyPatch
+):
+    run_batch(replace(request_for, measure=None))
+    monkeypatch.setattr(run, "memory_limit_bytes", lambda request: 10)
+    result = run_batch(replace(request_for, resume=True))
+    assert [row.status for row in result.rows] == [FAILED] * 2
+    assert all("memory limit" in row.reason for row in result.rows)
 
 
 def test_other_options_are_measured_anew(request_for: BatchRequest, segmenter: StandInSegmenter):

@@ -12,7 +12,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from batch_stand_in import GRID, StandInSegmentation, expected, put_in_place
+from batch_stand_in import GRID, StandInSegmentation, expected, put_in_place, rows_of
 from command_files import (
     assert_refused,
     files,
@@ -24,7 +24,7 @@ from command_files import (
 from disk_faults import failing
 from MedMetaSegLib.commands import segment as segment_command
 from MedMetaSegLib.errors import Cancelled
-from MedMetaSegLib.imageio.volume import Volume, read_image
+from MedMetaSegLib.imageio.volume import Geometry, Volume, read_image, write_labels
 from MedMetaSegLib.support.structure import StructureMask
 from MedMetaSegLib.support.support import Support
 
@@ -69,6 +69,18 @@ def segmenter(monkeypatch: pytest.MonkeyPatch) -> StandInSegmenter:
     stand_in = StandInSegmenter()
     put_in_place(stand_in, monkeypatch)
     return stand_in
+
+
+def test_a_structure_that_lies_outside_the_image_has_a_row_of_zeros(folder: Path, segmenter):
+    """Label 7 is painted beyond the image, on a grid that reaches farther."""
+    labels = np.concatenate([painting(), np.zeros_like(painting())])
+    labels[labels == 7] = 0
+    labels[[10, 12], 14:20, 10:17] = 7
+    write_labels(folder / "painted.nii.gz", labels, Geometry(labels.shape, GRID.affine))
+    assert run_segment(folder, "--measure", str(folder / "out/t.csv"), "--lesions", "Label 7") == 0
+    three, seven = rows_of(folder / "out/t.csv")
+    assert (three["structure"], three["reason"]) == ("Label 3", "")
+    assert (seven["structure"], seven["voxel_count"], seven["reason"]) == ("Label 7", "0", "it has no voxels")
 
 
 def test_with_a_stand_in_segmenter_a_label_map_has_the_images_grid_and_the_supports_values(

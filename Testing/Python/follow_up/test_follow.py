@@ -190,6 +190,13 @@ def test_another_modality_is_noted():
     assert followed(time_point(), time_point(), on_one_another()).notes == ()
 
 
+def test_a_modality_that_one_header_does_not_name_is_not_made_up():
+    """The values alone do not tell PET from MR."""
+    for now, before in (("PT", ""), ("", "PT"), ("", "")):
+        result = followed(time_point(modality=now), time_point(modality=before), on_one_another())
+        assert result.notes == ()
+
+
 def test_what_was_noted_of_the_earlier_measurements_is_told():
     before = time_point()
     before = replace(before, measurements=replace(before.measurements, notes=("The spacing is a guess.",)))
