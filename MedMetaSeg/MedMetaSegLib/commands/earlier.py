@@ -30,8 +30,8 @@ Transform = Annotated[
     typer.Option(
         metavar="FILE",
         help="How the two lie, for --compare: a transform that ITK reads (.tfm, .h5, .txt, .mat, .xfm), of "
-        "points of IMAGE to BEFORE_IMAGE, as for resampling the latter; none where they lie on one another "
-        "as they are. Otherwise they are registered.",
+        "points of IMAGE to BEFORE_IMAGE, as for resampling the latter; the word none where they lie on one "
+        "another as they are. Without the option they are registered.",
     ),
 ]
 

@@ -181,6 +181,7 @@ class _Read:
     volume: Volume
     masks: tuple[StructureMask, ...]
     notes: tuple[str, ...]
+    is_label_map: bool
 
 
 def _read(request: MeasureRequest, may_be_empty: bool = False) -> _Read:
@@ -199,7 +200,7 @@ def _read(request: MeasureRequest, may_be_empty: bool = False) -> _Read:
     )
     segmented = read_segmented(request.segmentation, volume, may_be_empty=may_be_empty)
     _check_names(segmented.masks, request.segmentation)
-    return _Read(volume, segmented.masks, (*volume.notes, *segmented.notes))
+    return _Read(volume, segmented.masks, (*volume.notes, *segmented.notes), segmented.is_label_map)
 
 
 def _measured(read: _Read, asked: MeasureOptions, progress: Progress) -> MeasuredCase:
@@ -213,7 +214,7 @@ def _measured(read: _Read, asked: MeasureOptions, progress: Progress) -> Measure
 def _compared(request: MeasureRequest, earlier: EarlierRequest, progress: Progress) -> MeasuredCase:
     """Read and measure both images by the same options, and compare. Raises InputError.
 
-    A label map without labels is one in which everything that the other one has is gone, or not there yet.
+    A label map holds only what has voxels: what another one has besides is gone, or not there yet.
     """
     from ..follow_up.follow import TimePoint, follow_up
 
@@ -223,7 +224,7 @@ def _compared(request: MeasureRequest, earlier: EarlierRequest, progress: Progre
         before = _read(asked, may_be_empty=True)
     if not now.masks and not before.masks:
         raise InputError("Neither of the two segmentations holds a segment or a label.")
-    now, before = _with_structures_of(now, before), _with_structures_of(before, now)
+    now, before = _with_labels_of(now, before), _with_labels_of(before, now)
     case = _measured(now, request.options, progress)
     with _told_of_compare():
         case_before = _measured(before, request.options, progress)
@@ -240,17 +241,26 @@ def _told_of_compare() -> Iterator[None]:
         raise InputError(f"Of --compare: {error}") from error
 
 
-def _with_structures_of(read: _Read, other: _Read) -> _Read:
-    """A segmentation that holds nothing, with the other's structures, of which it has no voxel."""
+def _with_labels_of(read: _Read, other: _Read) -> _Read:
+    """A label map with the structures that the other one has besides, of which it has no voxel.
+
+    Nothing is added where the two have no structure in common, unless this one holds nothing at all: values
+    may then mean other things.
+    """
     import numpy as np
 
     from ..support.structure import StructureMask
 
-    if read.masks:
+    names = {one.structure.name for one in read.masks}
+    missing = [one.structure for one in other.masks if one.structure.name not in names]
+    alike = read.is_label_map and other.is_label_map and len(missing) < len(other.masks)
+    if not missing or (read.masks and not alike):
         return read
     empty = np.zeros((0, 0, 0), bool)
-    masks = tuple(StructureMask(one.structure, (0, 0, 0), empty) for one in other.masks)
-    return replace(read, masks=masks)
+    masks = (*read.masks, *(StructureMask(one, (0, 0, 0), empty) for one in missing))
+    listed = ", ".join(one.name for one in missing)
+    note = f"{listed}: not in the label map, and taken for not there."
+    return replace(read, masks=masks, notes=(*read.notes, note))
 
 
 def _check_names(masks: Sequence[StructureMask], path: Path) -> None:

@@ -36,6 +36,8 @@ DOUBTED_STRAIN = 0.4
 """Strain above which the reader is told to look at the alignment."""
 DOUBTED_SHARED = 0.5
 """Share of the present image around what was segmented that the earlier one shows: a note tells of less."""
+LARGEST_FACTOR = 4.0
+"""Factor by which a given transform may make volumes larger or smaller, a child that grew among them."""
 _INVERSE_STEPS = 50
 """Steps in which a place is looked for that a transform maps to another, at most."""
 _INVERSE_MM = 0.05
@@ -71,7 +73,7 @@ class Alignment:
         By fixed-point iteration from the affine map nearest to the transform, which displacement fields have
         no inverse beside.
         """
-        matrix, shift = self._nearest_affine
+        matrix, shift = self.nearest_affine
         places = np.linalg.solve(matrix, (points - shift).T).T
         for _ in range(_INVERSE_STEPS):
             missed = points - self.to_before(places)
@@ -82,7 +84,7 @@ class Alignment:
         return np.where(astray[:, None], np.nan, places)
 
     @cached_property
-    def _nearest_affine(self) -> tuple[np.ndarray, np.ndarray]:
+    def nearest_affine(self) -> tuple[np.ndarray, np.ndarray]:
         """(3, 3) and (3,): the affine map that is nearest to the transform over the present image."""
         axes = [np.linspace(0, size - 1, 5) for size in self.now.shape]
         index = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
@@ -114,7 +116,8 @@ def registered_alignment(
     if fit.correlation < REFUSED_BELOW or fit.strain > REFUSED_STRAIN:
         raise InputError(
             f"{_names(now, before)} do not fit one another ({_figures(fit)}): another patient or region? "
-            "If they are the same, register them elsewhere and give the transform."
+            "If they are the same, register them elsewhere and give --transform FILE, or --transform none "
+            "where they lie on one another as they are."
         )
     return Alignment(transform, "registered", fit, now.geometry)
 
@@ -130,11 +133,12 @@ def given_alignment(
 
     masks: what was segmented now, around which it is judged how well they fit. transform: of points (LPS mm)
     of the present image to the earlier one, as ITK has it; None where the two lie on one another. device:
-    where that is judged, the CPU when None. Raises InputError for images that do not overlap then, and as
-    `check_volume` does.
+    where that is judged, the CPU when None. Raises InputError for images that do not overlap then, for
+    a transform that mirrors or multiplies volumes (`LARGEST_FACTOR`), and as `check_volume` does.
     """
     frames = Frame.of(check_volume(now)), Frame.of(check_volume(before))
     chosen = sitk.Transform(3, sitk.sitkIdentity) if transform is None else transform
+    _check_volumes_kept(Alignment(chosen, "given", Fit(0.0, 0.0, 0.0), now.geometry))
     fit = fit_of(*frames, _corners(now, masks), chosen, device)
     if fit is None:
         raise InputError(
@@ -160,6 +164,15 @@ def read_transform(path: Path) -> sitk.Transform:
             f"{path} holds a transform of {transform.GetDimension()} dimensions; give one of three."
         )
     return transform
+
+
+def _check_volumes_kept(alignment: Alignment) -> None:
+    """Raise InputError for a transform that mirrors, or makes much larger or smaller."""
+    matrix, _ = alignment.nearest_affine
+    factor = float(np.linalg.det(matrix))
+    if not 1 / LARGEST_FACTOR <= factor <= LARGEST_FACTOR:
+        what = "mirrors" if factor < 0 else f"multiplies volumes by {factor:.3g}"
+        raise InputError(f"The transform {what}; give one that brings one image of a patient onto another.")
 
 
 def _corners(volume: Volume, masks: Sequence[StructureMask]) -> np.ndarray:

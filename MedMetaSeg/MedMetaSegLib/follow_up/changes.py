@@ -53,9 +53,9 @@ class Fit:
 
 @dataclass(frozen=True)
 class Size:
-    """How large a lesion is, or several together: sums of theirs.
+    """How large a lesion is, or several together: the sum of their volumes.
 
-    The diameters are None for a part that was too small to be counted, of which only the volume is known.
+    The diameters are None of several, and of a part that was too small to be counted.
     """
 
     volume_cm3: float

@@ -79,7 +79,12 @@ def followed(
         alignment.how,
         alignment.fit,
         now.measurements.options,
-        (*doubts(alignment), *_other_modality(now, before), *_notes_of_earlier(before)),
+        (
+            *doubts(alignment),
+            *_other_modality(now, before),
+            *(note for one in structures for note in _seen_in_part(one)),
+            *_notes_of_earlier(before),
+        ),
     )
 
 
@@ -118,6 +123,25 @@ def _other_modality(now: TimePoint, before: TimePoint) -> list[str]:
         f"The earlier image is {kinds[1]}, the present one {kinds[0]}: a lesion may seem larger or smaller "
         "in one of them without any change."
     ]
+
+
+def _seen_in_part(structure: StructureChange) -> list[str]:
+    """Sentences about changes that may be of the field of view and not of the patient."""
+    notes = []
+    unseen = sum(one.status.startswith("not seen") for one in structure.lesions)
+    if unseen:
+        count = "a lesion lies" if unseen == 1 else f"{unseen} lesions lie"
+        notes.append(
+            f"{structure.name}: {count} outside the other image; the change of the whole structure counts "
+            "what was not seen."
+        )
+    cut = sum(one.touches_border and one.found_by != "" for one in structure.lesions)
+    if cut:
+        count = "a lesion reaches" if cut == 1 else f"{cut} lesions reach"
+        notes.append(
+            f"{structure.name}: {count} the border of an image, and may have changed where it was not seen."
+        )
+    return notes
 
 
 def _notes_of_earlier(before: TimePoint) -> list[str]:
@@ -207,10 +231,9 @@ class _Lesions:
 
 def _size(lesions: Sequence[Lesion], parts: TimeParts, numbers: Sequence[int]) -> Size | None:
     """Of all lesions of a group at one time; of the part too small to be counted where there is none."""
+    if len(lesions) == 1:
+        (one,) = lesions
+        return Size(one.volume_cm3, one.longest.length_mm, one.perpendicular.length_mm)
     if lesions:
-        return Size(
-            sum(one.volume_cm3 for one in lesions),
-            sum(one.longest.length_mm for one in lesions),
-            sum(one.perpendicular.length_mm for one in lesions),
-        )
+        return Size(sum(one.volume_cm3 for one in lesions), None, None)
     return Size(float(parts.volumes_mm3[list(numbers)].sum()) / 1000, None, None) if numbers else None

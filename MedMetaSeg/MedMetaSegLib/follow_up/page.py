@@ -119,7 +119,7 @@ def _definitions(result: FollowUp) -> list[tuple[str, str]]:
         (
             "Merged, split",
             "Several lesions before that overlap one now, or one before that overlaps several now. Their "
-            "sizes are sums, those of the diameters, too.",
+            "volumes are added; diameters are not.",
         ),
         (
             "New, gone; not seen",

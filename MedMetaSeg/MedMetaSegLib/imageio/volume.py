@@ -184,8 +184,10 @@ def check_volume(volume: Volume, allow_nonfinite: bool = False) -> Volume:
                 "(--allow-nonfinite)."
             )
         if bad:
-            volume = replace(volume, array=_finite(array, label))
-            array = volume.array
+            array = _finite(array, label)
+            count = "1 voxel is" if bad == 1 else f"{bad} voxels are"
+            note = f"{count} NaN or infinite, and read as the image's smallest value, {array.min():g}."
+            volume = replace(volume, array=array, notes=(*volume.notes, note))
     lowest, highest = array.min(), array.max()
     if lowest == highest:
         raise InputError(f"{label} has the value {array.flat[0]} everywhere; there is nothing to segment.")

@@ -137,7 +137,8 @@ def _lesion_section(
         _lesion_row(measurements.structures[number].name, number, lesion, (number, lesion.number) in there)
         for number, lesion in lesions
     ]
-    return [f"<h2>{len(lesions)} lesions</h2>", _scroll(table(_LESION_HEADS, rows))]
+    count = "1 lesion" if len(lesions) == 1 else f"{len(lesions)} lesions"
+    return [f"<h2>{count}</h2>", _scroll(table(_LESION_HEADS, rows))]
 
 
 def _lesion_row(structure: str, number: int, lesion: Lesion, pictured: bool) -> str:
@@ -206,9 +207,10 @@ def _definitions(options: MeasureOptions) -> list[tuple[str, str]]:
         ),
         (
             "Longest and perpendicular diameter",
-            "The longest line between two points of a lesion's outline in any one slice across the image's "
-            "axis nearest to superior, and the longest at right angles to it in the same slice. Both end at "
-            "outer edges of voxels, and may leave a concave lesion in between. Slices are counted from 0.",
+            "The longest line between two points of the outline of one connected piece of a lesion, in any "
+            "one slice across the image's axis nearest to superior, and the longest at right angles to it in "
+            "the same slice. Both end at outer edges of voxels, and may leave a concave lesion in between. "
+            "Slices are counted from 0.",
         ),
         (
             "Feret diameter, surface, stdev, percentiles",

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from ..imageio.frames import by
 from ..imageio.geometry import AxisMap, Geometry, Index3, corners, index3
 from ..imageio.volume import Volume
 from ..support.lost_header import grid_difference, lost_header
@@ -24,11 +25,12 @@ class Segmented:
     """The segments of a file on the grid of an image.
 
     masks: cropped, one for each segment or label, in the file's order, those without voxels too. notes:
-    sentences about where they lie that a reader must see.
+    sentences about where they lie that a reader must see. is_label_map: see `SegmentationContent`.
     """
 
     masks: tuple[StructureMask, ...]
     notes: tuple[str, ...] = ()
+    is_label_map: bool = False
 
 
 def read_segmented(
@@ -51,7 +53,9 @@ def read_segmented(
         raise InputError(f"{path} holds no segment and no label; there is nothing to measure.")
     place = settled_place(Place(content.geometry, content.forms, role=_ROLE), volume)
     voxel_map = _VoxelMap.between(place.geometry, volume.geometry)
-    return Segmented(tuple(voxel_map.moved(one) for one in content.masks), place.notes)
+    masks = tuple(voxel_map.moved(one) for one in content.masks)
+    notes = place.notes + (_another_size(voxel_map, volume) if content.is_label_map else ())
+    return Segmented(masks, notes, content.is_label_map)
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,18 @@ class _VoxelMap:
                 "the segmentation to it."
             )
         return StructureMask(one.structure, index3(start), there)
+
+
+def _another_size(voxel_map: _VoxelMap, volume: Volume) -> tuple[str, ...]:
+    """A sentence about a label map that is not as large as its image; segments are cropped by habit."""
+    own = voxel_map.axis_map.reoriented_shape
+    if own == volume.geometry.shape:
+        return ()
+    sizes = by(own[::-1]), by(volume.geometry.shape[::-1])
+    return (
+        f"The {_ROLE} has {sizes[0]} voxels, and the image {sizes[1]}: it is taken for a part of it; check "
+        "that both are of one patient.",
+    )
 
 
 def _other_grid(source: Geometry, aligned: Geometry, target: Geometry) -> str:

@@ -35,7 +35,9 @@ def read_segments(
             return content.renamed(names) if names else content
         image = read_image(path)
         masks = label_masks(image.array, names, role)
-        return SegmentationContent(image.geometry, masks, forms=image.forms, overlapping=False)
+        return SegmentationContent(
+            image.geometry, masks, forms=image.forms, overlapping=False, is_label_map=True
+        )
     except SequenceError as sequence:
         raise InputError(f"{path} has {sequence.frames} frames; give a label map of one.") from sequence
     except SupportProblem as problem:

@@ -40,6 +40,7 @@ class SegmentationContent:
 
     background_ids: identities of the segments tagged as background. forms: what the header of a NIfTI file
     says of its place. overlapping: False where no voxel can belong to two, None where it is not known.
+    is_label_map: structures are known by their values alone, and one without voxels is not in it.
     """
 
     geometry: Geometry
@@ -47,6 +48,7 @@ class SegmentationContent:
     background_ids: frozenset[str] = frozenset()
     forms: NiftiForms | None = None
     overlapping: bool | None = None
+    is_label_map: bool = False
 
     def renamed(self, names: Mapping[int, str]) -> SegmentationContent:
         """The same with other structure names, by label value."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +19,7 @@ from batch_stand_in import GRID, SHAPE, StandInSegmentation, put_in_place, rows_
 from command_files import assert_refused, files, not_finite, painting, run_segment, write_array
 from disk_faults import failing
 from MedMetaSegLib import cli
-from MedMetaSegLib.imageio.volume import Volume, read_image, write_labels
+from MedMetaSegLib.imageio.volume import Geometry, Volume, read_image, write_labels
 from MedMetaSegLib.support.structure import Structure, StructureMask
 from MedMetaSegLib.support.support import Support, write_segmentation
 
@@ -152,6 +155,37 @@ def test_an_empty_structure_has_a_row_with_the_reason(folder: Path):
         "0",
         "it has no voxels",
     )
+
+
+def test_a_terminal_that_cannot_show_a_name_ends_nothing(folder: Path):
+    command = [sys.executable, "-m", "MedMetaSegLib.cli", "measure", folder / "ct.nii.gz"]
+    done = subprocess.run(
+        [*command, folder / "painted.nii.gz", "-o", folder / "out" / "Łukasz.csv"],
+        env={**os.environ, "PYTHONIOENCODING": "cp1252"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"\\u0141ukasz.csv" in done.stdout
+    assert rows_of(folder / "out" / "Łukasz.csv")
+
+
+def test_voxels_that_were_no_numbers_are_told(folder: Path):
+    not_finite(folder)
+    write_array(folder / "ct.nii.gz", read_image(folder / "ct.nrrd").array)
+    assert measure(folder, "--allow-nonfinite", "--json") == 0
+    (note,) = json.loads((folder / "out/t.json").read_text())["notes"]
+    assert "NaN or infinite" in note
+
+
+def test_a_label_map_of_another_size_is_told(folder: Path):
+    """It may be of another patient: nothing else tells them apart."""
+    write_labels(
+        folder / "painted.nii.gz", painting()[:-1], Geometry((SHAPE[0] - 1, *SHAPE[1:]), GRID.affine)
+    )
+    assert measure(folder, "--json") == 0
+    (note,) = json.loads((folder / "out/t.json").read_text())["notes"]
+    assert "20 x 24 x 9 voxels, and the image 20 x 24 x 10" in note
 
 
 def test_a_segmentation_of_nothing_is_refused(folder: Path, capsys):

@@ -16,6 +16,7 @@ from MedMetaSegLib.imageio.geometry import Geometry
 from MedMetaSegLib.imageio.volume import read_image, write_labels
 
 SHIFT_MM = 200.0
+WHOLE = "whole structure"
 
 
 @pytest.fixture
@@ -30,6 +31,7 @@ def earlier(folder: Path) -> Path:
     labels[:, :, :5] = 0
     labels[labels == 7] = 9
     write_labels(folder / "before_painted.nii.gz", labels, there)
+    write_labels(folder / "others.nii.gz", np.where(labels > 0, 5, 0).astype(np.uint8), there)
     sitk.WriteTransform(sitk.TranslationTransform(3, (-SHIFT_MM, 0, 0)), str(folder / "moved.tfm"))
     return folder
 
@@ -49,18 +51,20 @@ def test_what_changed_is_in_the_table_in_json_and_on_the_page(
     more = "--json", "--page", str(earlier / "out/t.html"), "--transform", str(earlier / "moved.tfm")
     assert compare(earlier, *more) == 0
     rows = rows_of(earlier / "out/t_changes.csv")
-    assert [row["status"] for row in rows] == ["whole structure", "matched", "matched"]
-    assert {row["structure"] for row in rows} == {"Label 3"}
+    assert [row["status"] for row in rows if row["structure"] == "Label 3"] == [WHOLE, "matched", "matched"]
+    assert [row["status"] for row in rows if row["structure"] == "Label 7"] == [WHOLE, "new", "new"]
+    assert [row["status"] for row in rows if row["structure"] == "Label 9"] == [WHOLE, "gone", "gone"]
     assert float(rows[0]["volume_cm3_change_percent"]) == pytest.approx(50)
     content = json.loads((earlier / "out/t.json").read_text())["follow_up"]
     assert content["how"] == "given"
-    assert (content["only_before"], content["only_now"]) == (["Label 9"], ["Label 7"])
+    assert (content["only_before"], content["only_now"]) == ([], [])
+    assert "Of the earlier image: Label 7: not in the label map, and taken for not there." in content["notes"]
     assert content["transform"] == str(earlier / "moved.tfm")
     html = (earlier / "out/t.html").read_text()
     assert "Compared with before.nii.gz" in html
     shown = capsys.readouterr().out
     assert "2 matched" in shown
-    assert "Label 9" in shown
+    assert "Label 9: not in the label map, and taken for not there." in " ".join(shown.split())
 
 
 def test_an_older_table_of_changes_does_not_seem_to_belong_to_the_new_one(earlier: Path):
@@ -106,7 +110,8 @@ def test_without_a_comparison_there_is_no_table_of_changes(folder: Path):
             ["--transform", "none"],
             "Of --compare: The segmentation has as many voxels",
         ),
-        ({}, ["--lesions", "Label 7"], "Of --compare: The segmentation has no structure 'Label 7'"),
+        ({}, ["--lesions", "Label 8"], "The segmentation has no structure 'Label 8'"),
+        ({"segmentation": "others.nii.gz"}, ["--transform", "none"], "no structure in common"),
         ({}, ["--transform", "nowhere.tfm"], "no transform nowhere.tfm"),
         ({}, ["--transform", "none"], "do not overlap there"),
     ],

@@ -109,6 +109,16 @@ def test_a_given_transform_is_never_refused_for_its_fit_but_doubted(ball: Volume
     assert "fit one another poorly" in sentence
 
 
+@pytest.mark.parametrize(
+    ("diagonal", "says"), [((-1, 1, 1), "mirrors"), ((1, 1, 1e-4), "multiplies volumes by 0.0001")]
+)
+def test_a_transform_of_no_patient_is_refused(ball: Volume, diagonal: tuple[float, float, float], says: str):
+    transform = sitk.AffineTransform(3)
+    transform.SetMatrix(np.diag(diagonal).ravel().tolist())
+    with pytest.raises(InputError, match=says):
+        given_alignment(ball, ball, (), transform)
+
+
 def test_a_transform_that_leaves_nothing_of_the_earlier_image_is_refused(ball: Volume):
     with pytest.raises(InputError, match="ball and ball do not overlap there"):
         given_alignment(ball, ball, [], shift(500, 0, 0))

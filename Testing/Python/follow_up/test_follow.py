@@ -117,7 +117,7 @@ def test_new_and_gone():
     assert found[1].centroid_ras == pytest.approx((41.5, 31.5, 9.0))
 
 
-def test_what_merged_or_split_has_the_sums_of_all():
+def test_what_merged_or_split_has_the_volume_of_all_and_no_diameter():
     two = time_point(block(4, 10, 10), block(4, 10, 20))
     one = time_point(block(4, 10, 10, (2, 4, 14)))
     (merged,), (split,) = lesions(one, two), lesions(two, one)
@@ -126,7 +126,7 @@ def test_what_merged_or_split_has_the_sums_of_all():
     assert merged.size_before == split.size_now
     assert merged.size_before is not None
     assert merged.size_before.volume_cm3 == pytest.approx(2 * 0.064)
-    assert merged.size_before.longest_mm == pytest.approx(sum(longest(two)))
+    assert (merged.size_before.longest_mm, merged.size_before.perpendicular_mm) == (None, None)
 
 
 def test_what_merged_and_split_at_once_is_one_group():
@@ -188,6 +188,18 @@ def test_another_modality_is_noted():
     result = followed(time_point(), time_point(modality="CT"), on_one_another())
     assert any("The earlier image is CT, the present one MR" in note for note in result.notes)
     assert followed(time_point(), time_point(), on_one_another()).notes == ()
+
+
+def test_what_only_one_image_shows_is_told_beside_the_change():
+    """The same patient, of whom the earlier image shows less."""
+    now = time_point(block(4, 10, 10), block(4, 10, 50))
+    short = Geometry((16, 40, 52), GRID.affine)
+    before = time_point(block(4, 10, 10), block(4, 10, 50, (2, 4, 2)), grid=short)
+    (cut,) = followed(now, before, on_one_another()).notes
+    assert cut.startswith("lesions: a lesion reaches the border of an image")
+    before = time_point(block(4, 10, 10), grid=Geometry((16, 40, 40), GRID.affine))
+    (unseen,) = followed(now, before, on_one_another()).notes
+    assert unseen.startswith("lesions: a lesion lies outside the other image; the change of the whole")
 
 
 def test_a_modality_that_one_header_does_not_name_is_not_made_up():

@@ -78,7 +78,8 @@ def test_a_cropped_label_map_lies_where_it_was_cut_out(tmp_path: Path, name: str
     found = read_segmented(tmp_path / name, volume())
     check_same(found, painted())
     assert [one.structure.name for one in found.masks] == ["Label 2", "Label 7"]
-    assert found.notes == ()
+    (note,) = found.notes
+    assert note.startswith("The segmentation has 8 x 6 x 4 voxels, and the image 10 x 8 x 6")
 
 
 def test_every_segment_is_there_with_one_voxel_and_with_none(tmp_path: Path) -> None:
