@@ -213,6 +213,22 @@ def test_images_of_two_kinds_are_refused(
     )
 
 
+def test_a_size_of_nothing_leaves_a_case_out(phantoms: Path, learned: Path, tmp_path: Path) -> None:
+    labels = sitk.ReadImage(str(phantoms / "next_seg.nii.gz"))
+    speck = sitk.Image(labels) * 0
+    speck[12, 12, 12] = 1
+    speck[3, 2, 2] = 2
+    sitk.WriteImage(speck, str(tmp_path / "speck_seg.nii.gz"))
+    case = (str(phantoms / "next.nii.gz"), str(tmp_path / "speck_seg.nii.gz"), "small")
+    write_list(tmp_path / "cases.csv", [*lines_of(phantoms), case])
+    by = ("--by", "Label 1:feret_diameter_mm")
+    table, out, compared = tmp_path / "table.csv", tmp_path / "feret.json", tmp_path / "compared.csv"
+    assert run_learn(tmp_path / "cases.csv", out, "--table", str(table), *by) == 3
+    assert "feret_diameter_mm is 0" in rows(table)[10]["reason"]
+    assert cli.run(["compare", "apply", str(out), *case[:2], "-o", str(compared)]) == 3
+    assert "feret_diameter_mm is 0" in rows(compared)[0]["reason"]
+
+
 def test_cases_that_cannot_be_compared_have_a_row_with_the_reason(
     phantoms: Path, learned: Path, tmp_path: Path
 ) -> None:
