@@ -42,11 +42,11 @@ class Reading:
 def grouped_cases(path: Path) -> tuple[ListedCase, ...]:
     """The cases of a list with a group each. Raises InputError for a list that cannot be understood."""
     check_there(path, "list")
-    cases = _in_list(path, (*COLUMNS[:3],))
-    for number, one in enumerate(cases, start=2):
+    numbered = _in_list(path, COLUMNS[:3])
+    for number, one in numbered:
         if not one.group:
             raise InputError(f"Line {number} of the list {path} has no group.")
-    return cases
+    return tuple(one for _, one in numbered)
 
 
 def cases_to_compare(given: Sequence[Path]) -> tuple[ListedCase, ...]:
@@ -60,7 +60,7 @@ def cases_to_compare(given: Sequence[Path]) -> tuple[ListedCase, ...]:
     for path in given:
         if path.suffix.lower() == ".csv":
             check_there(path, "list")
-            cases.extend(_in_list(path, COLUMNS[:2]))
+            cases.extend(one for _, one in _in_list(path, COLUMNS[:2]))
         else:
             files.append(path)
     if len(files) % 2:
@@ -108,9 +108,10 @@ def read_cases(
     return tuple(found)
 
 
-def _in_list(path: Path, required: Sequence[str]) -> tuple[ListedCase, ...]:
+def _in_list(path: Path, required: Sequence[str]) -> tuple[tuple[int, ListedCase], ...]:
+    """The cases of a list, each with the number of its line."""
     lines = read_list(path, COLUMNS, required)
-    return tuple(_listed(path, number, line) for number, line in enumerate(lines, start=2))
+    return tuple((number, _listed(path, number, line)) for number, line in lines)
 
 
 def _listed(path: Path, number: int, line: Line) -> ListedCase:

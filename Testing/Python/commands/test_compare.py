@@ -167,6 +167,8 @@ def test_too_few_cases_give_the_table_only(
         ("image,segmentation,group\na,,x\n", "has no segmentation"),
         ("image,segmentation,group\n" + "a,b,x\n" * 9, "all 9 are of the group 'x'"),
         ("image,segmentation,group\na,b,x,y,z\n", "more cells than its header"),
+        ("image,segmentation,group\n", "lists no case"),
+        ("\nimage,segmentation,group\n\na,b,\n", "Line 4 of the list"),
     ],
 )
 def test_lists_that_cannot_be_used_are_refused(
