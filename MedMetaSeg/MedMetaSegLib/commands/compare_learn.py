@@ -24,6 +24,7 @@ from ..case_comparison.measured_values import check_kinds, check_measurements, d
 from ..case_comparison.page import learn_page
 from ..case_comparison.tables import LIMITS, cohort_columns, cohort_rows
 from ..errors import InputError
+from ..imageio.names import shown
 from ..imageio.writing import Writer, replace_all, write_csv, write_text
 from ..measurements.measurements import MeasureOptions
 from ..progress import Progress
@@ -88,6 +89,8 @@ def learn_examples(request: CompareLearnRequest) -> bool:
 def _checked_request(request: CompareLearnRequest) -> tuple[ListedCase, ...]:
     """The cases of the list. Raises InputError for what can be seen to be wrong before images are read."""
     check_kinds(request.by)
+    if len(set(request.structures)) < len(request.structures):
+        raise InputError("A structure is named twice; name each once.")
     for path, suffix in ((request.out, ".json"), (request.table, ".csv"), (request.page, ".html")):
         if path is not None:
             check_suffix(path, suffix)
@@ -155,4 +158,4 @@ def _show(cohort: Sequence[CohortCase], examples: Examples | None, few: str, wri
         for sentence in filter(None, (*examples.sentences(), left_out_sentence(cohort), LIMITS)):
             print(sentence)
     for path in written:
-        print(path)
+        print(shown(path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -186,6 +187,7 @@ def test_lists_that_cannot_be_used_are_refused(
         (["--by", "Label 1:colour"], "no measurement 'Label 1:colour'"),
         (["--by", "liver:volume_cm3"], "no structure 'liver'"),
         (["--structure", "liver"], "'p0' is left out: There is no structure 'liver'"),
+        (["--structure", "Label 1", "--structure", "Label 1"], "A structure is named twice"),
         (["--table", "table.txt"], "let it end in .csv"),
         (["--page", "page.csv"], "let it end in .html"),
         (["--connectivity", "7"], "no connectivity 7"),
@@ -229,6 +231,18 @@ def test_a_size_of_nothing_leaves_a_case_out(phantoms: Path, learned: Path, tmp_
     assert "feret_diameter_mm is 0" in rows(table)[10]["reason"]
     assert cli.run(["compare", "apply", str(out), *case[:2], "-o", str(compared)]) == 3
     assert "feret_diameter_mm is 0" in rows(compared)[0]["reason"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Elsewhere names of files are always Unicode.")
+def test_names_that_cannot_be_printed_are_shown(
+    phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, table = tmp_path / "e\udce4.json", tmp_path / "t\udce4.csv"
+    assert run_learn(phantoms / "cases.csv", out) == 0
+    assert "e\\xe4.json" in capsys.readouterr().out
+    pair = [str(phantoms / name) for name in ("next.nii.gz", "next_seg.nii.gz")]
+    assert cli.run(["compare", "apply", str(out), *pair, "-o", str(table)]) == 0
+    assert "t\\xe4.csv" in capsys.readouterr().out
 
 
 def test_cases_that_cannot_be_compared_have_a_row_with_the_reason(
