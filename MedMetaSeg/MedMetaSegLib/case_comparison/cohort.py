@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from ..errors import InputError
 from .case_features import CaseFeatures
 from .examples import Question, case_row
+from .measured_values import image_words
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,20 +31,13 @@ class CohortCase:
         return self.features is not None and not self.problem
 
 
-def one_modality(cohort: Sequence[CohortCase]) -> str:
-    """The modality of the usable cases, "CT" or "MR". Raises InputError for several, and for no case."""
-    first: dict[str, str] = {}
-    for one in cohort:
-        if one.features is not None and one.usable:
-            first.setdefault(one.features.modality, one.name)
-    if len(first) > 1:
-        raise InputError(
-            f"'{first['CT']}' is CT and '{first['MR']}' is not; their intensities cannot be compared: list "
-            "cases of one kind."
-        )
-    if not first:
-        raise InputError(f"No case can be used ({next((one.problem for one in cohort), 'none is listed')})")
-    return next(iter(first))
+def of_one_modality(cohort: Sequence[CohortCase]) -> tuple[CohortCase, ...]:
+    """The cases, of which those cannot be used whose modality fewer have; none where both have as many."""
+    kinds = Counter(one.features.modality for one in cohort if one.features is not None and one.usable)
+    (usual, most), *others = kinds.most_common() or [("", 0)]
+    if others and others[0][1] == most:
+        usual = ""
+    return tuple(_unless_unusual(one, usual) for one in cohort)
 
 
 def usual_structures(cohort: Sequence[CohortCase]) -> tuple[str, ...]:
@@ -94,6 +88,17 @@ def _unless_double(one: CohortCase, images: dict[str, list[CohortCase]]) -> Coho
             one, problem=f"'{different.name}' is the same image, of the group '{different.group}'."
         )
     return one if same[0] is one else replace(one, problem=f"'{same[0].name}' is the same image.")
+
+
+def _unless_unusual(one: CohortCase, usual: str) -> CohortCase:
+    if one.features is None or not one.usable or one.features.modality == usual:
+        return one
+    others = f"most are {image_words(usual)}" if usual else "as many are not"
+    return replace(
+        one,
+        problem=f"This image is {image_words(one.features.modality)}, and {others}: their intensities cannot "
+        "be compared.",
+    )
 
 
 def _checked(one: CohortCase, question: Question) -> CohortCase:

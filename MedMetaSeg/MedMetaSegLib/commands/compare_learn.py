@@ -14,7 +14,7 @@ from ..case_comparison.cohort import (
     CohortCase,
     checked,
     left_out_sentence,
-    one_modality,
+    of_one_modality,
     usual_structures,
     without_doubles,
 )
@@ -65,19 +65,16 @@ def learn_examples(request: CompareLearnRequest) -> bool:
     listed = _checked_request(request)
     with progress_bar() as progress:
         predictor, sha256 = _network(request, progress)
-        cohort = without_doubles(
-            read_cases(
-                listed,
-                request.reading,
-                request.options,
-                predictor,
-                lambda share, what: progress(0.8 * share, what),
-            )
+        cohort = read_cases(
+            listed,
+            request.reading,
+            request.options,
+            predictor,
+            lambda share, what: progress(0.8 * share, what),
         )
-        question = _question(request, cohort, sha256)
-        cohort = checked(cohort, question)
+        question, cohort = _asked(request, cohort, sha256)
         few = too_few([one.group for one in cohort if one.usable])
-        examples = None if few else _learned(cohort, question, progress)
+        examples = None if few or question is None else _learned(cohort, question, progress)
         writers = _writers(request, cohort, examples)
         if not writers:
             raise _refusal(few, cohort)
@@ -119,8 +116,21 @@ def _network(request: CompareLearnRequest, progress: Progress) -> tuple[Predicto
     return shipped_predictor(request.device)
 
 
-def _question(request: CompareLearnRequest, cohort: Sequence[CohortCase], sha256: str) -> Question:
-    modality = one_modality(cohort)
+def _asked(
+    request: CompareLearnRequest, cohort: Sequence[CohortCase], sha256: str
+) -> tuple[Question | None, tuple[CohortCase, ...]]:
+    """The question, None where no case can be used, and the cases, of which some cannot answer it."""
+    cohort = of_one_modality(without_doubles(cohort))
+    modality = next((one.features.modality for one in cohort if one.features and one.usable), None)
+    if modality is None:
+        return None, cohort
+    question = _question(request, cohort, modality, sha256)
+    return question, checked(cohort, question)
+
+
+def _question(
+    request: CompareLearnRequest, cohort: Sequence[CohortCase], modality: str, sha256: str
+) -> Question:
     structures = request.structures or usual_structures(cohort)
     if request.by:
         measurements = check_measurements(request.by, structures, modality)

@@ -204,17 +204,30 @@ def test_what_cannot_be_asked_for_is_refused(
     )
 
 
-def test_images_of_two_kinds_are_refused(
+def test_a_case_of_another_kind_is_left_out(phantoms: Path, tmp_path: Path) -> None:
+    ct = tuple(str(phantoms / name) for name in ("ct.nii.gz", "ct_seg.nii.gz"))
+    write_list(tmp_path / "cases.csv", [(*ct, "small"), *lines_of(phantoms)])
+    table, out = tmp_path / "table.csv", tmp_path / "examples.json"
+    assert run_learn(tmp_path / "cases.csv", out, "--table", str(table)) == 3
+    first, *others = rows(table)
+    assert first["status"] == "failed"
+    assert "is CT, and most are other than CT" in first["reason"]
+    assert {one["status"] for one in others} == {"done"}
+    assert len(read_examples(out).cases) == 10
+
+
+def test_where_no_case_can_be_used_the_table_says_why(
     phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ct = tuple(str(phantoms / name) for name in ("ct.nii.gz", "ct_seg.nii.gz"))
-    write_list(tmp_path / "cases.csv", [*lines_of(phantoms), (*ct, "small")])
+    missing = [(str(tmp_path / f"{n}.nii"), str(tmp_path / f"{n}.nii"), "ab"[n % 2]) for n in range(10)]
+    write_list(tmp_path / "cases.csv", missing)
+    table, out = tmp_path / "table.csv", tmp_path / "examples.json"
     assert_refused(
-        tmp_path,
-        capsys,
-        lambda: run_learn(tmp_path / "cases.csv", tmp_path / "examples.json"),
-        "'ct' is CT and 'p0' is not",
+        tmp_path, capsys, lambda: run_learn(tmp_path / "cases.csv", out), "'0' is left out: There is no file"
     )
+    assert run_learn(tmp_path / "cases.csv", out, "--table", str(table)) == 3
+    assert all("There is no file" in one["reason"] for one in rows(table))
+    assert not out.exists()
 
 
 def test_a_size_of_nothing_leaves_a_case_out(phantoms: Path, learned: Path, tmp_path: Path) -> None:
