@@ -17,13 +17,15 @@ class CohortCase:
     """A case of a list.
 
     name: for people. group: "" where none is given. features: None where nothing could be measured. problem:
-    why the case cannot be used, a sentence; "" if it can.
+    why the case cannot be used, a sentence; "" if it can. patient: whose image it is, which is never written;
+    "" where it is not told.
     """
 
     name: str
     group: str
     features: CaseFeatures | None
     problem: str = ""
+    patient: str = ""
 
     @property
     def usable(self) -> bool:
@@ -62,6 +64,15 @@ def without_doubles(cohort: Sequence[CohortCase]) -> tuple[CohortCase, ...]:
     return tuple(_unless_double(one, images) for one in cohort)
 
 
+def once_a_patient(cohort: Sequence[CohortCase]) -> tuple[CohortCase, ...]:
+    """The cases, of which one cannot be used whose patient, where it is told, has a usable one before."""
+    first: dict[str, CohortCase] = {}
+    for one in cohort:
+        if one.patient and one.usable:
+            first.setdefault(one.patient, one)
+    return tuple(_unless_further(one, first.get(one.patient, one)) for one in cohort)
+
+
 def checked(cohort: Sequence[CohortCase], question: Question) -> tuple[CohortCase, ...]:
     """The cases, each with its problem where it cannot be compared as the question asks."""
     return tuple(_checked(one, question) for one in cohort)
@@ -98,6 +109,14 @@ def _unless_unusual(one: CohortCase, usual: str) -> CohortCase:
         one,
         problem=f"This image is {image_words(one.features.modality)}, and {others}: their intensities cannot "
         "be compared.",
+    )
+
+
+def _unless_further(one: CohortCase, first: CohortCase) -> CohortCase:
+    if one is first or not one.usable:
+        return one
+    return replace(
+        one, problem=f"A further image of the patient of '{first.name}': each patient counts once."
     )
 
 

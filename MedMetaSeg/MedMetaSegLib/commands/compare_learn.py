@@ -15,6 +15,7 @@ from ..case_comparison.cohort import (
     checked,
     left_out_sentence,
     of_one_modality,
+    once_a_patient,
     usual_structures,
     without_doubles,
 )
@@ -22,7 +23,7 @@ from ..case_comparison.examples import Examples, Question, learned_examples, too
 from ..case_comparison.examples_file import write_examples
 from ..case_comparison.measured_values import check_kinds, check_measurements, default_measurements
 from ..case_comparison.page import learn_page
-from ..case_comparison.tables import LIMITS, cohort_columns, cohort_rows
+from ..case_comparison.tables import cohort_columns, cohort_limits, cohort_rows
 from ..errors import InputError
 from ..imageio.names import shown
 from ..imageio.writing import Writer, replace_all, write_csv, write_text
@@ -125,7 +126,8 @@ def _asked(
     if modality is None:
         return None, cohort
     question = _question(request, cohort, modality, sha256)
-    return question, checked(cohort, question)
+    # Last, so that a patient whose first image cannot be used still counts with another.
+    return question, once_a_patient(checked(cohort, question))
 
 
 def _question(
@@ -165,7 +167,9 @@ def _show(cohort: Sequence[CohortCase], examples: Examples | None, few: str, wri
     if examples is None:
         print(f"medmetaseg: {few} Only the table of measurements was written.", file=sys.stderr)
     else:
-        for sentence in filter(None, (*examples.sentences(), left_out_sentence(cohort), LIMITS)):
+        for sentence in filter(
+            None, (*examples.sentences(), left_out_sentence(cohort), cohort_limits(cohort))
+        ):
             print(sentence)
     for path in written:
         print(shown(path))

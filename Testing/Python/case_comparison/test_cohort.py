@@ -10,6 +10,7 @@ from MedMetaSegLib.case_comparison.cohort import (
     checked,
     left_out_sentence,
     of_one_modality,
+    once_a_patient,
     usual_structures,
     without_doubles,
 )
@@ -69,6 +70,14 @@ def test_no_case_is_used_where_as_many_are_of_either_kind() -> None:
         "This image is CT, and as many are not: their intensities cannot be compared.",
         "This image is other than CT, and as many are not: their intensities cannot be compared.",
     ]
+
+
+def test_each_patient_counts_once_with_the_first_usable_image() -> None:
+    failed = CohortCase("x", "a", None, "It cannot be read.", "Doe")
+    told = [replace(listed(n, group), patient="Doe") for n, group in ((1, "a"), (2, "a"), (3, "b"))]
+    cohort = once_a_patient([failed, *told, replace(listed(4), patient="Roe"), listed(5), listed(6)])
+    further = "A further image of the patient of 'case 1': each patient counts once."
+    assert [one.problem for one in cohort] == ["It cannot be read.", "", further, further, "", "", ""]
 
 
 def test_what_is_left_out_is_counted_by_group() -> None:

@@ -16,6 +16,7 @@ from compared_cases import QUICK, write_phantom
 from MedMetaSegLib import cli
 from MedMetaSegLib.case_comparison.examples import learned_examples
 from MedMetaSegLib.case_comparison.examples_file import read_examples
+from MedMetaSegLib.case_comparison.tables import ONE_OF_EACH_PATIENT
 
 RADIUS = {"small": 5.0, "large": 8.0}
 
@@ -79,6 +80,7 @@ def test_examples_are_learned_and_another_case_is_compared(
     told = capsys.readouterr().out
     assert "The groups can be told apart better than by chance" in told
     assert "not a diagnosis" in told
+    assert ONE_OF_EACH_PATIENT in told
     measured = rows(table)
     assert [one["name"] for one in measured] == [f"p{n}" for n in range(10)]
     assert {one["status"] for one in measured} == {"done"}
@@ -170,6 +172,7 @@ def test_too_few_cases_give_the_table_only(
         ("image,segmentation,group\na,b,x,y,z\n", "more cells than its header"),
         ("image,segmentation,group\n", "lists no case"),
         ("\nimage,segmentation,group\n\na,b,\n", "Line 4 of the list"),
+        ("image,segmentation,group,patient\na,b,x,1\na,b,y,\n", "Line 3 of the list"),
     ],
 )
 def test_lists_that_cannot_be_used_are_refused(
@@ -228,6 +231,28 @@ def test_where_no_case_can_be_used_the_table_says_why(
     assert run_learn(tmp_path / "cases.csv", out, "--table", str(table)) == 3
     assert all("There is no file" in one["reason"] for one in rows(table))
     assert not out.exists()
+
+
+def test_each_patient_counts_once_and_is_written_nowhere(
+    phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed = lines_of(phantoms)
+    for number in range(2):
+        write_phantom(tmp_path, f"again{number}", RADIUS["large"], 70 + number)
+        files_ = (str(tmp_path / f"again{number}{end}.nii.gz") for end in ("", "_seg"))
+        listed.append((*files_, ("small", "large")[number]))
+    lines = [",".join((*row, f"Doe{n % 10}")) for n, row in enumerate(listed)]
+    cases, out, table, page = (tmp_path / name for name in ("cases.csv", "e.json", "t.csv", "p.html"))
+    cases.write_text("\n".join(["image,segmentation,group,patient", *lines]), encoding="utf-8")
+    assert run_learn(cases, out, "--table", str(table), "--page", str(page)) == 3
+    told = capsys.readouterr()
+    assert [one["reason"] for one in rows(table)[10:]] == [
+        f"A further image of the patient of 'p{n}': each patient counts once." for n in range(2)
+    ]
+    assert len(read_examples(out).cases) == 10
+    written = [one.read_text(encoding="utf-8") for one in (out, table, page)]
+    assert not any("Doe" in text for text in (*written, told.out, told.err))
+    assert ONE_OF_EACH_PATIENT not in told.out
 
 
 def test_a_size_of_nothing_leaves_a_case_out(phantoms: Path, learned: Path, tmp_path: Path) -> None:
