@@ -198,7 +198,7 @@ def _known_series(files: list[Path]) -> Iterator[FoundImage | LeftOut]:
 
 def _in_table(path: Path) -> Iterator[FoundImage]:
     """The images that a CSV file lists, relative to its folder; the columns are CSV_COLUMNS."""
-    for number, line in enumerate(read_list(path, CSV_COLUMNS, ["image"]), start=2):
+    for number, line in read_list(path, CSV_COLUMNS, ["image"]):
         try:
             image, name, allow_nonfinite = _table_cells(line)
         except ValueError as error:

@@ -21,7 +21,7 @@ from ..working_grid.black_margins import without_margins
 from ..working_grid.intensity import IntensityNormalization, intensity_normalization
 from ..working_grid.reduced_image import without_world_position
 from .embedding import pooled_embedding
-from .measured_values import SEPARATOR, VOLUME_FRACTION, structure_values
+from .measured_values import SEPARATOR, VOLUME_FRACTION, is_size, structure_values
 
 _VOLUME = "volume_cm3"
 
@@ -53,7 +53,7 @@ class CaseFeatures:
     def measurements(self, names: Sequence[str], structures: Sequence[str]) -> tuple[float, ...]:
         """The measurements called STRUCTURE:KIND; shares of volume are of these structures together.
 
-        Raises InputError for one that is missing or not finite.
+        Raises InputError for one that is missing or not finite, and for a size that is not above 0.
         """
         return tuple(self._measurement(name, structures) for name in names)
 
@@ -66,6 +66,11 @@ class CaseFeatures:
             value = values.get(kind, math.nan)
         if not math.isfinite(value):
             raise InputError(f"The measurement {name} is missing, so the case cannot be compared by it.")
+        if is_size(name) and value <= 0:
+            raise InputError(
+                f"The measurement {name} is {value:g}, and sizes are compared by their logarithm: it must be "
+                "above 0."
+            )
         return value
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from ..errors import InputError
 from .case_features import CaseFeatures
 from .examples import Question, case_row
+from .measured_values import image_words
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,13 +17,15 @@ class CohortCase:
     """A case of a list.
 
     name: for people. group: "" where none is given. features: None where nothing could be measured. problem:
-    why the case cannot be used, a sentence; "" if it can.
+    why the case cannot be used, a sentence; "" if it can. patient: whose image it is, which is never written;
+    "" where it is not told.
     """
 
     name: str
     group: str
     features: CaseFeatures | None
     problem: str = ""
+    patient: str = ""
 
     @property
     def usable(self) -> bool:
@@ -30,20 +33,13 @@ class CohortCase:
         return self.features is not None and not self.problem
 
 
-def one_modality(cohort: Sequence[CohortCase]) -> str:
-    """The modality of the usable cases, "CT" or "MR". Raises InputError for several, and for no case."""
-    first: dict[str, str] = {}
-    for one in cohort:
-        if one.features is not None and one.usable:
-            first.setdefault(one.features.modality, one.name)
-    if len(first) > 1:
-        raise InputError(
-            f"'{first['CT']}' is CT and '{first['MR']}' is not; their intensities cannot be compared: list "
-            "cases of one kind."
-        )
-    if not first:
-        raise InputError(f"No case can be used ({next((one.problem for one in cohort), 'none is listed')})")
-    return next(iter(first))
+def of_one_modality(cohort: Sequence[CohortCase]) -> tuple[CohortCase, ...]:
+    """The cases, of which those cannot be used whose modality fewer have; none where both have as many."""
+    kinds = Counter(one.features.modality for one in cohort if one.features is not None and one.usable)
+    (usual, most), *others = kinds.most_common() or [("", 0)]
+    if others and others[0][1] == most:
+        usual = ""
+    return tuple(_unless_unusual(one, usual) for one in cohort)
 
 
 def usual_structures(cohort: Sequence[CohortCase]) -> tuple[str, ...]:
@@ -66,6 +62,15 @@ def without_doubles(cohort: Sequence[CohortCase]) -> tuple[CohortCase, ...]:
         if one.features is not None and one.usable:
             images.setdefault(one.features.image_sha256, []).append(one)
     return tuple(_unless_double(one, images) for one in cohort)
+
+
+def once_a_patient(cohort: Sequence[CohortCase]) -> tuple[CohortCase, ...]:
+    """The cases, of which one cannot be used whose patient, where it is told, has a usable one before."""
+    first: dict[str, CohortCase] = {}
+    for one in cohort:
+        if one.patient and one.usable:
+            first.setdefault(one.patient, one)
+    return tuple(_unless_further(one, first.get(one.patient, one)) for one in cohort)
 
 
 def checked(cohort: Sequence[CohortCase], question: Question) -> tuple[CohortCase, ...]:
@@ -94,6 +99,25 @@ def _unless_double(one: CohortCase, images: dict[str, list[CohortCase]]) -> Coho
             one, problem=f"'{different.name}' is the same image, of the group '{different.group}'."
         )
     return one if same[0] is one else replace(one, problem=f"'{same[0].name}' is the same image.")
+
+
+def _unless_unusual(one: CohortCase, usual: str) -> CohortCase:
+    if one.features is None or not one.usable or one.features.modality == usual:
+        return one
+    others = f"most are {image_words(usual)}" if usual else "as many are not"
+    return replace(
+        one,
+        problem=f"This image is {image_words(one.features.modality)}, and {others}: their intensities cannot "
+        "be compared.",
+    )
+
+
+def _unless_further(one: CohortCase, first: CohortCase) -> CohortCase:
+    if one is first or not one.usable:
+        return one
+    return replace(
+        one, problem=f"A further image of the patient of '{first.name}': each patient counts once."
+    )
 
 
 def _checked(one: CohortCase, question: Question) -> CohortCase:

@@ -114,12 +114,16 @@ def check_measurements(names: Sequence[str], structures: Sequence[str], modality
     return tuple(names)
 
 
+def is_size(name: str) -> bool:
+    """Whether a measurement called STRUCTURE:KIND is a size, which must be above 0 to have a logarithm."""
+    return name.rpartition(SEPARATOR)[2] in _SIZES
+
+
 def compared_value(name: str, value: float) -> float:
     """A measurement as it is compared: the decimal logarithm of a size, of a count + 1, others unchanged."""
-    kind = name.rpartition(SEPARATOR)[2]
-    if kind in _SIZES:
+    if is_size(name):
         return math.log10(value)
-    return math.log10(1 + value) if kind in _COUNTS else value
+    return math.log10(1 + value) if name.rpartition(SEPARATOR)[2] in _COUNTS else value
 
 
 def image_words(modality: str) -> str:

@@ -10,7 +10,7 @@ from .comparison import Comparison, Evidence
 from .decision import LEAST_PROBABILITY, UNLIKE_SHARE
 from .examples import Examples
 from .measured_values import SEPARATOR
-from .tables import LIMITS, SPEAKING, ComparedCase
+from .tables import LIMITS, SPEAKING, ComparedCase, cohort_limits
 
 _TITLE = "Comparison with examples"
 _STYLE = """
@@ -28,6 +28,7 @@ def learn_page(examples: Examples, cohort: Sequence[CohortCase]) -> str:
     heads = ["case", "group", "status", *map(_words, measurements)]
     return _page(
         examples,
+        cohort_limits(cohort),
         [
             "<h2>Groups</h2>",
             _scrolled(table(["group", "cases", "named right %"], _group_rows(examples))),
@@ -44,6 +45,7 @@ def apply_page(examples: Examples, cases: Sequence[ComparedCase]) -> str:
     heads = ["case", _NEAREST, _SPEAKS, *(f"distance to {group}" for group in examples.groups)]
     return _page(
         examples,
+        LIMITS,
         [
             "<h2>Cases</h2>",
             SEARCH,
@@ -52,13 +54,13 @@ def apply_page(examples: Examples, cases: Sequence[ComparedCase]) -> str:
     )
 
 
-def _page(examples: Examples, body: Sequence[str]) -> str:
+def _page(examples: Examples, limits: str, body: Sequence[str]) -> str:
     sentences = " ".join(examples.sentences())
     return document(
         _TITLE,
         [
             f"<h1>{_TITLE}</h1>",
-            f'<p class="limits">{text(LIMITS)}</p>',
+            f'<p class="limits">{text(limits)}</p>',
             f"<p>{text(sentences)}</p>",
             *body,
             "<h2>What the figures mean</h2>",

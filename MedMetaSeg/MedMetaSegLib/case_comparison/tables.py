@@ -22,6 +22,11 @@ LIMITS = (
     "could be told apart on cases that were left out."
 )
 """Said wherever a comparison is shown."""
+ONE_OF_EACH_PATIENT = (
+    "Give one image of each patient, or a column patient: several images of one make p and the interval too "
+    "good."
+)
+"""Said of examples whose patients are not told."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +35,11 @@ class ComparedCase:
 
     case: CohortCase
     comparison: Comparison | None
+
+
+def cohort_limits(cohort: Sequence[CohortCase]) -> str:
+    """LIMITS, and what to do about patients where the list does not tell them."""
+    return LIMITS if any(one.patient for one in cohort) else f"{LIMITS} {ONE_OF_EACH_PATIENT}"
 
 
 def cohort_columns(cohort: Sequence[CohortCase]) -> tuple[str, ...]:

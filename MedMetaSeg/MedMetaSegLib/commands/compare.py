@@ -28,7 +28,9 @@ Page = Annotated[Path | None, typer.Option(help="Write a page (.html) to look th
 def learn(
     cases: Annotated[
         Path,
-        typer.Argument(metavar="CASES.csv", help="Columns image, segmentation, group, and name if you like."),
+        typer.Argument(
+            metavar="CASES.csv", help="Columns image, segmentation, group, and name and patient if you like."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The examples, EXAMPLES.json.")],
     table: Annotated[Path | None, typer.Option(help="Write what was measured of each case (.csv).")] = None,
@@ -49,7 +51,11 @@ def learn(
     allow_nonfinite: options.AllowNonfinite = False,
     resample_uneven: options.ResampleUneven = False,
 ) -> None:
-    """Learn examples from cases of two groups or more, five or more of each, and say how well they differ."""
+    """Learn examples from cases of two groups or more, five or more of each, and say how well they differ.
+
+    Give one image of each patient, or a column patient:
+    several images of one make p and the interval too good.
+    """
     from .compare_learn import CompareLearnRequest, learn_examples
     from .listed_cases import Reading
 

@@ -16,6 +16,7 @@ from ..case_comparison.examples_file import read_examples
 from ..case_comparison.page import apply_page
 from ..case_comparison.tables import LIMITS, ComparedCase, comparison_columns, comparison_rows
 from ..errors import InputError
+from ..imageio.names import shown
 from ..imageio.writing import Writer, replace_all, write_csv, write_text
 from .listed_cases import ListedCase, Reading, cases_to_compare, read_cases
 from .outputs import check_outputs, check_suffix
@@ -103,4 +104,4 @@ def _show(cases: Sequence[ComparedCase], examples: Examples, written: Sequence[P
     for sentence in (*examples.sentences(), LIMITS):
         print(sentence)
     for path in written:
-        print(path)
+        print(shown(path))

@@ -14,7 +14,8 @@ from ..case_comparison.cohort import (
     CohortCase,
     checked,
     left_out_sentence,
-    one_modality,
+    of_one_modality,
+    once_a_patient,
     usual_structures,
     without_doubles,
 )
@@ -22,8 +23,9 @@ from ..case_comparison.examples import Examples, Question, learned_examples, too
 from ..case_comparison.examples_file import write_examples
 from ..case_comparison.measured_values import check_kinds, check_measurements, default_measurements
 from ..case_comparison.page import learn_page
-from ..case_comparison.tables import LIMITS, cohort_columns, cohort_rows
+from ..case_comparison.tables import cohort_columns, cohort_limits, cohort_rows
 from ..errors import InputError
+from ..imageio.names import shown
 from ..imageio.writing import Writer, replace_all, write_csv, write_text
 from ..measurements.measurements import MeasureOptions
 from ..progress import Progress
@@ -64,19 +66,16 @@ def learn_examples(request: CompareLearnRequest) -> bool:
     listed = _checked_request(request)
     with progress_bar() as progress:
         predictor, sha256 = _network(request, progress)
-        cohort = without_doubles(
-            read_cases(
-                listed,
-                request.reading,
-                request.options,
-                predictor,
-                lambda share, what: progress(0.8 * share, what),
-            )
+        cohort = read_cases(
+            listed,
+            request.reading,
+            request.options,
+            predictor,
+            lambda share, what: progress(0.8 * share, what),
         )
-        question = _question(request, cohort, sha256)
-        cohort = checked(cohort, question)
+        question, cohort = _asked(request, cohort, sha256)
         few = too_few([one.group for one in cohort if one.usable])
-        examples = None if few else _learned(cohort, question, progress)
+        examples = None if few or question is None else _learned(cohort, question, progress)
         writers = _writers(request, cohort, examples)
         if not writers:
             raise _refusal(few, cohort)
@@ -88,6 +87,8 @@ def learn_examples(request: CompareLearnRequest) -> bool:
 def _checked_request(request: CompareLearnRequest) -> tuple[ListedCase, ...]:
     """The cases of the list. Raises InputError for what can be seen to be wrong before images are read."""
     check_kinds(request.by)
+    if len(set(request.structures)) < len(request.structures):
+        raise InputError("A structure is named twice; name each once.")
     for path, suffix in ((request.out, ".json"), (request.table, ".csv"), (request.page, ".html")):
         if path is not None:
             check_suffix(path, suffix)
@@ -116,8 +117,22 @@ def _network(request: CompareLearnRequest, progress: Progress) -> tuple[Predicto
     return shipped_predictor(request.device)
 
 
-def _question(request: CompareLearnRequest, cohort: Sequence[CohortCase], sha256: str) -> Question:
-    modality = one_modality(cohort)
+def _asked(
+    request: CompareLearnRequest, cohort: Sequence[CohortCase], sha256: str
+) -> tuple[Question | None, tuple[CohortCase, ...]]:
+    """The question, None where no case can be used, and the cases, of which some cannot answer it."""
+    cohort = of_one_modality(without_doubles(cohort))
+    modality = next((one.features.modality for one in cohort if one.features and one.usable), None)
+    if modality is None:
+        return None, cohort
+    question = _question(request, cohort, modality, sha256)
+    # Last, so that a patient whose first image cannot be used still counts with another.
+    return question, once_a_patient(checked(cohort, question))
+
+
+def _question(
+    request: CompareLearnRequest, cohort: Sequence[CohortCase], modality: str, sha256: str
+) -> Question:
     structures = request.structures or usual_structures(cohort)
     if request.by:
         measurements = check_measurements(request.by, structures, modality)
@@ -152,7 +167,9 @@ def _show(cohort: Sequence[CohortCase], examples: Examples | None, few: str, wri
     if examples is None:
         print(f"medmetaseg: {few} Only the table of measurements was written.", file=sys.stderr)
     else:
-        for sentence in filter(None, (*examples.sentences(), left_out_sentence(cohort), LIMITS)):
+        for sentence in filter(
+            None, (*examples.sentences(), left_out_sentence(cohort), cohort_limits(cohort))
+        ):
             print(sentence)
     for path in written:
-        print(path)
+        print(shown(path))

@@ -18,17 +18,18 @@ if TYPE_CHECKING:
     from ..measurements.measurements import MeasureOptions
     from ..network.inference import Predictor
 
-COLUMNS = ("image", "segmentation", "group", "name")
+COLUMNS = ("image", "segmentation", "group", "name", "patient")
 
 
 @dataclass(frozen=True)
 class ListedCase:
-    """An image and its segmentation; name: for people; group: "" where none is given."""
+    """An image and its segmentation; name: for people; group, patient: "" where none is given."""
 
     image: Path
     segmentation: Path
     name: str
     group: str = ""
+    patient: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,16 @@ class Reading:
 def grouped_cases(path: Path) -> tuple[ListedCase, ...]:
     """The cases of a list with a group each. Raises InputError for a list that cannot be understood."""
     check_there(path, "list")
-    cases = _in_list(path, (*COLUMNS[:3],))
-    for number, one in enumerate(cases, start=2):
+    numbered = _in_list(path, COLUMNS[:3])
+    has_patients = any(one.patient for _, one in numbered)
+    for number, one in numbered:
         if not one.group:
             raise InputError(f"Line {number} of the list {path} has no group.")
-    return cases
+        if has_patients and not one.patient:
+            raise InputError(
+                f"Line {number} of the list {path} has no patient; give every case one, or none."
+            )
+    return tuple(one for _, one in numbered)
 
 
 def cases_to_compare(given: Sequence[Path]) -> tuple[ListedCase, ...]:
@@ -60,7 +66,7 @@ def cases_to_compare(given: Sequence[Path]) -> tuple[ListedCase, ...]:
     for path in given:
         if path.suffix.lower() == ".csv":
             check_there(path, "list")
-            cases.extend(_in_list(path, COLUMNS[:2]))
+            cases.extend(one for _, one in _in_list(path, COLUMNS[:2]))
         else:
             files.append(path)
     if len(files) % 2:
@@ -89,8 +95,8 @@ def read_case(
         notes = (*volume.notes, *segmented.notes)
         features = case_features(volume, segmented.masks, options, predictor, notes)
     except InputError as error:
-        return CohortCase(listed.name, listed.group, None, shown(str(error)))
-    return CohortCase(listed.name, listed.group, features)
+        return CohortCase(listed.name, listed.group, None, shown(str(error)), listed.patient)
+    return CohortCase(listed.name, listed.group, features, patient=listed.patient)
 
 
 def read_cases(
@@ -108,16 +114,17 @@ def read_cases(
     return tuple(found)
 
 
-def _in_list(path: Path, required: Sequence[str]) -> tuple[ListedCase, ...]:
+def _in_list(path: Path, required: Sequence[str]) -> tuple[tuple[int, ListedCase], ...]:
+    """The cases of a list, each with the number of its line."""
     lines = read_list(path, COLUMNS, required)
-    return tuple(_listed(path, number, line) for number, line in enumerate(lines, start=2))
+    return tuple((number, _listed(path, number, line)) for number, line in lines)
 
 
 def _listed(path: Path, number: int, line: Line) -> ListedCase:
     """The case of a line, its files relative to the list's folder."""
-    image, segmentation, group, name = ((line.get(column) or "").strip() for column in COLUMNS)
+    image, segmentation, group, name, patient = ((line.get(column) or "").strip() for column in COLUMNS)
     if not image or not segmentation:
         missing = "segmentation" if image else "image"
         raise InputError(f"Line {number} of the list {path} has no {missing}.")
     called = name or shown(stem(path.parent / image))
-    return ListedCase(path.parent / image, path.parent / segmentation, called, group)
+    return ListedCase(path.parent / image, path.parent / segmentation, called, group, patient)

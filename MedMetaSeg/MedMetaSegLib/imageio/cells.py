@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .names import shown
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 """What a cell begins with that a spreadsheet runs."""
 _DIGITS = 7
 """Digits of a measured number that count; those of single precision."""

@@ -64,6 +64,16 @@ def test_features_do_not_depend_on_how_the_image_is_stored(predictor: Predictor)
     np.testing.assert_array_equal(one.embeddings["box"], two.embeddings["box"])
 
 
+def test_a_size_of_nothing_is_refused() -> None:
+    volume, mask = case()
+    voxel = np.zeros_like(mask)
+    voxel[8, 10, 12] = True
+    one = case_features(volume, [as_mask(voxel)], OPTIONS, None)
+    assert one.measurements(["box:volume_cm3"], ["box"]) == pytest.approx([0.008])
+    with pytest.raises(InputError, match=r"box:feret_diameter_mm is 0, .* must be above 0"):
+        one.measurements(["box:feret_diameter_mm"], ["box"])
+
+
 def test_the_checksum_tells_voxels_and_not_their_type_or_place() -> None:
     volume, _ = case()
     there = voxel_checksum(volume)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from compared_cases import QUESTION, features
 from MedMetaSegLib.case_comparison.cohort import (
     CohortCase,
     checked,
     left_out_sentence,
-    one_modality,
+    of_one_modality,
+    once_a_patient,
     usual_structures,
     without_doubles,
 )
-from MedMetaSegLib.errors import InputError
 
 
 def listed(number: int, group: str = "a", **changes: str) -> CohortCase:
@@ -54,15 +52,32 @@ def test_the_same_image_in_two_groups_counts_in_neither() -> None:
     ]
 
 
-def test_images_of_one_kind_are_asked_for() -> None:
-    assert one_modality([listed(1), CohortCase("x", "a", None, "It cannot be read.")]) == "CT"
-    with pytest.raises(InputError, match="'case 1' is CT and 'case 2' is not"):
-        one_modality([listed(1), listed(2, modality="MR")])
+def test_cases_of_the_rarer_kind_are_left_out() -> None:
+    failed = CohortCase("x", "a", None, "It cannot be read.")
+    cohort = of_one_modality([listed(1, modality="MR"), listed(2), failed, listed(3)])
+    assert [one.problem for one in cohort] == [
+        "This image is other than CT, and most are CT: their intensities cannot be compared.",
+        "",
+        "It cannot be read.",
+        "",
+    ]
+    assert of_one_modality([failed]) == (failed,)
 
 
-def test_where_no_case_can_be_used_the_first_reason_is_told() -> None:
-    with pytest.raises(InputError, match=r"No case can be used \(It cannot be read\.\)"):
-        one_modality([CohortCase("x", "a", None, "It cannot be read.")])
+def test_no_case_is_used_where_as_many_are_of_either_kind() -> None:
+    cohort = of_one_modality([listed(1), listed(2, modality="MR")])
+    assert [one.problem for one in cohort] == [
+        "This image is CT, and as many are not: their intensities cannot be compared.",
+        "This image is other than CT, and as many are not: their intensities cannot be compared.",
+    ]
+
+
+def test_each_patient_counts_once_with_the_first_usable_image() -> None:
+    failed = CohortCase("x", "a", None, "It cannot be read.", "Doe")
+    told = [replace(listed(n, group), patient="Doe") for n, group in ((1, "a"), (2, "a"), (3, "b"))]
+    cohort = once_a_patient([failed, *told, replace(listed(4), patient="Roe"), listed(5), listed(6)])
+    further = "A further image of the patient of 'case 1': each patient counts once."
+    assert [one.problem for one in cohort] == ["It cannot be read.", "", further, further, "", "", ""]
 
 
 def test_what_is_left_out_is_counted_by_group() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from compared_cases import QUICK, write_phantom
 from MedMetaSegLib import cli
 from MedMetaSegLib.case_comparison.examples import learned_examples
 from MedMetaSegLib.case_comparison.examples_file import read_examples
+from MedMetaSegLib.case_comparison.tables import ONE_OF_EACH_PATIENT
 
 RADIUS = {"small": 5.0, "large": 8.0}
 
@@ -78,6 +80,7 @@ def test_examples_are_learned_and_another_case_is_compared(
     told = capsys.readouterr().out
     assert "The groups can be told apart better than by chance" in told
     assert "not a diagnosis" in told
+    assert ONE_OF_EACH_PATIENT in told
     measured = rows(table)
     assert [one["name"] for one in measured] == [f"p{n}" for n in range(10)]
     assert {one["status"] for one in measured} == {"done"}
@@ -167,6 +170,9 @@ def test_too_few_cases_give_the_table_only(
         ("image,segmentation,group\na,,x\n", "has no segmentation"),
         ("image,segmentation,group\n" + "a,b,x\n" * 9, "all 9 are of the group 'x'"),
         ("image,segmentation,group\na,b,x,y,z\n", "more cells than its header"),
+        ("image,segmentation,group\n", "lists no case"),
+        ("\nimage,segmentation,group\n\na,b,\n", "Line 4 of the list"),
+        ("image,segmentation,group,patient\na,b,x,1\na,b,y,\n", "Line 3 of the list"),
     ],
 )
 def test_lists_that_cannot_be_used_are_refused(
@@ -184,6 +190,7 @@ def test_lists_that_cannot_be_used_are_refused(
         (["--by", "Label 1:colour"], "no measurement 'Label 1:colour'"),
         (["--by", "liver:volume_cm3"], "no structure 'liver'"),
         (["--structure", "liver"], "'p0' is left out: There is no structure 'liver'"),
+        (["--structure", "Label 1", "--structure", "Label 1"], "A structure is named twice"),
         (["--table", "table.txt"], "let it end in .csv"),
         (["--page", "page.csv"], "let it end in .html"),
         (["--connectivity", "7"], "no connectivity 7"),
@@ -200,17 +207,80 @@ def test_what_cannot_be_asked_for_is_refused(
     )
 
 
-def test_images_of_two_kinds_are_refused(
+def test_a_case_of_another_kind_is_left_out(phantoms: Path, tmp_path: Path) -> None:
+    ct = tuple(str(phantoms / name) for name in ("ct.nii.gz", "ct_seg.nii.gz"))
+    write_list(tmp_path / "cases.csv", [(*ct, "small"), *lines_of(phantoms)])
+    table, out = tmp_path / "table.csv", tmp_path / "examples.json"
+    assert run_learn(tmp_path / "cases.csv", out, "--table", str(table)) == 3
+    first, *others = rows(table)
+    assert first["status"] == "failed"
+    assert "is CT, and most are other than CT" in first["reason"]
+    assert {one["status"] for one in others} == {"done"}
+    assert len(read_examples(out).cases) == 10
+
+
+def test_where_no_case_can_be_used_the_table_says_why(
     phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ct = tuple(str(phantoms / name) for name in ("ct.nii.gz", "ct_seg.nii.gz"))
-    write_list(tmp_path / "cases.csv", [*lines_of(phantoms), (*ct, "small")])
+    missing = [(str(tmp_path / f"{n}.nii"), str(tmp_path / f"{n}.nii"), "ab"[n % 2]) for n in range(10)]
+    write_list(tmp_path / "cases.csv", missing)
+    table, out = tmp_path / "table.csv", tmp_path / "examples.json"
     assert_refused(
-        tmp_path,
-        capsys,
-        lambda: run_learn(tmp_path / "cases.csv", tmp_path / "examples.json"),
-        "'ct' is CT and 'p0' is not",
+        tmp_path, capsys, lambda: run_learn(tmp_path / "cases.csv", out), "'0' is left out: There is no file"
     )
+    assert run_learn(tmp_path / "cases.csv", out, "--table", str(table)) == 3
+    assert all("There is no file" in one["reason"] for one in rows(table))
+    assert not out.exists()
+
+
+def test_each_patient_counts_once_and_is_written_nowhere(
+    phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed = lines_of(phantoms)
+    for number in range(2):
+        write_phantom(tmp_path, f"again{number}", RADIUS["large"], 70 + number)
+        files_ = (str(tmp_path / f"again{number}{end}.nii.gz") for end in ("", "_seg"))
+        listed.append((*files_, ("small", "large")[number]))
+    lines = [",".join((*row, f"Doe{n % 10}")) for n, row in enumerate(listed)]
+    cases, out, table, page = (tmp_path / name for name in ("cases.csv", "e.json", "t.csv", "p.html"))
+    cases.write_text("\n".join(["image,segmentation,group,patient", *lines]), encoding="utf-8")
+    assert run_learn(cases, out, "--table", str(table), "--page", str(page)) == 3
+    told = capsys.readouterr()
+    assert [one["reason"] for one in rows(table)[10:]] == [
+        f"A further image of the patient of 'p{n}': each patient counts once." for n in range(2)
+    ]
+    assert len(read_examples(out).cases) == 10
+    written = [one.read_text(encoding="utf-8") for one in (out, table, page)]
+    assert not any("Doe" in text for text in (*written, told.out, told.err))
+    assert ONE_OF_EACH_PATIENT not in told.out
+
+
+def test_a_size_of_nothing_leaves_a_case_out(phantoms: Path, learned: Path, tmp_path: Path) -> None:
+    labels = sitk.ReadImage(str(phantoms / "next_seg.nii.gz"))
+    speck = sitk.Image(labels) * 0
+    speck[12, 12, 12] = 1
+    speck[3, 2, 2] = 2
+    sitk.WriteImage(speck, str(tmp_path / "speck_seg.nii.gz"))
+    case = (str(phantoms / "next.nii.gz"), str(tmp_path / "speck_seg.nii.gz"), "small")
+    write_list(tmp_path / "cases.csv", [*lines_of(phantoms), case])
+    by = ("--by", "Label 1:feret_diameter_mm")
+    table, out, compared = tmp_path / "table.csv", tmp_path / "feret.json", tmp_path / "compared.csv"
+    assert run_learn(tmp_path / "cases.csv", out, "--table", str(table), *by) == 3
+    assert "feret_diameter_mm is 0" in rows(table)[10]["reason"]
+    assert cli.run(["compare", "apply", str(out), *case[:2], "-o", str(compared)]) == 3
+    assert "feret_diameter_mm is 0" in rows(compared)[0]["reason"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Elsewhere names of files are always Unicode.")
+def test_names_that_cannot_be_printed_are_shown(
+    phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, table = tmp_path / "e\udce4.json", tmp_path / "t\udce4.csv"
+    assert run_learn(phantoms / "cases.csv", out) == 0
+    assert "e\\xe4.json" in capsys.readouterr().out
+    pair = [str(phantoms / name) for name in ("next.nii.gz", "next_seg.nii.gz")]
+    assert cli.run(["compare", "apply", str(out), *pair, "-o", str(table)]) == 0
+    assert "t\\xe4.csv" in capsys.readouterr().out
 
 
 def test_cases_that_cannot_be_compared_have_a_row_with_the_reason(

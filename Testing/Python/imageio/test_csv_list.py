@@ -21,12 +21,22 @@ def test_what_spreadsheets_save_is_read(tmp_path: Path, separator: str, encoding
             encoding
         )
     )
-    assert read_list(path, COLUMNS, COLUMNS) == [{"image": "a,b.nii", "group": "größer"}]
+    assert read_list(path, COLUMNS, COLUMNS) == [(2, {"image": "a,b.nii", "group": "größer"})]
 
 
 def test_a_cell_that_is_not_there_is_none(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("image,group\na\n", encoding="utf-8")
-    assert read_list(tmp_path / "list.csv", COLUMNS, ["image"]) == [{"image": "a", "group": None}]
+    assert read_list(tmp_path / "list.csv", COLUMNS, ["image"]) == [(2, {"image": "a", "group": None})]
+
+
+@pytest.mark.parametrize("blank", ["", ";;", " "])
+def test_blank_lines_are_passed_over_and_counted(tmp_path: Path, blank: str) -> None:
+    lines = [blank, "image;group", blank, "a,1;x", blank, "b,2;y"]
+    (tmp_path / "list.csv").write_text("\n".join(lines), encoding="utf-8")
+    assert read_list(tmp_path / "list.csv", COLUMNS, COLUMNS) == [
+        (4, {"image": "a,1", "group": "x"}),
+        (6, {"image": "b,2", "group": "y"}),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -37,6 +47,7 @@ def test_a_cell_that_is_not_there_is_none(tmp_path: Path) -> None:
         (b"image,group\na,b,c\n", "a line with more cells than its header"),
         (b"image,group\n\xff\xfe\xfa,b\n", "cannot be read as CSV in UTF-8"),
         (b"", "has no column image"),
+        (b"image,group\n\n", "lists no case"),
     ],
 )
 def test_other_content_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
