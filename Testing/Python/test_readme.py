@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def console_example():
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
     return re.search(r"Python console:\n\n```python\n(.*?)```", text, re.DOTALL)[1]
 
 

@@ -202,7 +202,7 @@ def test_a_journal_with_damaged_measurements_makes_the_result_anew(
 ):
     run_batch(request_for)
     journal = request_for.out / ".medmetaseg" / "journal.jsonl"
-    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
     del lines[0]["row"]["measurements"]["structures"][0]["label"]
     journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert sorted(statuses(request_for, resume=True)) == sorted([DONE, KEPT])
@@ -272,7 +272,7 @@ def test_tables_that_are_there_need_a_word(request_for: BatchRequest, segmenter:
     (request_for.out / MEASUREMENTS).write_text("mine")
     with pytest.raises(InputError, match=r"measurements\.csv is there already"):
         run_batch(request_for)
-    assert (request_for.out / MEASUREMENTS).read_text() == "mine"
+    assert (request_for.out / MEASUREMENTS).read_text(encoding="utf-8") == "mine"
     assert statuses(request_for, overwrite=True) == [DONE] * 2
 
 

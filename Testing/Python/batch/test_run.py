@@ -55,9 +55,10 @@ def test_every_image_has_its_result_its_row_and_its_progress(
     assert states == ["waiting", "reading", "segmenting", "done"]
     assert (events[-1].finished, events[-1].total) == (3, 3)
     assert all(row.thumbnail.startswith(b"\x89PNG") for row in result.rows)
-    assert [len(json.loads(line)["sha256"]) for line in journal(request_for).read_text().splitlines()] == [
-        64
-    ] * 3
+    assert [
+        len(json.loads(line)["sha256"])
+        for line in journal(request_for).read_text(encoding="utf-8").splitlines()
+    ] == [64] * 3
 
 
 def test_results_that_are_there_need_a_word(request_for: BatchRequest, segmenter: StandInSegmenter):

@@ -207,7 +207,7 @@ def test_the_command_finds_whole_structures_from_three_slices(phantom_files: Pat
     whole, truth = read_image(out), read_image(phantom_files / "truth.nii.gz").array
     drawn = read_image(phantom_files / "painted.nii.gz")
     assert whole.geometry.same_grid(drawn.geometry)
-    rows = json.loads(report.read_text())["structures"]
+    rows = json.loads(report.read_text(encoding="utf-8"))["structures"]
     for row in rows:
         found, true, on_paper = (array == row["label"] for array in (whole.array, truth, drawn.array))
         slices = on_paper.any((1, 2))
@@ -272,7 +272,7 @@ def test_the_command_keeps_the_header_and_the_drawing(
     assert np.array_equal(found[..., slices], drawn[..., slices])
     truth = np.asarray(nibabel.load(phantom_files / "truth.nii.gz").dataobj) == 5
     assert dice(found[..., ~slices], truth[..., ~slices]) > 0.6
-    notes = " ".join(json.loads(report.read_text())["notes"])
+    notes = " ".join(json.loads(report.read_text(encoding="utf-8"))["notes"])
     assert note in notes
     assert bool(notes) == bool(note)
 
@@ -296,7 +296,7 @@ def test_spacings_far_from_millimetres_give_the_same_result(
     slices = drawn.any((1, 2))
     assert np.array_equal(found[slices], drawn[slices])
     assert dice(found[~slices], truth[~slices]) > 0.6
-    (row,) = json.loads((tmp_path / "o.json").read_text())["structures"]
+    (row,) = json.loads((tmp_path / "o.json").read_text(encoding="utf-8"))["structures"]
     assert row["millilitres"] == pytest.approx(row["voxels"] * spacing_mm**3 / 1000, rel=0.01)
     assert min(row["working_spacing_mm"]) >= spacing_mm / 2
 

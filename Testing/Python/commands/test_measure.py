@@ -125,7 +125,7 @@ def test_tables_json_and_page_say_the_same(folder: Path, capsys):
     assert measure(folder, "--json", "--page", str(folder / "out" / "p.html"), "--smallest-mm3", "0") == 0
     assert written(folder) == ["p.html", "t.csv", "t.json", "t_lesions.csv"]
     rows, lesions = rows_of(folder / "out/t.csv"), rows_of(folder / "out/t_lesions.csv")
-    told = json.loads((folder / "out/t.json").read_text())
+    told = json.loads((folder / "out/t.json").read_text(encoding="utf-8"))
     assert [row["voxel_count"] for row in rows] == ["96", "84"]
     assert [one["voxel_count"] for one in told["structures"]] == [96, 84]
     image = read_image(folder / "ct.nii.gz").array
@@ -174,7 +174,7 @@ def test_voxels_that_were_no_numbers_are_told(folder: Path):
     not_finite(folder)
     write_array(folder / "ct.nii.gz", read_image(folder / "ct.nrrd").array)
     assert measure(folder, "--allow-nonfinite", "--json") == 0
-    (note,) = json.loads((folder / "out/t.json").read_text())["notes"]
+    (note,) = json.loads((folder / "out/t.json").read_text(encoding="utf-8"))["notes"]
     assert "NaN or infinite" in note
 
 
@@ -184,7 +184,7 @@ def test_a_label_map_of_another_size_is_told(folder: Path):
         folder / "painted.nii.gz", painting()[:-1], Geometry((SHAPE[0] - 1, *SHAPE[1:]), GRID.affine)
     )
     assert measure(folder, "--json") == 0
-    (note,) = json.loads((folder / "out/t.json").read_text())["notes"]
+    (note,) = json.loads((folder / "out/t.json").read_text(encoding="utf-8"))["notes"]
     assert "20 x 24 x 9 voxels, and the image 20 x 24 x 10" in note
 
 

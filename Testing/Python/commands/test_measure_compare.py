@@ -55,12 +55,12 @@ def test_what_changed_is_in_the_table_in_json_and_on_the_page(
     assert [row["status"] for row in rows if row["structure"] == "Label 7"] == [WHOLE, "new", "new"]
     assert [row["status"] for row in rows if row["structure"] == "Label 9"] == [WHOLE, "gone", "gone"]
     assert float(rows[0]["volume_cm3_change_percent"]) == pytest.approx(50)
-    content = json.loads((earlier / "out/t.json").read_text())["follow_up"]
+    content = json.loads((earlier / "out/t.json").read_text(encoding="utf-8"))["follow_up"]
     assert content["how"] == "given"
     assert (content["only_before"], content["only_now"]) == ([], [])
     assert "Of the earlier image: Label 7: not in the label map, and taken for not there." in content["notes"]
     assert content["transform"] == str(earlier / "moved.tfm")
-    html = (earlier / "out/t.html").read_text()
+    html = (earlier / "out/t.html").read_text(encoding="utf-8")
     assert "Compared with before.nii.gz" in html
     shown = capsys.readouterr().out
     assert "2 matched" in shown
@@ -97,7 +97,7 @@ def test_without_a_comparison_there_is_no_table_of_changes(folder: Path):
     paths = [str(folder / name) for name in ("ct.nii.gz", "painted.nii.gz")]
     assert cli.run(["measure", *paths, "-o", str(folder / "out/t.csv"), "--json"]) == 0
     assert not (folder / "out/t_changes.csv").exists()
-    assert "follow_up" not in json.loads((folder / "out/t.json").read_text())
+    assert "follow_up" not in json.loads((folder / "out/t.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize(

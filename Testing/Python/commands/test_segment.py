@@ -99,7 +99,7 @@ def test_with_a_stand_in_segmenter_a_label_map_has_the_images_grid_and_the_suppo
 
 def test_with_a_stand_in_segmenter_the_report_tells_structures_volume_and_time(folder: Path, segmenter):
     assert run_segment(folder, "--report", str(folder / "out/r.json")) == 0
-    report = json.loads((folder / "out/r.json").read_text())
+    report = json.loads((folder / "out/r.json").read_text(encoding="utf-8"))
     assert [(one["label"], one["voxels"]) for one in report["structures"]] == [(3, 96), (7, 84)]
     assert report["structures"][0]["millilitres"] == pytest.approx(96 * 0.9 * 0.8 * 2.5 / 1000)
     assert list(report["seconds"]) == ["read", "network", "write"]
@@ -200,12 +200,12 @@ def test_with_a_stand_in_segmenter_a_map_of_each_structure_is_written_and_summed
     written = read_image(maps / "Label 7.nii.gz")
     assert written.geometry.same_grid(GRID)
     np.testing.assert_array_equal(written.array, 255 * (painting() == 7))
-    entry = json.loads(report.read_text())["structures"][1]
+    entry = json.loads(report.read_text(encoding="utf-8"))["structures"][1]
     errors = entry["uncertainty"]
     assert (errors["plane"], errors["first"], len(errors["expected_error_ml"])) == ("axial", 3, 5)
     assert sum(errors["expected_error_ml"]) == pytest.approx(entry["millilitres"] / 2, abs=1e-3)
     assert run_segment(folder, "--report", str(report)) == 0
-    assert "uncertainty" not in json.loads(report.read_text())["structures"][1]
+    assert "uncertainty" not in json.loads(report.read_text(encoding="utf-8"))["structures"][1]
 
 
 def test_with_a_stand_in_segmenter_maps_beside_a_segmentation_are_nrrd_under_names_that_files_can_have(
@@ -283,7 +283,7 @@ def test_with_a_stand_in_segmenter_one_frame_is_segmented(folder: Path, segmente
     )
     np.testing.assert_array_equal(segmenter.volumes[0].array, sequence[1])
     assert np.array_equal(read_image(folder / "out/seg.nii.gz").array, painting())
-    assert json.loads((folder / "out/r.json").read_text())["frame"] == 1
+    assert json.loads((folder / "out/r.json").read_text(encoding="utf-8"))["frame"] == 1
 
 
 def test_with_a_stand_in_segmenter_every_frame_has_a_result(folder: Path, segmenter, sequence, capsys):
@@ -294,7 +294,7 @@ def test_with_a_stand_in_segmenter_every_frame_has_a_result(folder: Path, segmen
     names = sorted(path.name for path in (folder / "out").iterdir())
     assert names == ["r.json", "seg_frame0.nii.gz", "seg_frame1.nii.gz"]
     assert read_image(folder / "out/seg_frame1.nii.gz").geometry.same_grid(GRID)
-    reports = json.loads((folder / "out/r.json").read_text())["frames"]
+    reports = json.loads((folder / "out/r.json").read_text(encoding="utf-8"))["frames"]
     assert [report["frame"] for report in reports] == [0, 1]
     assert [Path(report["out"]).name for report in reports] == names[1:]
     shown = capsys.readouterr().out

@@ -84,7 +84,7 @@ def test_with_a_stand_in_segmenter_the_demo_leaves_scene_segmentation_picture_an
     names = zipfile.ZipFile(tmp_path / "demo/scene.mrb").namelist()
     for node in ("Painted.seg.nrrd", "segmentation.seg.nrrd", "Truth.seg.nrrd", "Phantom.nrrd"):
         assert any(name.endswith(f"Data/{node}") for name in names), names
-    report = json.loads((tmp_path / "demo/report.json").read_text())
+    report = json.loads((tmp_path / "demo/report.json").read_text(encoding="utf-8"))
     assert report["demonstration"] == rows
     assert report["structures"][0]["name"] == "liver"
 
@@ -109,7 +109,7 @@ def test_with_a_stand_in_segmenter_and_no_way_to_draw_the_pictures_are_plain_and
     run.demonstrate(case, tmp_path, logic_of(case), console=Console(file=shown, width=200))
     assert "plain slices, not Slicer's views. No OpenGL driver here." in shown.getvalue()
     assert (tmp_path / "overview.png").read_bytes().startswith(b"\x89PNG")
-    assert "plain slices" in json.loads((tmp_path / "report.json").read_text())["notes"][-1]
+    assert "plain slices" in json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["notes"][-1]
 
 
 def test_with_a_stand_in_segmenter_own_files_have_no_truth(case: run.Case, tmp_path: Path):
@@ -140,7 +140,7 @@ def test_an_output_folder_that_is_a_file_is_refused_at_once(tmp_path: Path):
     (tmp_path / "demo").write_text("mine")
     with pytest.raises(InputError, match="is a file"):
         run.main(out=tmp_path / "demo")
-    assert (tmp_path / "demo").read_text() == "mine"
+    assert (tmp_path / "demo").read_text(encoding="utf-8") == "mine"
 
 
 def test_the_picture_shows_a_level_where_most_structures_are_cut(case: run.Case):

@@ -232,7 +232,7 @@ def test_the_page_says_protocol_k_data_and_n_beside_every_figure(tmp_path: Path)
     paths = write_report([*rows, ct], [SPEED], tmp_path)
     assert [path.name for path in paths] == ["benchmark.md", "benchmark.png"]
     assert paths[1].stat().st_size > 10_000
-    page = paths[0].read_text()
+    page = paths[0].read_text(encoding="utf-8")
     assert "| Heart MR | 3 | 1 | 2 | **0.700** | **0.700** |" in page
     assert "| Dice, protocol A, K = 3 | MedMetaSeg | Fill between slices |" in page
     assert "| liver | **0.910** |  |" in page

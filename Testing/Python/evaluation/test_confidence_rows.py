@@ -51,9 +51,9 @@ def test_rows_of_the_same_volume_have_every_feature_that_is_fitted(tmp_path: Pat
     assert set(SAME_VOLUME) <= set(three)
     assert all(0.5 < row["dice"] <= 1 for row in rows if row["k"] == 3)
     assert scored(rows) == rows
-    written = path.read_text()
+    written = path.read_text(encoding="utf-8")
     gather(path, [job], 1)
-    assert path.read_text() == written
+    assert path.read_text(encoding="utf-8") == written
 
 
 def test_rows_of_the_next_patient_know_who_has_a_structure_and_who_has_not(tmp_path: Path):

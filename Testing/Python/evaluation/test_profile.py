@@ -131,7 +131,7 @@ def test_a_task_is_learned_for_its_job(data: Path, tmp_path: Path) -> None:
 
 def test_jobs_are_those_whose_cases_are_there(data: Path) -> None:
     assert available_kinds(data, None) == [one.name for one in JOB_KINDS]
-    manifest = json.loads((data / "manifest.json").read_text())
+    manifest = json.loads((data / "manifest.json").read_text(encoding="utf-8"))
     (data / "manifest.json").write_text(json.dumps(manifest[1:]))
     assert available_kinds(data, None) == ["hippocampus"]
     with pytest.raises(InputError, match="has no cases of totalseg"):

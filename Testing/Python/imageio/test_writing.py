@@ -107,7 +107,7 @@ def test_a_name_may_be_as_long_as_the_system_allows(tmp_path: Path, length: int)
 
 @pytest.mark.parametrize(
     ("write", "check"),
-    [(write_whole, lambda path: path.read_text() == "other"), (lambda path: _fail(), None)],
+    [(write_whole, lambda path: path.read_text(encoding="utf-8") == "other"), (lambda path: _fail(), None)],
     ids=["reads back otherwise", "a library fails without a word"],
 )
 def test_a_file_that_is_not_what_it_should_be_takes_no_name(

@@ -69,7 +69,7 @@ def test_an_older_table_of_lesions_does_not_stay_beside_a_newer_one_of_structure
     written(tmp_path, make_measurements())
     _, lesions = written(tmp_path, make_measurements(make_structure(lesions=())))
     assert lesions == []
-    assert (tmp_path / "t_lesions.csv").read_text().splitlines() == [",".join(LESION_COLUMNS)]
+    assert (tmp_path / "t_lesions.csv").read_text(encoding="utf-8").splitlines() == [",".join(LESION_COLUMNS)]
 
 
 def test_no_name_is_a_formula(tmp_path: Path):

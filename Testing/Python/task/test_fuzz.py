@@ -49,5 +49,5 @@ def test_no_damaged_file_does_any_harm(place: Path):
 def resident(field: str) -> int:
     """Memory of this process in MB as Linux tells it, now (VmRSS) or at most so far (VmHWM); else 0."""
     status = Path("/proc/self/status")
-    told = re.search(rf"{field}:\s+(\d+)", status.read_text()) if status.is_file() else None
+    told = re.search(rf"{field}:\s+(\d+)", status.read_text(encoding="utf-8")) if status.is_file() else None
     return int(told[1]) // 1024 if told else 0

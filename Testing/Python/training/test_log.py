@@ -180,5 +180,5 @@ def test_the_picture_of_the_network_says_its_widths(tmp_path: Path) -> None:
 
     with matplotlib.rc_context({"svg.fonttype": "none"}):
         draw_architecture(tmp_path / "network.svg", Architecture(widths=(7, 11, 13), embedding=5))
-    text = (tmp_path / "network.svg").read_text()
+    text = (tmp_path / "network.svg").read_text(encoding="utf-8")
     assert all(f"{width} channels" in text for width in (7, 11, 13))

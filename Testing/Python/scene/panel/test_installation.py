@@ -295,7 +295,7 @@ def test_pip_keeps_the_installed_torch_or_changes_nothing(room, tmp_path, monkey
     monkeypatch.setattr(sys, "meta_path", [WithoutSlicerPackaging(), *sys.meta_path])
     monkeypatch.delitem(sys.modules, "slicer.packaging", raising=False)
     room.SlicerPackages().installRequirements(requirements, "2.6.0")
-    report = json.loads((tmp_path / "report.json").read_text())
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     chosen = {one["metadata"]["name"]: one["metadata"]["version"] for one in report["install"]}
     assert chosen["monai"] == "1.5.2"
     assert chosen.get("torch", "2.6.0") == "2.6.0"

@@ -379,11 +379,11 @@ def test_files_the_dialog_did_not_ask_about_are_asked_about(bench, save_as, tmp_
     refused = save_as(tmp_path / "patient", replace=False)
     bench.ui.saveTableButton.click()
     assert refused == ["These files are there already; replace them? patient.csv, patient_lesions.csv"]
-    assert (tmp_path / "patient.csv").read_text() == "mine"
+    assert (tmp_path / "patient.csv").read_text(encoding="utf-8") == "mine"
     asked = save_as(tmp_path / "patient.csv")
     bench.ui.saveTableButton.click()
     assert asked == ["These files are there already; replace them? patient_lesions.csv"]
-    assert "metastasis" in (tmp_path / "patient_lesions.csv").read_text()
+    assert "metastasis" in (tmp_path / "patient_lesions.csv").read_text(encoding="utf-8")
 
 
 def test_a_table_that_cannot_be_written_is_an_error_and_a_dialog_without_answer_is_not(

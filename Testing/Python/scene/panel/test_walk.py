@@ -35,7 +35,7 @@ STRUCTURE = "spleen"
 def ct(shared_data):
     case = next(
         one
-        for one in json.loads((shared_data / "manifest.json").read_text())
+        for one in json.loads((shared_data / "manifest.json").read_text(encoding="utf-8"))
         if (one["dataset"], one["case"]) == ("totalseg", "ct")
     )
     value = next(int(value) for value, name in case["labels"].items() if name == STRUCTURE)
