@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from MedMetaSegLib.worker.client import WorkerClient
 from MedMetaSegLib.worker.messages import Event
 
 PATIENCE_S = 300
+ROOT = Path(__file__).parents[2]
 
 
 def is_alive(pid: int) -> bool:
@@ -22,6 +24,18 @@ def is_alive(pid: int) -> bool:
     # On Linux the first thread may be a zombie while others still end.
     threads = Path(f"/proc/{pid}/task")
     return threads.is_dir() and len(os.listdir(threads)) > 1
+
+
+def printed_by(code: str, *folders: str) -> list[str]:
+    """The lines that code prints in a Python of its own, which imports from folders of the project."""
+    shown = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(str(ROOT / one) for one in folders)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return shown.stdout.strip().splitlines()
 
 
 def cpu_seconds(pid: int) -> int:

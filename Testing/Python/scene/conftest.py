@@ -43,3 +43,10 @@ def composite(core):
     yield added
     for node in nodes:
         core.scene.RemoveNode(node)
+
+
+@pytest.fixture
+def measure_scene(core):
+    from MedMetaSegLib.scene.measure import measureScene
+
+    return measureScene

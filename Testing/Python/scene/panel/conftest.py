@@ -8,6 +8,7 @@ import tempfile
 import pytest
 
 from Harness import start
+from measure_bench import MeasureBench
 from MedMetaSegLib.demo.phantom import make_patient
 from panel_bench import MODULE, Bench
 from python_slicer import python_slicer
@@ -99,4 +100,11 @@ def folder(panel, tmp_path):
     yield path
     qt.QSettings().remove("MedMetaSeg/TaskFolder")
     panel.tasksTab._folder = None
+    panel.ui.tabs.setCurrentIndex(0)
+
+
+@pytest.fixture
+def measure_bench(panel, patient):
+    """The patient in the Measure tab."""
+    yield MeasureBench(panel, patient)
     panel.ui.tabs.setCurrentIndex(0)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
 import scene_phantom as fx
 from MedMetaSegLib.demo.phantom import LABEL, painted_slices
-from panel_bench import MODULE, ROOT, Bench, nothing_is_left, rows, running, settle, shown, until
+from panel_bench import MODULE, Bench, nothing_is_left, rows, running, settle, shown, until
+from processes import printed_by
 
 
 def test_opening_the_panel_imports_nothing_heavy():
@@ -25,15 +22,7 @@ def test_opening_the_panel_imports_nothing_heavy():
         "print(f'opened in {time.process_time() - begun:.3f} s')\n"
         "print(*sys.modules)\n"
     )
-    search = os.pathsep.join(str(ROOT / one) for one in ("MedMetaSeg", "Testing"))
-    shown = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": search},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    first, second = shown.stdout.strip().splitlines()[-2:]
+    first, second = printed_by(code, "MedMetaSeg", "Testing")[-2:]
     print(first)
     heavy = {"torch", "monai", "safetensors", "SimpleITK", "scipy", "nrrd", "slicerio", "nibabel"}
     assert not set(second.split()) & heavy
