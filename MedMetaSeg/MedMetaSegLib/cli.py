@@ -20,17 +20,13 @@ from . import __version__
 from .commands import compare as compare_group
 from .commands import options
 from .commands import task as task_group
-from .commands.measure import measure as measure_command
-from .commands.measure import options_beside
-from .confidence.triage import ACCEPT_ABOVE, PAINT_BELOW
+from .commands.apply_command import apply
+from .commands.exit_status import EXIT_BAD_INPUT, EXIT_CANCELLED
+from .commands.learn_command import inspect, learn
+from .commands.measure import measure
+from .commands.segment_command import segment
 from .errors import Cancelled, CancelledPartway, InputError
-from .imageio.frames import named_frames
 from .imageio.names import shown
-from .measurements.measurements import SMALLEST_LESION_MM3
-
-EXIT_BAD_INPUT = 2
-EXIT_SOME_FAILED = 3
-EXIT_CANCELLED = 130
 
 # Typer has a Click of its own under a private name, or the real one; this is the base of its errors in both.
 _ArgumentError: type[Any] = typer.BadParameter.__mro__[2]
@@ -98,178 +94,8 @@ def _common(
     """Segment 3D medical images from a few painted slices."""
 
 
-@app.command()
-def segment(
-    image: Annotated[Path, typer.Argument(help="NIfTI, NRRD, MetaImage, a DICOM folder or file.")],
-    support: Annotated[Path, typer.Argument(help="What was painted: a label map, .seg.nrrd or DICOM SEG.")],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="Label map (.nii.gz, .nii, .nrrd, .mha) or .seg.nrrd.")
-    ],
-    annotation: options.Painting = "slices",
-    plane: options.Plane = None,
-    structure: options.OnlyStructure = None,
-    report: Annotated[
-        Path | None, typer.Option(help="Write voxels, millilitres and seconds as JSON.")
-    ] = None,
-    device: options.Device = "auto",
-    allow_nonfinite: options.AllowNonfinite = False,
-    resample_uneven: options.ResampleUneven = False,
-    keep_islands: Annotated[
-        bool, typer.Option("--keep-islands", help="Keep small parts that touch nothing painted.")
-    ] = False,
-    quality: options.Quality = "balanced",
-    adapt: Annotated[
-        bool, typer.Option("--adapt", help="Let the network take a few steps on the slices first; slower.")
-    ] = False,
-    save_task: Annotated[
-        Path | None, typer.Option(help="Also learn a task (.medmetaseg) for the next patient.")
-    ] = None,
-    confidence: options.Confidence = True,
-    uncertainty: options.Uncertainty = None,
-    volume: options.Frame = None,
-    measure: options.MeasureTable = None,
-    lesions: options.Lesions = None,
-    connectivity: options.Connectivity = 26,
-    smallest_mm3: options.SmallestMm3 = SMALLEST_LESION_MM3,
-) -> None:
-    """Segment the whole of what SUPPORT shows on a few slices of IMAGE."""
-    from .commands.segment import SegmentRequest, segment_files
-
-    segment_files(
-        SegmentRequest(
-            image=image,
-            support=support,
-            out=out,
-            annotation=annotation,
-            plane=plane,
-            structures=tuple(structure or ()),
-            report=report,
-            device=device,
-            allow_nonfinite=allow_nonfinite,
-            resample_uneven=resample_uneven,
-            keep_islands=keep_islands,
-            save_task=save_task,
-            quality=quality,
-            adapt=adapt,
-            confidence=confidence,
-            uncertainty=uncertainty,
-            frames=named_frames(volume),
-            table=measure,
-            measure=options_beside(measure is not None, lesions, connectivity, smallest_mm3),
-        )
-    )
-
-
-@app.command()
-def learn(
-    files: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE SUPPORT...", help="Images, each with its support.")
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The task file, NAME.medmetaseg.")],
-    annotation: options.Painting = "slices",
-    plane: options.Plane = None,
-    device: options.Device = "auto",
-    allow_nonfinite: options.AllowNonfinite = False,
-    volume: options.OneFrame = None,
-    resample_uneven: options.ResampleUneven = False,
-) -> None:
-    """Learn a task from one or several patients, to be applied to others."""
-    from .commands.learn import LearnRequest, in_pairs, learn_files
-
-    learn_files(
-        LearnRequest(
-            pairs=in_pairs(files),
-            out=out,
-            annotation=annotation,
-            plane=plane,
-            device=device,
-            allow_nonfinite=allow_nonfinite,
-            frame=volume,
-            resample_uneven=resample_uneven,
-        )
-    )
-
-
-@app.command()
-def apply(
-    task: Annotated[Path, typer.Argument(help="A task file from learn or segment --save-task.")],
-    images: Annotated[
-        list[str],
-        typer.Argument(
-            help="Image files, patterns, folders (with all below them), DICOM folders, or CSV files with a "
-            "column image and, where wanted, name and allow_nonfinite."
-        ),
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results, one per image.")],
-    report: Annotated[
-        Path | None,
-        typer.Option(help="Write a row per image as CSV, and beside it a page (.html) to look through."),
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Leave out images that are done.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
-    result_format: options.ResultFormat = None,
-    layout: options.Layout = "folders",
-    keep_doubtful: options.KeepDoubtful = True,
-    force: options.Force = None,
-    confidence: options.Confidence = True,
-    accept_above: options.AcceptAbove = ACCEPT_ABOVE,
-    paint_below: options.PaintBelow = PAINT_BELOW,
-    uncertainty: options.Uncertainty = None,
-    workers: Annotated[int, typer.Option(help="Images worked on at the same time.", min=1)] = 1,
-    memory_limit: options.MemoryLimit = None,
-    scheduler: options.Scheduler = "",
-    with_identifiers: options.WithIdentifiers = False,
-    device: options.Device = "auto",
-    allow_nonfinite: options.AllowNonfinite = False,
-    volume: options.Frame = None,
-    resample_uneven: options.ResampleUneven = False,
-    measure: options.Measure = False,
-    lesions: options.Lesions = None,
-    connectivity: options.Connectivity = 26,
-    smallest_mm3: options.SmallestMm3 = SMALLEST_LESION_MM3,
-) -> None:
-    """Segment the structures of TASK in other patients' images; nothing is painted on them."""
-    from .batch.request import BatchRequest
-    from .commands.apply import apply_files
-
-    request = BatchRequest(
-        task=task,
-        inputs=tuple(images),
-        out=out,
-        report=report,
-        format=result_format,
-        resume=resume,
-        overwrite=overwrite,
-        workers=workers,
-        device=device,
-        memory_limit_mb=memory_limit,
-        allow_nonfinite=allow_nonfinite,
-        resample_uneven=resample_uneven,
-        with_identifiers=with_identifiers,
-        scheduler=scheduler,
-        frames=named_frames(volume),
-        layout=layout,
-        keep_doubtful=keep_doubtful,
-        force=tuple(force or ()),
-        confidence=confidence,
-        accept_above=accept_above,
-        paint_below=paint_below,
-        uncertainty=uncertainty,
-        measure=options_beside(measure, lesions, connectivity, smallest_mm3),
-    )
-    if apply_files(request):
-        raise typer.Exit(EXIT_SOME_FAILED)
-
-
-@app.command()
-def inspect(task: Annotated[Path, typer.Argument(help="A task file.")]) -> None:
-    """Show what a task file holds."""
-    from .commands.learn import inspect_file
-
-    inspect_file(task)
-
-
-app.command()(measure_command)
+for command in (segment, learn, apply, inspect, measure):
+    app.command()(command)
 app.add_typer(task_group.app, name="task")
 app.add_typer(compare_group.app, name="compare")
 

@@ -14,84 +14,22 @@ from typing import TYPE_CHECKING, Any, cast
 from ..batch.paths import check_result_folder, map_names
 from ..errors import InputError
 from ..follow_up.table import change_writers
-from ..imageio.files import check_there, stem, suffix
-from ..imageio.frames import Frames, listed_frames
+from ..imageio.files import check_there, suffix
+from ..imageio.frames import listed_frames
 from ..imageio.names import shown
 from ..imageio.writing import Writer, replace_all, write_text
-from ..measurements.measurements import MeasureOptions
-from ..measurements.table import lesions_path, table_writers
+from ..measurements.table import table_writers
 from ..progress import Progress
 from .measure import check_table_name
 from .outputs import check_apart, check_outputs, check_task_output, output_folder
+from .segment_request import LABEL_MAPS, SEGMENTATION, SegmentRequest
 from .terminal import progress_bar, show_segmentation
 
 if TYPE_CHECKING:
     from ..imageio.volume import Volume
     from ..results.segmentation import Segmentation, SegmentedStructure
     from ..segmenter import Segmenter
-    from ..support.support import Annotation, Support
-
-LABEL_MAPS = (".nii.gz", ".nii", ".nrrd", ".mha")
-SEGMENTATION = ".seg.nrrd"
-_MAPS_OF_SEGMENTATION = ".nrrd"
-"""Format of uncertainty maps beside a SEGMENTATION; beside a label map they have its own."""
-
-
-@dataclass(frozen=True)
-class SegmentRequest:
-    """The arguments of `medmetaseg segment`, under the names of its options.
-
-    table, measure: where and how the result is measured; both None where it is not.
-    """
-
-    image: Path
-    support: Path
-    out: Path
-    annotation: Annotation = "slices"
-    plane: str | None = None
-    structures: tuple[str, ...] = ()
-    report: Path | None = None
-    device: str = "auto"
-    allow_nonfinite: bool = False
-    resample_uneven: bool = False
-    keep_islands: bool = False
-    save_task: Path | None = None
-    quality: str = "balanced"
-    adapt: bool = False
-    confidence: bool = True
-    uncertainty: Path | None = None
-    frames: Frames = None
-    table: Path | None = None
-    measure: MeasureOptions | None = None
-
-    def out_of(self, frame: int | None) -> Path:
-        """The result of a frame: of all frames each has a name of its own."""
-        return self._of(frame, self.out)
-
-    def table_of(self, frame: int | None) -> Path:
-        """The table of what was measured in a frame."""
-        assert self.table is not None
-        return self._of(frame, self.table)
-
-    def outputs_of(self, frame: int | None) -> list[Path]:
-        """The result of a frame and, where it is measured, the tables."""
-        if self.table is None:
-            return [self.out_of(frame)]
-        table = self.table_of(frame)
-        return [self.out_of(frame), table, lesions_path(table)]
-
-    def _of(self, frame: int | None, path: Path) -> Path:
-        if self.frames != "all" or frame is None:
-            return path
-        name = stem(path)
-        return path.with_name(f"{name}_frame{frame}{path.name[len(name) :]}")
-
-    def map_of(self, name: str, frame: int | None) -> Path:
-        """The uncertainty map of a structure, under a name from `map_names`, in a frame."""
-        assert self.uncertainty is not None
-        number = f"_frame{frame}" if self.frames == "all" and frame is not None else ""
-        kind = suffix(self.out)
-        return self.uncertainty / f"{name}{number}{_MAPS_OF_SEGMENTATION if kind == SEGMENTATION else kind}"
+    from ..support.support import Support
 
 
 def segment_files(request: SegmentRequest) -> None:
