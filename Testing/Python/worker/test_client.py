@@ -141,9 +141,10 @@ def test_cancelling_a_loaded_worker_leaves_it_for_the_next_job(idle, patient, mo
     monkeypatch.setattr(idle, "_cancel_patience_s", math.inf)
     everything = tuple(one.name for one in STRUCTURES)
     idle.segment(patient.volume, support_of(patient, *everything), "cpu", volume_key="once more")
-    pid = idle.pid
     events = until_ended(idle, also=lambda event: idle.cancel())
     assert events[-1] == Stopped()
+    pid = idle.pid
+    assert pid is not None
     idle.segment(patient.volume, support_of(patient, "liver"), "cpu", volume_key="once more")
     assert isinstance(until_ended(idle)[-1], Finished)
     assert idle.pid == pid
