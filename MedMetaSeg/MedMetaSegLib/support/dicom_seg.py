@@ -26,17 +26,15 @@ from ..imageio.dicom_series import dicom_files
 from ..imageio.dicom_stack import check_common_plane, check_not_shifted
 from ..imageio.dicom_voxels import stored_frames
 from ..imageio.geometry import LPS_RAS, Geometry, Index3
+from .cielab import lab_color
 from .seg_nrrd import SegmentationContent
-from .structure import Color, Structure, StructureMask, default_color, tight
+from .structure import Structure, StructureMask, default_color, tight
 
 _OFF = 0.05
 """Fraction of the slice spacing that a frame may lie off its slice."""
 _FINEST = 12
 """Slices, at most, into which the smallest distance of two frames is cut to find a common spacing."""
 _SAME_MM = 1e-3
-_D65 = np.array([0.95047, 1.0, 1.08883])
-"""XYZ of white, as dcmtk and Slicer have it for these colours."""
-_XYZ_TO_RGB = np.array([[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]])
 _CODE = ("CodingSchemeDesignator", "CodeValue", "CodeMeaning")
 
 
@@ -216,18 +214,6 @@ def _structure(segment: Any) -> Structure:
         terminology=_terminology(segment),
         segment_id=f"Segment_{label}",
     )
-
-
-def lab_color(values: np.ndarray) -> Color:
-    """Red, green and blue, 0 to 1, of a colour as DICOM stores CIELab: (3,) of 0 to 65535."""
-    lightness, a, b = values / 65535.0 * (100.0, 255.0, 255.0) - (0.0, 128.0, 128.0)
-    y = (lightness + 16.0) / 116.0
-    roots = np.array([y + a / 500.0, y, y - b / 200.0])
-    xyz = _D65 * np.where(roots > 6 / 29, roots**3, 3 * (6 / 29) ** 2 * (roots - 4 / 29))
-    linear = np.clip(_XYZ_TO_RGB @ xyz, 0.0, 1.0)
-    rgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    red, green, blue = (round(float(value), 4) for value in rgb)
-    return red, green, blue
 
 
 def _terminology(segment: Any) -> str:
