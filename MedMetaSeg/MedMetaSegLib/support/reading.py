@@ -37,7 +37,7 @@ def read_segments(
     reference.
     """
     try:
-        content = _segments(path, reference)
+        content = _segments(path, reference, role)
         if content is not None:
             check_count(len(content.masks), role)
             return content.renamed(names) if names else content
@@ -77,11 +77,11 @@ def check_count(number: int, role: str = "support") -> None:
         raise SupportProblem(f"The {role} has {number} structures; give at most {MAX_STRUCTURES}.")
 
 
-def _segments(path: Path, reference: Volume | None) -> SegmentationContent | None:
+def _segments(path: Path, reference: Volume | None, role: str) -> SegmentationContent | None:
     """What a file of segments holds, None for an image or label map. Raises InputError."""
     if is_segmentation_file(path):
         return read_segmentation(path)
     found = find_drawn_object(path)
     if found is None:
         return None
-    return read_rtstruct(found.path, reference) if found.is_contours else read_dicom_seg(found.path)
+    return read_rtstruct(found.path, reference, role) if found.is_contours else read_dicom_seg(found.path)

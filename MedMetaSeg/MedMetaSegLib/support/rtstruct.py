@@ -45,10 +45,10 @@ class _Region:
     open: int
 
 
-def read_rtstruct(path: Path, reference: Volume | None) -> SegmentationContent:
+def read_rtstruct(path: Path, reference: Volume | None, role: str = "support") -> SegmentationContent:
     """Read an RTSTRUCT on its image's grid: a structure for each region of interest with closed contours.
 
-    reference: the image.
+    reference: the image. role: what the file is called in messages.
     A structure's label is the region's number where these are different and from 1 to 65535, else 1 to n in
     file order. Notes name regions without a closed contour, points and open lines, and contours that lie
     outside the image or cross. Raises InputError without a reference, for a damaged file, without a closed
@@ -59,7 +59,7 @@ def read_rtstruct(path: Path, reference: Volume | None) -> SegmentationContent:
     _check_one_place(reference)
     regions = _regions(path)
     frame = _one_frame_of_reference(regions, path)
-    check_frame_of_reference(frame, reference.frame_of_reference)
+    check_frame_of_reference(frame, reference.frame_of_reference, role)
     drawn = [one for one in regions if one.contours]
     if not drawn:
         raise InputError(f"{path} has no closed contour; there is no structure in it.")

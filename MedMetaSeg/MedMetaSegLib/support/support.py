@@ -259,12 +259,22 @@ class Support:
 
 def check_overlap(support: Support, geometry: Geometry) -> None:
     """Raise InputError when no annotated voxel lies inside the image's grid; any orientation."""
-    for one in support.structures:
+    check_masks_overlap(support.structures, support.geometry, geometry)
+
+
+def check_masks_overlap(
+    masks: Sequence[StructureMask], source: Geometry, image: Geometry, role: str = "support"
+) -> None:
+    """Raise InputError when no voxel of masks on the grid `source` lies inside the image's; any orientation.
+
+    role: what the masks are called.
+    """
+    for one in masks:
         voxels = np.argwhere(one.mask)
         voxels = voxels[:: max(1, len(voxels) // _SAMPLED_VOXELS)] + np.array(one.offset)
-        if geometry.contains(support.geometry.index_to_world(voxels)).any():
+        if image.contains(source.index_to_world(voxels)).any():
             return
-    raise _outside_the_image(support.geometry, geometry)
+    raise _outside_the_image(source, image, role)
 
 
 def check_something_left(support: Support, geometry: Geometry) -> None:
@@ -348,6 +358,6 @@ def _overlap(one: StructureMask, other: StructureMask) -> bool:
     return bool(np.any(first & second))
 
 
-def _outside_the_image(support: Geometry, image: Geometry) -> InputError:
-    outside = "The support lies outside the image; check that both show the same region of the same patient."
-    return InputError(f"{outside} {lost_header(support, image)}".strip())
+def _outside_the_image(support: Geometry, image: Geometry, role: str = "support") -> InputError:
+    outside = f"The {role} lies outside the image; check that both show the same region of the same patient."
+    return InputError(f"{outside} {lost_header(support, image, role)}".strip())
