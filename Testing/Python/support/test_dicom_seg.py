@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
 from dicom_frames import along_z, write_seg, write_slices
@@ -111,6 +112,18 @@ def test_a_cut_segmentation_is_damaged(tmp_path: Path) -> None:
     path = write_seg(tmp_path / "seg.dcm", frames, SEGMENTS)
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(InputError, match="damaged"):
+        Support.read(path)
+
+
+def test_a_compression_that_is_not_read_is_named(tmp_path: Path) -> None:
+    frames = [(0, along_z([6.0 * n])[0], 5 * square(n, n)) for n in range(3)]
+    path = write_seg(tmp_path / "seg.dcm", frames, SEGMENTS, "LABELMAP", 6.0, compressed="JPEG2000")
+    content = pydicom.dcmread(path)
+    content.file_meta.TransferSyntaxUID = pydicom.uid.UID("1.2.840.10008.1.2.4.201")
+    content.save_as(path)
+    with pytest.raises(
+        InputError, match=r"not read here \(High-Throughput JPEG 2000 .*\); export it without"
+    ):
         Support.read(path)
 
 
