@@ -97,11 +97,11 @@ class Session:
     def read_dicom_segmentations(self) -> None:
         from dicom_frames import along_z, write_seg
 
-        frames = [(1, place, np.ones((9, 8), np.uint8)) for place in along_z((0.0, 3.0))]
+        frames = [(1, place, np.ones((40, 40), np.uint8)) for place in along_z((0.0, 3.0))]
         for kind, compressed in (("BINARY", ""), ("LABELMAP", "RLE"), ("LABELMAP", "JPEG2000")):
             path = self._folder / f"seg_{kind}_{compressed}.dcm"
             write_seg(path, frames, {1: {"SegmentLabel": "all"}}, kind, compressed=compressed)
-            assert Support.read(path).structures[0].voxels == 144
+            assert Support.read(path).structures[0].voxels == 3200
 
     def read_an_rtstruct_in_the_console_and_into_the_scene(self) -> None:
         from dicom_drawn import DrawnCt, Roi, write_rtstruct
