@@ -43,7 +43,7 @@ def segment_files(request: SegmentRequest) -> None:
     reports: list[dict[str, Any]] = []
     with progress_bar() as progress:
         progress(0.0, "Reading")
-        support = _read_support(request)
+        support = _read_support(request, frames[0])
         _check_maps(request, support, frames)
         read = _read_image(request, support, frames[0])
         progress(0.02, "Loading the network")
@@ -130,11 +130,20 @@ class _Read:
     seconds: float
 
 
-def _read_support(request: SegmentRequest) -> Support:
-    """The support: mostly empty, it is the quicker of the two to read and the likelier to be wrong."""
+def _read_support(request: SegmentRequest, frame: int | None) -> Support:
+    """The support: mostly empty, it is the quicker of the two to read and the likelier to be wrong.
+
+    Only contours need the image first, which is read again with the others.
+    """
+    from ..support.dicom_objects import holds_contours
     from ..support.support import Support
 
-    support = Support.read(request.support, annotation=request.annotation, plane=request.plane)
+    support = Support.read(
+        request.support,
+        annotation=request.annotation,
+        plane=request.plane,
+        reference=_read_volume(request, frame) if holds_contours(request.support) else None,
+    )
     if support.overlapping and suffix(request.out) not in SEGMENTATIONS:
         raise InputError(
             f"Structures in {request.support} overlap, which a label map cannot hold; write to a .seg.nrrd."
@@ -153,17 +162,12 @@ def _read_support(request: SegmentRequest) -> Support:
 
 
 def _read_image(request: SegmentRequest, support: Support, frame: int | None) -> _Read:
-    from ..imageio.volume import check_label_map, read_volume
+    from ..imageio.volume import check_label_map
     from ..support.placement import placed_support
     from ..support.support import check_overlap, check_something_left
 
     started = time.perf_counter()
-    volume = read_volume(
-        request.image,
-        allow_nonfinite=request.allow_nonfinite,
-        frame=frame,
-        resample_uneven=request.resample_uneven,
-    )
+    volume = _read_volume(request, frame)
     if suffix(request.out) == DICOM:
         _check_dicom(request, volume)
     elif suffix(request.out) != SEGMENTATION:
@@ -176,12 +180,23 @@ def _read_image(request: SegmentRequest, support: Support, frame: int | None) ->
 
 def _check_dicom(request: SegmentRequest, volume: Volume) -> None:
     """Raise InputError when no DICOM segmentation can refer to the image, or it would replace an input."""
-    from ..support.dicom_seg import find_dicom_seg
+    from ..support.dicom_objects import find_drawn_object
     from ..support.dicom_seg_writing import check_source
 
     inputs = {f"the slice {Path(file).name} of the image": Path(file) for file in check_source(volume).files}
-    painted = find_dicom_seg(request.support) if request.support.is_dir() else None
-    check_apart([request.out], inputs if painted is None else {**inputs, "the support": painted})
+    painted = find_drawn_object(request.support) if request.support.is_dir() else None
+    check_apart([request.out], inputs if painted is None else {**inputs, "the support": painted.path})
+
+
+def _read_volume(request: SegmentRequest, frame: int | None) -> Volume:
+    from ..imageio.volume import read_volume
+
+    return read_volume(
+        request.image,
+        allow_nonfinite=request.allow_nonfinite,
+        frame=frame,
+        resample_uneven=request.resample_uneven,
+    )
 
 
 def _segmented(

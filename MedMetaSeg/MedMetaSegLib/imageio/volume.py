@@ -55,8 +55,9 @@ class Volume:
     array: (k, j, i), any real dtype, as read. name: for people and file names. source: the path, if any.
     modality: "CT", "MR", ... where DICOM says, else "". forms: what the header of a NIfTI file says of the
     place, so that a result can say the same. padding: lowest and highest value that DICOM says stands for no
-    tissue. notes: sentences about the reading that who uses the result has to know. dicom: the DICOM series
-    it was read from, None for other files.
+    tissue. notes: sentences about the reading that who uses the result has to know. frame_of_reference: of a
+    DICOM series, the identifier of the space that its positions are in, else "". dicom: the DICOM series it
+    was read from, None for other files.
     """
 
     array: np.ndarray
@@ -67,6 +68,7 @@ class Volume:
     forms: NiftiForms | None = None
     padding: tuple[float, float] | None = None
     notes: tuple[str, ...] = ()
+    frame_of_reference: str = ""
     dicom: DicomSource | None = None
 
     def __post_init__(self) -> None:
@@ -269,6 +271,7 @@ def _read_dicom(path: Path, series: DicomSeries) -> Volume:
         series.modality,
         padding=series.padding,
         notes=notes,
+        frame_of_reference=series.frame_of_reference,
         dicom=_source(series),
     )
 
