@@ -215,7 +215,7 @@ class SceneLogic:
             if node is not None and node.GetScene() is None:
                 raise InputError(f"'{node.GetName()}' was removed from the scene: nothing was written.")
         found = [one for one in result.structures if one.mask.any()]
-        node = writeSegments(found, volumeNode, outputSegmentationNode)
+        node = writeSegments(found, volumeNode, outputSegmentationNode, algorithmType="AUTOMATIC")
         self.lastReport = dict(result.report)
         return node
 
