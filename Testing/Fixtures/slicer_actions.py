@@ -29,7 +29,7 @@ from MedMetaSegLib.scene import SceneLogic
 from MedMetaSegLib.support.structure import Structure, StructureMask
 from MedMetaSegLib.support.support import Support, write_segmentation
 from MedMetaSegLib.worker.client import WorkerClient
-from MedMetaSegLib.worker.messages import Finished
+from MedMetaSegLib.worker.messages import Failed, Finished
 from panel_bench import MODULE, Bench, running, shown, until
 from processes import until_ended
 from scene_sequence import add_sequence, scrubbing
@@ -169,6 +169,15 @@ class Session:
 
     def batch_of_a_dicom_folder(self) -> None:
         self._batch("plain", "seg.nrrd", format="seg.nrrd", images=("../dicom",))
+
+    def batch_to_dicom_says_what_to_install(self) -> None:
+        out = self._folder / "no results"
+        inputs = (self._folder / "dicom",)
+        self._client.batch(BatchRequest(self._task("plain"), inputs, out, format="dcm", device="cpu"))
+        ended = until_ended(self._client)[-1]
+        assert isinstance(ended, Failed), ended
+        assert 'pip install "medmetaseg[dicom]", or write .seg.nrrd.' in ended.message, ended
+        assert not out.exists()
 
     def batch_in_the_panel(self) -> None:
         ui = self._panel.ui

@@ -37,13 +37,18 @@ _UTF8 = "ISO_IR 192"
 class DicomSource:
     """The DICOM series that a volume was read from.
 
-    what: names it in messages. planes: in the order of the slices; () where the file does not say where its
-    frames lie. is_resampled: the slices of the volume are others than the planes.
+    what: names it within a sentence. planes: in the order of the slices; () where the file does not say where
+    its frames lie. is_resampled: the slices of the volume are others than the planes.
     """
 
     what: str
     planes: tuple[Plane, ...]
     is_resampled: bool = False
+
+    @property
+    def title(self) -> str:
+        """What names it at the beginning of a sentence."""
+        return self.what[:1].upper() + self.what[1:]
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -80,7 +85,7 @@ def headers(source: DicomSource, spacing_mm: float) -> list[Any]:
     from pydicom.errors import InvalidDicomError
 
     if not source.planes:
-        raise InputError(f"{source.what} does not say where its frames lie; write .seg.nrrd.")
+        raise InputError(f"{source.title} does not say where its frames lie; write .seg.nrrd.")
     read = []
     for number, file in enumerate(source.files):
         tags = list(_OF_A_FILE) if number else None
@@ -152,7 +157,7 @@ def _check_one_series(headers: Sequence[Any], source: DicomSource) -> None:
     for name in _NEEDED:
         if not all(str(one.get(name) or "") for one in headers):
             raise InputError(
-                f"{source.what} has no {name}, which a DICOM segmentation refers to; write .seg.nrrd."
+                f"{source.title} has no {name}, which a DICOM segmentation refers to; write .seg.nrrd."
             )
     for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
         if len({str(one.get(name)) for one in headers}) > 1:
