@@ -63,6 +63,7 @@ def write_series(
         image.SetMetaData("0008|0060", "CT")
         image.SetMetaData("0008|0008", image_type)
         image.SetMetaData("0020|000e", f"{identifiers['StudyInstanceUID']}.{number}")
+        image.SetMetaData("0020|0052", f"{identifiers['StudyInstanceUID']}.{number}.9")
         image.SetMetaData("0020|0011", str(number))
         image.SetMetaData("0020|0013", str(k + 1))
         image.SetMetaData("0020|0032", f"0\\0\\{2.5 * k}")

@@ -11,6 +11,7 @@ import slicer.util
 import vtk
 
 from ..errors import InputError
+from .dicom_tags import tagAlgorithm
 from .reader import RESULT_TAG, readStructure
 from .segment_content import SegmentContent, contentOf
 from .space import (
@@ -142,6 +143,8 @@ class Acceptance(slicer.util.VTKObservationMixin):
         unchanged = [one for one in differing if after[one].isSameAs(before[one])]
         if unchanged == differing:
             raise InputError(f"Nothing was changed: {masking(self._editorNode)}.")
+        for segmentId in (one for one in differing if one not in unchanged):
+            tagAlgorithm(segmentation.GetSegment(segmentId), "SEMIAUTOMATIC")
         self._remember(_Accepted(paintedNode, history, before, after))
         return [segmentation.GetSegment(one).GetName() for one in unchanged]
 

@@ -153,7 +153,7 @@ def _sequenceNode(
         for name, structure in structures.items():
             one = byName.get(name)
             image = None if one is None else imageFromMask(one.mask, one.offset, ownAffine(itemNode))
-            ids[name] = addSegmentOf(node, structure, image, ids.get(name, ""))
+            ids[name] = addSegmentOf(node, structure, image, ids.get(name, ""), "AUTOMATIC")
         node.GetSegmentation().CollapseBinaryLabelmaps(False)
         written.SetDataNodeAtValue(node, value)
     return written

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import slicer
 import slicer.util
@@ -11,6 +11,7 @@ import vtk
 
 from ..errors import InputError
 from ..support.structure import Structure, StructureMask
+from .dicom_tags import tagAlgorithm
 from .reader import RESULT_TAG
 from .space import (
     BINARY_LABELMAP,
@@ -21,6 +22,9 @@ from .space import (
     volumeAffine,
 )
 
+if TYPE_CHECKING:
+    from ..support.dicom_seg_writing import AlgorithmType
+
 
 def writeSegments(
     segmented: Sequence[StructureMask],
@@ -28,8 +32,11 @@ def writeSegments(
     outputNode: Any = None,
     *,
     withSurface: bool = False,
+    algorithmType: AlgorithmType = "SEMIAUTOMATIC",
 ) -> Any:
     """Add a segment for each structure to `outputNode`, or to a new node beside the volume; returns the node.
+
+    algorithmType: "AUTOMATIC" where nothing was painted on this volume, for DICOM files that Slicer writes.
 
     Segments already in the node are not touched, their shared labelmaps included: each new one brings its own
     labelmap. When anything fails a new node is removed and a given one is as before.
@@ -47,7 +54,7 @@ def writeSegments(
             if created:
                 placeBeside(node, volumeNode)
             for one in segmented:
-                added.append(_addSegment(node, volumeNode, one))
+                added.append(_addSegment(node, volumeNode, one, algorithmType))
             if created:
                 segmentation.CollapseBinaryLabelmaps(False)
             if withSurface and not hadSurface and not node.CreateClosedSurfaceRepresentation():
@@ -96,20 +103,27 @@ def placeBeside(node: Any, volumeNode: Any) -> None:
         hierarchy.CreateItem(parent, node)
 
 
-def _addSegment(node: Any, volumeNode: Any, one: StructureMask) -> str:
+def _addSegment(node: Any, volumeNode: Any, one: StructureMask, algorithmType: AlgorithmType) -> str:
     """One new segment with a labelmap of its own; returns its id.
 
     `slicer.util.updateSegmentBinaryLabelmapFromArray` is not used: it applies the parent transforms twice
     where those of volume and segmentation differ.
     """
     image = _imageFor(node, volumeNode, one) if one.mask.any() else None
-    return addSegmentOf(node, one.structure, image)
+    return addSegmentOf(node, one.structure, image, algorithmType=algorithmType)
 
 
-def addSegmentOf(node: Any, structure: Structure, image: Any, wantedId: str = "") -> str:
+def addSegmentOf(
+    node: Any,
+    structure: Structure,
+    image: Any,
+    wantedId: str = "",
+    algorithmType: AlgorithmType = "SEMIAUTOMATIC",
+) -> str:
     """One new segment with the structure's name, colour and terminology; returns its id.
 
     image: its labelmap in the node's space, None without voxels. wantedId: its id unless that is taken.
+    algorithmType: see `writeSegments`.
     """
     segmentation = node.GetSegmentation()
     segment = slicer.vtkSegment()
@@ -120,6 +134,7 @@ def addSegmentOf(node: Any, structure: Structure, image: Any, wantedId: str = ""
     if structure.terminology:
         segment.SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), structure.terminology)
     segment.SetTag(RESULT_TAG, structure.segment_id or "1")
+    tagAlgorithm(segment, algorithmType)
     if image is not None:
         segment.AddRepresentation(BINARY_LABELMAP, image)
     segmentId = segmentation.GenerateUniqueSegmentID(wantedId or structure.segment_id)

@@ -109,7 +109,10 @@ class ApplyJob:
     def finish(self, finished: Finished, seconds: float) -> Job | None:
         first, *others = self._volumeNodes
         found = self._applying.found(first, finished.structures)
-        node = writeSegments(found, first, self._applying.outputFor(first)) if found else None
+        node = None
+        if found:
+            out = self._applying.outputFor(first)
+            node = writeSegments(found, first, out, algorithmType="AUTOMATIC")
         self._applying.onApplied(first, node, [finished.report])
         return applyJob(self._applying, others)
 

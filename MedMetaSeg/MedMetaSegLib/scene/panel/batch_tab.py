@@ -14,7 +14,7 @@ from ...errors import InputError
 from ..dicom_database import seriesFiles
 from .batch_rows import rowItems, worstFirst
 from .host import Host
-from .parameters import BatchExisting, BatchSource
+from .parameters import BatchExisting, BatchFormat, BatchSource
 from .patient_table import PatientTable
 from .tasks_tab import TasksTab
 
@@ -167,6 +167,13 @@ class BatchTab:
         """Load the chosen result, and its image where it is found."""
         chosen = self._chosen()
         if chosen is None:
+            return
+        if chosen.output.endswith(BatchFormat.DICOM.value):
+            text = _(
+                "Import {path} into Slicer's DICOM database and load it from there, or read it onto its "
+                "image with From file ... in the Segment tab."
+            )
+            self._host.say(error=text.format(path=self._out / chosen.output))
             return
         try:
             slicer.util.loadSegmentation(str(self._out / chosen.output))

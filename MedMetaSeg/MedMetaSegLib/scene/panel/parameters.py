@@ -105,12 +105,14 @@ class BatchFormat(enum.Enum):
 
     NRRD = ".seg.nrrd"
     NIFTI = ".nii.gz"
+    DICOM = ".dcm"
 
     def label(self) -> str:
         """What the user reads."""
         return {
             ".seg.nrrd": _("Slicer segmentation (.seg.nrrd)"),
             ".nii.gz": _("NIfTI label map (.nii.gz)"),
+            ".dcm": _("DICOM segmentation of DICOM images (.dcm)"),
         }[self.value]
 
 

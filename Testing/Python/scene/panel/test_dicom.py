@@ -230,3 +230,16 @@ def test_the_tick_for_uneven_slices_is_in_the_request_and_the_scene(tab, monkeyp
     tick(tab, 1)
     done(tab)
     assert [request.resample_uneven for request in requests] == [ticked]
+
+
+def test_results_may_be_dicom_segmentations(tab, tmp_path):
+    pytest.importorskip("highdicom", reason="highdicom writes DICOM segmentations")
+    ui, out = tab.ui, tmp_path / "out"
+    formats = [ui.batchFormatCombo.itemText(n) for n in range(ui.batchFormatCombo.count)]
+    ui.batchFormatCombo.setCurrentIndex(formats.index("DICOM segmentation of DICOM images (.dcm)"))
+    tick(tab, 0)
+    assert done(tab)["result"].startswith("1 of 1 images are done in ")
+    (path,) = out.glob("*.dcm")
+    ui.batchTable.selectRow(0)
+    ui.openResultButton.click()
+    assert shown(tab)["error"].startswith(f"Import {path} into Slicer's DICOM database")
