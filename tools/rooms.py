@@ -121,7 +121,7 @@ NAMES = {
 WATCHED = frozenset({"torch", "monai", "slicer", "vtk", "qt", "ctk"})
 
 # What reads and writes images: none of it for network/, whose only file is its weights.
-IMAGE_FILES = frozenset({"SimpleITK", "nrrd", "slicerio", "pydicom", "nibabel"})
+IMAGE_FILES = frozenset({"SimpleITK", "nrrd", "slicerio", "pydicom", "nibabel", "highdicom"})
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ set_up_python() {
   rm -f "$stamp"
   echo 'Setting up .venv (once; some minutes) ...' >&2
   local pip=(.venv/bin/python -m pip install --quiet --disable-pip-version-check)
-  local parts='.[scene,evaluation,training,cluster,test,lint]'
+  local parts='.[scene,evaluation,training,cluster,dicom,test,lint]'
   if ! "${pip[@]}" -c constraints.txt -e "$parts" >"$log" 2>&1; then
     # PyTorch's own index has the CPU build that PyPI has not.
     if ! "${pip[@]}" -c constraints.txt --extra-index-url https://download.pytorch.org/whl/cpu -e "$parts" \

@@ -14,17 +14,27 @@ import SimpleITK as sitk
 from ..errors import BatchStopped, Cancelled, InputError, WriteError, is_out_of_memory
 from ..imageio.files import suffix
 from ..imageio.names import itk_path
-from ..imageio.nifti import NiftiForms, frame_voxels, is_nifti, nifti_holds
+from ..imageio.nifti import frame_voxels, is_nifti, nifti_holds
 from ..imageio.volume import Volume, check_volume, read_image, read_series, write_labels
 from ..imageio.writing import reason
 from ..measurements.measure import measure
 from ..measurements.measurements import Measurements
+from ..network.shipped import shipped_sha256
+from ..support.dicom_seg_writing import (
+    SegmentAlgorithm,
+    check_dicom_image,
+    check_source,
+    label_notes,
+    write_dicom_seg,
+)
+from ..support.seg_nrrd import write_segmentation
 from .executor import Outcome
 from .inputs import BatchItem
 from .journal import checksum
 from .maps import staged_maps
 from .options import ItemOptions
 from .paths import staged_path, stopped_by
+from .request import DICOM, SEGMENTATION
 from .states import DONE, FAILED, BatchRow, StructureRow
 from .thumbnail import thumbnail_png
 
@@ -39,6 +49,9 @@ MAP_BYTES = 8
 """Per voxel where uncertainty maps are wanted: logits, probability and map of one structure, and its copy."""
 MEASURE_BYTES = 24
 """Per voxel where results are measured: masks, parts and values of one structure of the size of the image."""
+
+DICOM_BYTES = 12
+"""Per voxel where results are DICOM segmentations: structures that overlap, and highdicom's sum of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +77,7 @@ def needed_bytes(item: BatchItem, options: ItemOptions) -> int:
     """Memory that an item takes, by its header; 0 when the header cannot be read, which reading will say."""
     working_bytes = WORKING_BYTES + (MAP_BYTES if item.maps else 0)
     working_bytes += 0 if options.measure is None else MEASURE_BYTES
+    working_bytes += DICOM_BYTES if item.output.endswith(f".{DICOM}") else 0
     try:
         if not item.series and is_nifti(item.path):
             voxels, voxel_bytes = frame_voxels(item.path)
@@ -100,6 +114,8 @@ def check_size(item: BatchItem, needed: int, limit: int) -> None:
 def read_item(item: BatchItem, ending: str) -> ReadItem:
     """Read an item's voxels. Raises InputError."""
     begun = time.perf_counter()
+    if ending.endswith(f".{DICOM}") and not item.series:
+        check_dicom_image(item.path, item.image)
     try:
         input_sha256 = checksum(item.files)
     except FileNotFoundError as error:
@@ -112,6 +128,8 @@ def read_item(item: BatchItem, ending: str) -> ReadItem:
             f"{item.image} has axes that are not perpendicular, which Slicer does not read in NIfTI; use "
             "--format seg.nrrd."
         )
+    if ending.endswith(f".{DICOM}"):
+        check_source(volume)
     return ReadItem(item, volume, input_sha256, time.perf_counter() - begun)
 
 
@@ -144,7 +162,7 @@ def stage_item(done: SegmentedItem, options: ItemOptions) -> Outcome:
     measured = _measured(done, options)
     try:
         staged = staged_path(out, item.output[len(item.name) :])
-        _write(staged, result, done.read.volume.forms)
+        _write(staged, result, done.read.volume)
         sha256 = checksum([staged])
         maps = staged_maps(item, result, done.read.volume.forms, options)
         picture = thumbnail_png(done.read.volume, result.structures, staged.parent)
@@ -162,11 +180,21 @@ def stage_item(done: SegmentedItem, options: ItemOptions) -> Outcome:
         seconds=round(seconds, 1),
         structures=structures,
         thumbnail=picture,
-        notes=(*_sentences(result, "notes"), *(() if measured is None else measured.notes)),
+        notes=(
+            *_sentences(result, "notes"),
+            *_label_notes(staged, result),
+            *(() if measured is None else measured.notes),
+        ),
         unlike=_sentences(result, "unlike"),
         measurements=measured,
     )
     return Outcome(row, staged, sha256, done.read.input_sha256, maps)
+
+
+def _label_notes(path: Path, result: Segmentation) -> tuple[str, ...]:
+    """What becomes of names that the format of a result cannot hold."""
+    structures = [one.structure for one in result.structures]
+    return label_notes(structures) if path.name.endswith(f".{DICOM}") else ()
 
 
 def _measured(done: SegmentedItem, options: ItemOptions) -> Measurements | None:
@@ -207,13 +235,15 @@ def process_item(
         return failed(item, error, time.perf_counter() - begun)
 
 
-def _write(path: Path, result: Segmentation, forms: NiftiForms | None) -> None:
-    if path.name.endswith(".seg.nrrd"):
-        from ..support.seg_nrrd import write_segmentation
-
+def _write(path: Path, result: Segmentation, volume: Volume) -> None:
+    if path.name.endswith(f".{SEGMENTATION}"):
         write_segmentation(path, result.structures, result.geometry)
+    elif path.name.endswith(f".{DICOM}"):
+        assert volume.dicom is not None
+        made_by = SegmentAlgorithm("AUTOMATIC", shipped_sha256()[:12])
+        write_dicom_seg(path, result.structures, result.geometry, volume.dicom, made_by)
     else:
-        write_labels(path, result.labels, result.geometry, forms)
+        write_labels(path, result.labels, result.geometry, volume.forms)
 
 
 def _entries(result: Segmentation) -> Sequence[Any]:

@@ -13,6 +13,7 @@ from ..measurements.measure import measure
 from ..measurements.measurements import MeasureOptions
 from ..measurements.segmented import read_segmented
 from ..support.structure import Structure, StructureMask
+from .request import DICOM
 from .states import BatchRow
 
 
@@ -34,12 +35,16 @@ def measured_row(
 
 
 def _masks(path: Path, volume: Volume, structures: Sequence[Structure]) -> list[StructureMask]:
-    """The structures of a task in a result; a label map does not hold those that were not found."""
+    """The structures of a task in a result; a label map does not hold those that were not found.
+
+    A DICOM segmentation holds all of them, numbered from 1.
+    """
     found = {one.structure.label: one for one in read_segmented(path, volume, may_be_empty=True).masks}
     nothing = np.zeros((0, 0, 0), bool)
+    is_dicom = path.name.endswith(f".{DICOM}")
     masks = []
-    for structure in structures:
-        there = found.get(structure.label)
+    for number, structure in enumerate(structures, 1):
+        there = found.get(number if is_dicom else structure.label)
         offset, mask = ((0, 0, 0), nothing) if there is None else (there.offset, there.mask)
         masks.append(StructureMask(structure, offset, mask))
     return masks

@@ -13,8 +13,8 @@ from ..imageio.frames import Frames
 from ..measurements.measurements import MeasureOptions
 from .states import FAILED, BatchRow
 
-NIFTI, SEGMENTATION = "nii.gz", "seg.nrrd"
-FORMATS = (NIFTI, SEGMENTATION)
+NIFTI, SEGMENTATION, DICOM = "nii.gz", "seg.nrrd", "dcm"
+FORMATS = (NIFTI, SEGMENTATION, DICOM)
 """Formats of results, as the endings of their files."""
 FOLDERS, NAMES = "folders", "names"
 LAYOUTS = (FOLDERS, NAMES)
@@ -30,14 +30,14 @@ class BatchRequest:
     alone. out: the folder of the results, made if it is not there. layout: FOLDERS, so that the result for
     p1/ct.nii.gz is p1/ct.nii.gz, or NAMES, so that it is p1_ct.nii.gz; as seen from the folder that was
     given, or that all that was given is in. report: a .csv; a page of the same name that ends in .html is
-    written beside it. format: "nii.gz" or "seg.nrrd"; None for "nii.gz", or "seg.nrrd" where the task's
-    structures overlap. resume: leave out what is done. overwrite: replace results that are there, whoever
-    made them. workers: images worked on at the same time. memory_limit_mb: for images that are read ahead,
-    worked on or waiting to be written; None for half of the memory. with_identifiers: whole paths, and what
-    DICOM headers say of a patient, may be in the report. scheduler: address of a Dask scheduler, "" for this
-    machine. frames: of files of several, one counted from 0 or "all", each an image of its own.
-    resample_uneven: put DICOM slices that are not evenly spaced onto even ones. keep_doubtful, force,
-    confidence: see Segmenter.apply. accept_above, paint_below: expected Dice of the triage; see
+    written beside it. format: "nii.gz", "seg.nrrd" or, for DICOM images alone, "dcm"; None for "nii.gz", or
+    "seg.nrrd" where the task's structures overlap. resume: leave out what is done. overwrite: replace results
+    that are there, whoever made them. workers: images worked on at the same time. memory_limit_mb: for images
+    that are read ahead, worked on or waiting to be written; None for half of the memory. with_identifiers:
+    whole paths, and what DICOM headers say of a patient, may be in the report. scheduler: address of a Dask
+    scheduler, "" for this machine. frames: of files of several, one counted from 0 or "all", each an image of
+    its own. resample_uneven: put DICOM slices that are not evenly spaced onto even ones. keep_doubtful,
+    force, confidence: see Segmenter.apply. accept_above, paint_below: expected Dice of the triage; see
     `triage.TriageBounds`. uncertainty: a folder for a map of each structure of each image, None for none; see
     Segmentation.uncertainty. measure: what to measure of each result, None for nothing; tables of it are
     written to the folder of the results.

@@ -26,6 +26,7 @@ from ..confidence.calibration import shipped_calibration
 from ..confidence.triage import triage
 from ..errors import BatchStopped, InputError, WriteError
 from ..progress import never
+from ..support.dicom_seg_writing import check_package
 from ..support.seg_nrrd import check_packages
 from .executor import Executor, Outcome
 from .inputs import BatchItem, find_items
@@ -36,7 +37,7 @@ from .measured_tables import check_measured_paths, measured_paths, write_measure
 from .measuring import is_measured, measured_row
 from .options import ItemOptions
 from .paths import check_request, check_results, check_structures, clear_staged, lock_folder
-from .request import NIFTI, SEGMENTATION, BatchProgress, BatchRequest, BatchResult, Progress
+from .request import DICOM, NIFTI, SEGMENTATION, BatchProgress, BatchRequest, BatchResult, Progress
 from .states import FAILED, READING, SKIPPED, WAITING, BatchRow
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ def run_batch(
         raise InputError("The task's structures overlap, which a label map cannot hold; use seg.nrrd.")
     if ending == "." + SEGMENTATION:
         check_packages()
+    elif ending == "." + DICOM:
+        check_package()
     names = [one.name for one in task.structures]
     check_structures(names, request.force)
     check_structures(names, () if request.measure is None else request.measure.lesions)

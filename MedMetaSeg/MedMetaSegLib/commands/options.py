@@ -90,8 +90,11 @@ Quality = Annotated[
     typer.Option(help="Coarser working grids, in half the time, or finer ones and --adapt."),
 ]
 ResultFormat = Annotated[
-    Literal["nii.gz", "seg.nrrd"] | None,
-    typer.Option("--format", help="Of the results: nii.gz, or seg.nrrd where structures overlap."),
+    Literal["nii.gz", "seg.nrrd", "dcm"] | None,
+    typer.Option(
+        "--format",
+        help="Of the results: nii.gz; seg.nrrd where structures overlap; dcm (DICOM SEG) of DICOM images.",
+    ),
 ]
 Layout = Annotated[
     Literal["folders", "names"],

@@ -22,7 +22,7 @@ from ..measurements.table import table_writers
 from ..progress import Progress
 from .measure import check_table_name
 from .outputs import check_apart, check_outputs, check_task_output, output_folder
-from .segment_request import LABEL_MAPS, SEGMENTATION, SegmentRequest
+from .segment_request import DICOM, LABEL_MAPS, SEGMENTATION, SEGMENTATIONS, SegmentRequest
 from .terminal import progress_bar, show_segmentation
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def segment_files(request: SegmentRequest) -> None:
     reports: list[dict[str, Any]] = []
     with progress_bar() as progress:
         progress(0.0, "Reading")
-        support = _read_support(request)
+        support = _read_support(request, frames[0])
         _check_maps(request, support, frames)
         read = _read_image(request, support, frames[0])
         progress(0.02, "Loading the network")
@@ -71,9 +71,14 @@ def check_paths(request: SegmentRequest) -> None:
     """Raise InputError for every path that cannot be read or written, without reading or writing anything."""
     for path, what in ((request.image, "image"), (request.support, "support")):
         check_there(path, what)
-    if suffix(request.out) not in (*LABEL_MAPS, SEGMENTATION):
-        known = ", ".join((*LABEL_MAPS, SEGMENTATION))
+    if suffix(request.out) not in (*LABEL_MAPS, *SEGMENTATIONS):
+        known = ", ".join((*LABEL_MAPS, *SEGMENTATIONS))
         raise InputError(f"{request.out} has no suffix for a result; use one of {known}.")
+    if suffix(request.out) == DICOM:
+        from ..support.dicom_seg_writing import check_dicom_image, check_package
+
+        check_dicom_image(request.image)
+        check_package()
     outputs = [request.out]
     if request.report is not None:
         if request.report.suffix.lower() != ".json":
@@ -125,12 +130,21 @@ class _Read:
     seconds: float
 
 
-def _read_support(request: SegmentRequest) -> Support:
-    """The support: mostly empty, it is the quicker of the two to read and the likelier to be wrong."""
+def _read_support(request: SegmentRequest, frame: int | None) -> Support:
+    """The support: mostly empty, it is the quicker of the two to read and the likelier to be wrong.
+
+    Only contours need the image first, which is read again with the others.
+    """
+    from ..support.dicom_objects import holds_contours
     from ..support.support import Support
 
-    support = Support.read(request.support, annotation=request.annotation, plane=request.plane)
-    if support.overlapping and suffix(request.out) != SEGMENTATION:
+    support = Support.read(
+        request.support,
+        annotation=request.annotation,
+        plane=request.plane,
+        reference=_read_volume(request, frame) if holds_contours(request.support) else None,
+    )
+    if support.overlapping and suffix(request.out) not in SEGMENTATIONS:
         raise InputError(
             f"Structures in {request.support} overlap, which a label map cannot hold; write to a .seg.nrrd."
         )
@@ -148,23 +162,41 @@ def _read_support(request: SegmentRequest) -> Support:
 
 
 def _read_image(request: SegmentRequest, support: Support, frame: int | None) -> _Read:
-    from ..imageio.volume import check_label_map, read_volume
+    from ..imageio.volume import check_label_map
     from ..support.placement import placed_support
     from ..support.support import check_overlap, check_something_left
 
     started = time.perf_counter()
-    volume = read_volume(
-        request.image,
-        allow_nonfinite=request.allow_nonfinite,
-        frame=frame,
-        resample_uneven=request.resample_uneven,
-    )
-    if suffix(request.out) != SEGMENTATION:
+    volume = _read_volume(request, frame)
+    if suffix(request.out) == DICOM:
+        _check_dicom(request, volume)
+    elif suffix(request.out) != SEGMENTATION:
         check_label_map(request.out, volume.geometry, volume.forms)
     support = placed_support(support, volume)
     check_overlap(support, volume.geometry)
     check_something_left(support, volume.geometry)
     return _Read(frame, volume, support, time.perf_counter() - started)
+
+
+def _check_dicom(request: SegmentRequest, volume: Volume) -> None:
+    """Raise InputError when no DICOM segmentation can refer to the image, or it would replace an input."""
+    from ..support.dicom_objects import find_drawn_object
+    from ..support.dicom_seg_writing import check_source
+
+    inputs = {f"the slice {Path(file).name} of the image": Path(file) for file in check_source(volume).files}
+    painted = find_drawn_object(request.support) if request.support.is_dir() else None
+    check_apart([request.out], inputs if painted is None else {**inputs, "the support": painted.path})
+
+
+def _read_volume(request: SegmentRequest, frame: int | None) -> Volume:
+    from ..imageio.volume import read_volume
+
+    return read_volume(
+        request.image,
+        allow_nonfinite=request.allow_nonfinite,
+        frame=frame,
+        resample_uneven=request.resample_uneven,
+    )
 
 
 def _segmented(
@@ -208,6 +240,8 @@ def _writer(request: SegmentRequest, read: _Read, result: Segmentation, report: 
         from ..support.support import write_segmentation
 
         write = partial(write_segmentation, masks=result.structures, geometry=geometry)
+    elif suffix(request.out) == DICOM:
+        write = _dicom_writer(read, result, report)
     else:
         from ..imageio.volume import write_labels
 
@@ -219,6 +253,23 @@ def _writer(request: SegmentRequest, read: _Read, result: Segmentation, report: 
         report["seconds"]["write"] = round(time.perf_counter() - started, 3)
 
     return timed
+
+
+def _dicom_writer(read: _Read, result: Segmentation, report: dict[str, Any]) -> Writer:
+    """Writes a DICOM segmentation; adds what becomes of names that DICOM cannot hold to the report."""
+    from ..network.shipped import shipped_sha256
+    from ..support.dicom_seg_writing import SegmentAlgorithm, label_notes, write_dicom_seg
+
+    assert read.volume.dicom is not None
+    structures = [one.structure for one in result.structures]
+    report["notes"] = [*report["notes"], *label_notes(structures)]
+    return partial(
+        write_dicom_seg,
+        masks=result.structures,
+        geometry=result.geometry,
+        source=read.volume.dicom,
+        algorithm=SegmentAlgorithm("SEMIAUTOMATIC", shipped_sha256()[:12]),
+    )
 
 
 def _map_writers(

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from ..support.support import Annotation
 
 LABEL_MAPS = (".nii.gz", ".nii", ".nrrd", ".mha")
-SEGMENTATION = ".seg.nrrd"
+SEGMENTATION, DICOM = ".seg.nrrd", ".dcm"
+SEGMENTATIONS = (SEGMENTATION, DICOM)
+"""Formats in which structures may overlap."""
 _MAPS_OF_SEGMENTATION = ".nrrd"
-"""Format of uncertainty maps beside a SEGMENTATION; beside a label map they have its own."""
+"""Format of uncertainty maps beside SEGMENTATIONS; beside a label map they have its own."""
 
 
 @dataclass(frozen=True)
@@ -74,4 +76,4 @@ class SegmentRequest:
         assert self.uncertainty is not None
         number = f"_frame{frame}" if self.frames == "all" and frame is not None else ""
         kind = suffix(self.out)
-        return self.uncertainty / f"{name}{number}{_MAPS_OF_SEGMENTATION if kind == SEGMENTATION else kind}"
+        return self.uncertainty / f"{name}{number}{_MAPS_OF_SEGMENTATION if kind in SEGMENTATIONS else kind}"

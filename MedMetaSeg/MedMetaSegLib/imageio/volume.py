@@ -17,6 +17,7 @@ import numpy as np
 from ..errors import InputError
 from .dicom_header import may_be_dicom
 from .dicom_series import DicomSeries, find_series, series_of_file, sorted_series
+from .dicom_source import DicomSource
 from .dicom_voxels import read_voxels
 from .files import check_file, stem, suffix
 from .frames import by, chosen_frame
@@ -55,7 +56,9 @@ class Volume:
     array: (k, j, i), any real dtype, as read. name: for people and file names. source: the path, if any.
     modality: "CT", "MR", ... where DICOM says, else "". forms: what the header of a NIfTI file says of the
     place, so that a result can say the same. padding: lowest and highest value that DICOM says stands for no
-    tissue. notes: sentences about the reading that who uses the result has to know.
+    tissue. notes: sentences about the reading that who uses the result has to know. frame_of_reference: of a
+    DICOM series, the identifier of the space that its positions are in, else "". dicom: the DICOM series it
+    was read from, None for other files.
     """
 
     array: np.ndarray
@@ -66,6 +69,8 @@ class Volume:
     forms: NiftiForms | None = None
     padding: tuple[float, float] | None = None
     notes: tuple[str, ...] = ()
+    frame_of_reference: str = ""
+    dicom: DicomSource | None = None
 
     def __post_init__(self) -> None:
         if self.array.shape != self.geometry.shape:
@@ -298,7 +303,24 @@ def _read_dicom(path: Path, series: DicomSeries) -> Volume:
         raise InputError(f"{path} has no usable position in space; export it again.") from error
     name = stem(path.resolve())
     notes = _dicom_notes(name, series, geometry)
-    return Volume(array, geometry, name, str(path), series.modality, padding=series.padding, notes=notes)
+    return Volume(
+        array,
+        geometry,
+        name,
+        str(path),
+        series.modality,
+        padding=series.padding,
+        notes=notes,
+        frame_of_reference=series.frame_of_reference,
+        dicom=_source(series),
+    )
+
+
+def _source(series: DicomSeries) -> DicomSource:
+    stack = series.stack
+    if stack is None:
+        return DicomSource(series.what, ())
+    return DicomSource(series.what, stack.planes, stack.between is not None)
 
 
 def _dicom_notes(name: str, series: DicomSeries, geometry: Geometry) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from .painted_segments import Painting, describePainting, supportIds
 from .parameters import Role
 from .run_options import runOptions
 from .segment_editor import EmbeddedEditor, openSegmentEditor
+from .segment_files import SegmentFileButton
 from .segment_table import SegmentTable
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
         self._expectations = Expectations()
         self._nextSlice = NextSliceButton(host, self._editor)
         self._legend = Legend(self.ui)
+        self._segmentFile = SegmentFileButton(host)
         self._overlay = UncertaintyOverlay()
         self.ui.paintHereCheck.setVisible(EmbeddedEditor.isThere())
         self._table = SegmentTable(self.ui.segmentTable, self._onTicked, self._onRole)
@@ -295,6 +297,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
             ui.volumeSelector,
             ui.segmentationSelector,
             ui.paintButton,
+            ui.segmentFileButton,
             ui.paintHereCheck,
             ui.segmentTable,
             ui.annotationCombo,
@@ -316,6 +319,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
         there = parameters is not None and parameters.volume is not None
         self.ui.segmentButton.setEnabled(not advice)
         self.ui.paintButton.setEnabled(there)
+        self.ui.segmentFileButton.setEnabled(there)
         self.ui.paintHereCheck.setEnabled(there)
         has_result = there and self._answers.areThere([one.segmentId for one in self._painting.segments])
         self.ui.segmentButton.setText(_("Update") if has_result else _("Segment"))
