@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ..batch.inputs import BatchItem, find_items
+from ..batch.inputs import BatchItem, images_of
 from ..batch.item import item_volume
 from ..batch.journal import JournalledResult, checksum, journalled_results
 from ..batch.paths import WORKING_FOLDER
@@ -129,7 +129,7 @@ def _items(request: ResultsRequest) -> tuple[BatchItem, ...]:
         resample_uneven=request.resample_uneven,
         frames="all",
     )
-    return find_items(asked, "")[0]
+    return images_of(asked, "")[0]
 
 
 def _is_there(request: ResultsRequest, result: JournalledResult) -> bool:

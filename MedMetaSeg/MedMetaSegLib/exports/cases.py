@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..imageio.volume import Volume
+from ..support.dicom_objects import holds_contours
 from ..support.label_values import SupportProblem
 from ..support.placement import placed_support
 from ..support.reading import read_segments
@@ -44,15 +45,18 @@ class ExportCase:
     notes: tuple[str, ...] = ()
 
 
-def read_annotation(case: ExportCase) -> Support:
+def read_annotation(case: ExportCase, volume: Volume | None = None) -> Support:
     """What was annotated, on its own grid. Raises InputError.
 
-    A complete one keeps structures of any size, and may hold none: the image is background then.
+    A complete one keeps structures of any size, and may hold none: the image is background then. volume: the
+    image, which only contours need, and which is read for them where it is not given.
     """
+    if volume is None and holds_contours(case.segmentation):
+        volume = case.volume()
     if case.annotation != "complete":
-        support = Support.read(case.segmentation, case.annotation, case.plane, case.names)
+        support = Support.read(case.segmentation, case.annotation, case.plane, case.names, volume)
     else:
-        support = _complete(read_segments(case.segmentation, case.names, "segmentation"))
+        support = _complete(read_segments(case.segmentation, case.names, "segmentation", volume))
     names = [one.structure.name for one in support.structures]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -100,7 +104,9 @@ def _complete(content: SegmentationContent) -> Support:
         "complete",
         overlapping=content.overlapping is not False,
         background=_whole_grid(content) if content.is_label_map else None,
+        notes=content.notes,
         forms=content.forms,
+        frame_of_reference=content.frame_of_reference,
     )
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import cast, get_args
 
-from ..batch.inputs import BatchItem, find_items
+from ..batch.inputs import BatchItem, images_of
 from ..batch.item import item_volume
 from ..batch.request import BatchRequest
 from ..errors import InputError
@@ -73,7 +73,7 @@ def _item(image: Path, reading: Reading) -> BatchItem:
         resample_uneven=reading.resample_uneven,
         frames=reading.frame,
     )
-    items, _ = find_items(request, "")
+    items, _ = images_of(request, "")
     if len(items) > 1:
         raise InputError(f"{image} holds {len(items)} images; give one with each segmentation.")
     return items[0]

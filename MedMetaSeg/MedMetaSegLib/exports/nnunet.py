@@ -115,7 +115,7 @@ def _write_case(folder: Path, case: ExportCase, name: str, scheme: LabelScheme) 
     """Write the image and the labels of one case. Raises InputError, which names the case."""
     try:
         volume = case.volume()
-        support = on_image(read_annotation(case), volume)
+        support = on_image(read_annotation(case, volume), volume)
         made = training_labels(support, scheme)
         write_image(folder / IMAGES / f"{name}_0000.nii.gz", replace(volume, name=case.image))
         write_labels(folder / LABELS / f"{name}.nii.gz", made.labels, volume.geometry)
