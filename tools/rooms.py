@@ -83,10 +83,11 @@ ROOMS = (
         ("torch",),
     ),
     Room("batch/", "one task, many images", ("segmenter", "measurements/")),
+    Room("exports/", "training sets for other tools", ("batch/",)),
     Room(
         "commands/",
-        "segment, learn, apply, task, measure, compare",
-        ("batch/", "follow_up/", "case_comparison/"),
+        "segment, learn, apply, task, measure, compare, export",
+        ("exports/", "follow_up/", "case_comparison/"),
     ),
     Room("worker/", "a process of its own for Slicer", ("batch/", "follow_up/"), ("torch",)),
     Room("datasets/", "labelled images of others", ("imageio/",)),

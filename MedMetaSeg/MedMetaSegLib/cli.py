@@ -18,6 +18,7 @@ import typer
 
 from . import __version__
 from .commands import compare as compare_group
+from .commands import export as export_group
 from .commands import options
 from .commands import task as task_group
 from .commands.apply_command import apply
@@ -98,6 +99,7 @@ for command in (segment, learn, apply, inspect, measure):
     app.command()(command)
 app.add_typer(task_group.app, name="task")
 app.add_typer(compare_group.app, name="compare")
+app.add_typer(export_group.app, name="export")
 
 
 @app.command()

@@ -71,8 +71,20 @@ def find_items(
 ) -> tuple[tuple[BatchItem, ...], tuple[tuple[str, str], ...]]:
     """The images of a request, each once, and what was found beside them: names with the reason.
 
+    Raises InputError as `images_of`, and when a result would overwrite an input.
+    """
+    items, skipped = images_of(request, ending)
+    _check_inputs_kept(items, request)
+    return items, skipped
+
+
+def images_of(
+    request: BatchRequest, ending: str
+) -> tuple[tuple[BatchItem, ...], tuple[tuple[str, str], ...]]:
+    """As `find_items`, for who only reads the images: no result is to be written.
+
     Raises InputError for an input that is not there, a pattern that matches nothing, a CSV file that cannot
-    be understood, when there is no image at all, and when a result would overwrite an input.
+    be understood, and when there is no image at all.
     """
     roots: list[Path] = []
     given = list(_given(request, roots))
@@ -92,7 +104,6 @@ def find_items(
         _item(one, place, name, ending, request)
         for one, place, name in zip(found, folders, names, strict=True)
     )
-    _check_inputs_kept(items, request)
     return items, skipped
 
 

@@ -186,6 +186,32 @@ class Journal:
             self._known.setdefault(place, set()).add(sha256)
 
 
+@dataclass(frozen=True)
+class JournalledResult:
+    """What the journal says of a result: place in the folder, checksums of it and of its image, row."""
+
+    output: str
+    sha256: str
+    input_sha256: str
+    row: BatchRow
+
+
+def journalled_results(folder: Path) -> tuple[JournalledResult, ...]:
+    """The last that the journal in a folder says of each result; results may be gone or edited by now.
+
+    Lines that are cut or strange are passed over, as a batch does. Nothing is written.
+    """
+    last: dict[str, JournalledResult] = {}
+    for entry in Journal(folder / NAME)._read():
+        try:
+            row = BatchRow.from_dict(entry["row"])
+            output, sha256, made_of = (str(entry[key]) for key in ("output", "sha256", "input"))
+        except (KeyError, TypeError, ValueError):
+            continue
+        last[output] = JournalledResult(output, sha256, made_of, row)
+    return tuple(last.values())
+
+
 def places(item: BatchItem, request: BatchRequest) -> dict[str, Path]:
     """The paths of an item's result and maps, by what the journal calls them."""
     maps = {} if request.uncertainty is None else {_MAP + one: request.uncertainty / one for one in item.maps}

@@ -132,8 +132,8 @@ def frame_voxels(path: Path) -> tuple[int, int]:
     return prod(layout.shape), layout.dtype.itemsize
 
 
-def write_nifti(path: Path, labels: np.ndarray, geometry: Geometry, forms: NiftiForms | None) -> None:
-    """Write a label map (k, j, i) as NIfTI; on the grid of `forms` with the same place in its header.
+def write_nifti(path: Path, voxels: np.ndarray, geometry: Geometry, forms: NiftiForms | None) -> None:
+    """Write voxels (k, j, i) as NIfTI; on the grid of `forms` with the same place in its header.
 
     Raises OSError when the place cannot be written.
     """
@@ -141,9 +141,9 @@ def write_nifti(path: Path, labels: np.ndarray, geometry: Geometry, forms: Nifti
     from nibabel.nifti2 import Nifti2Header, Nifti2Image
 
     header = _header_of(geometry, forms if _is_place_of(forms, geometry) else None)
-    header.set_data_dtype(labels.dtype)
+    header.set_data_dtype(voxels.dtype)
     kind = Nifti2Image if isinstance(header, Nifti2Header) else Nifti1Image
-    kind(np.asarray(labels).T, None, header).to_filename(str(path))
+    kind(np.asarray(voxels).T, None, header).to_filename(str(path))
 
 
 def nifti_holds(geometry: Geometry, forms: NiftiForms | None) -> bool:

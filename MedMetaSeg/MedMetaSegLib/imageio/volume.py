@@ -38,6 +38,7 @@ __all__ = [
     "read_series",
     "read_volume",
     "to_sitk",
+    "write_image",
     "write_labels",
 ]
 
@@ -248,6 +249,45 @@ def write_labels(
     )
 
 
+def write_image(path: str | Path, volume: Volume) -> None:
+    """Write an image as NIfTI, every voxel as it is and its place in millimetres, whole or not at all.
+
+    Raises InputError when its axes are not perpendicular, and when the place cannot be written.
+    """
+    path, geometry = Path(path), volume.geometry
+    if not nifti_holds(geometry, None):
+        raise InputError(
+            f"{volume.name} has axes that are not perpendicular (a tilted gantry), which NIfTI does not "
+            "hold; resample it first."
+        )
+    stored = _as_nifti_stores(volume.array)
+    replace_whole(
+        path,
+        lambda temporary: write_nifti(temporary, stored, geometry, None),
+        lambda temporary: _holds(temporary, stored, geometry),
+    )
+
+
+def _as_nifti_stores(array: np.ndarray) -> np.ndarray:
+    """The same values in a type that NIfTI has and every program reads. Raises InputError where none is."""
+    if array.dtype == bool:
+        return array.view(np.uint8)
+    if array.dtype == np.float16:
+        return array.astype(np.float32)
+    if array.dtype.kind not in "iu" or array.dtype.itemsize < 8:
+        return array
+    lowest, highest = int(array.min()), int(array.max())
+    fitting = next((kind for kind in (np.int32, np.uint32) if _fits(lowest, highest, kind)), None)
+    if fitting is None:
+        raise InputError(f"The image has values from {lowest} to {highest}, which 32 bits do not hold.")
+    return array.astype(fitting)
+
+
+def _fits(lowest: int, highest: int, kind: type[np.integer]) -> bool:
+    limits = np.iinfo(kind)
+    return bool(limits.min <= lowest and highest <= limits.max)
+
+
 def _as_stored(array: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
     """The array with its axes as they lie in memory, copied only where they leave gaps, and its strides."""
     upright = array[tuple(slice(None, None, -1 if stride < 0 else 1) for stride in array.strides)]
@@ -329,8 +369,8 @@ def _smallest_unsigned(labels: np.ndarray) -> np.ndarray:
     return labels.astype(np.uint16 if labels.max() > 255 else np.uint8, copy=False)
 
 
-def _holds(path: Path, labels: np.ndarray, geometry: Geometry) -> bool:
-    """Whether a label map that was written, and may have been cut without a word, reads back as it was."""
+def _holds(path: Path, voxels: np.ndarray, geometry: Geometry) -> bool:
+    """Whether voxels that were written, and may have been cut without a word, read back as they were."""
     check_file(path)
     written = _read_nifti(path) if is_nifti(path) else _read_file(path)
-    return written.geometry.same_grid(geometry, _MOVED_VOXELS) and np.array_equal(written.array, labels)
+    return written.geometry.same_grid(geometry, _MOVED_VOXELS) and np.array_equal(written.array, voxels)

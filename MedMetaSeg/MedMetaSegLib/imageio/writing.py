@@ -53,6 +53,26 @@ def replace_all(writers: Mapping[Path, Writer], check: Check | None = None) -> N
         _put_in_place(filled)
 
 
+@contextmanager
+def replace_folder(path: Path) -> Iterator[Path]:
+    """A hidden folder to fill, which takes its place when the context ends well, and is gone otherwise.
+
+    A folder that was at `path` is removed then. Raises WriteError, with what was there untouched.
+    """
+    folder = _hidden_beside(path)
+    try:
+        try:
+            folder.mkdir()
+            yield folder
+            _put_folder_in_place(folder, path)
+        except OSError as error:
+            raise WriteError(path, reason(error)) from error
+        except WriteError as error:
+            raise WriteError(path, error.why) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file of these bytes. Raises WriteError as `replace_whole` does."""
 
@@ -187,6 +207,24 @@ def _put_in_place(filled: Mapping[Path, Path]) -> None:
             old.unlink(missing_ok=True)
     for folder in {path.parent for path in filled}:
         fsync_folder(folder)
+
+
+def _put_folder_in_place(folder: Path, path: Path) -> None:
+    """Rename a folder to its place; what was there comes back when that cannot be."""
+    if not os.path.lexists(path):
+        os.replace(folder, path)
+    else:
+        # No system changes two folders for one another in one step.
+        old, placed = _hidden_beside(path), False
+        os.replace(path, old)
+        try:
+            os.replace(folder, path)
+            placed = True
+        finally:
+            if not placed:
+                os.replace(old, path)
+        shutil.rmtree(old, ignore_errors=True)
+    fsync_folder(path.parent)
 
 
 def _undo(path: Path, old: Path | None) -> None:

@@ -24,6 +24,7 @@ from MedMetaSegLib.imageio.volume import (
     read_image,
     read_volume,
     to_sitk,
+    write_image,
     write_labels,
 )
 
@@ -288,6 +289,39 @@ def test_a_sheared_grid_is_not_written_as_nifti(patient: Volume, tmp_path: Path)
     affine[:3, 2] += [0, 0.5, 0]
     with pytest.raises(InputError, match="not perpendicular"):
         write_labels(tmp_path / "x.nii.gz", patient.array > 0, Geometry(patient.array.shape, affine))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "stored"),
+    [
+        (bool, "uint8"),
+        ("int16", "int16"),
+        ("float16", "float32"),
+        ("float64", "float64"),
+        ("int64", "int32"),
+        ("uint64", "int32"),
+    ],
+)
+def test_an_image_is_written_voxel_by_voxel(patient: Volume, tmp_path: Path, dtype: str, stored: str) -> None:
+    array = (patient.array.clip(0) if "u" in str(dtype) else patient.array).astype(dtype)
+    write_image(tmp_path / "image.nii.gz", replace(patient, array=array))
+    written = read_image(tmp_path / "image.nii.gz")
+    assert written.array.dtype == stored
+    np.testing.assert_array_equal(written.array, array)
+    assert written.geometry.same_grid(patient.geometry)
+
+
+def test_an_image_that_nifti_does_not_hold_is_refused(patient: Volume, tmp_path: Path) -> None:
+    wide = patient.array.astype(np.int64)
+    wide[0, 0, 0] = 2**33
+    with pytest.raises(InputError, match="which 32 bits do not hold"):
+        write_image(tmp_path / "image.nii.gz", replace(patient, array=wide))
+    affine = patient.geometry.affine.copy()
+    affine[0, 2] += 0.5
+    sheared = replace(patient, geometry=Geometry(patient.geometry.shape, affine))
+    with pytest.raises(InputError, match="axes that are not perpendicular"):
+        write_image(tmp_path / "image.nii.gz", sheared)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_labels_that_are_no_labels_are_a_programming_error(patient: Volume, tmp_path: Path) -> None:

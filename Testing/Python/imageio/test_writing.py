@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,14 @@ from disk_faults import failing, limited_file_size
 from MedMetaSegLib.errors import InputError, WriteError
 from MedMetaSegLib.imageio.geometry import Geometry
 from MedMetaSegLib.imageio.volume import read_image, write_labels
-from MedMetaSegLib.imageio.writing import NotWritten, replace_all, replace_whole, write_bytes, write_csv
+from MedMetaSegLib.imageio.writing import (
+    NotWritten,
+    replace_all,
+    replace_folder,
+    replace_whole,
+    write_bytes,
+    write_csv,
+)
 
 LABELS = np.random.default_rng(0).integers(0, 3, (12, 24, 30)).astype(np.uint8)
 GRID = Geometry(LABELS.shape, np.diag([0.8, 0.9, 2.0, 1.0]))
@@ -73,6 +81,46 @@ def test_what_the_system_refuses_at_any_step_leaves_what_was_there(tmp_path: Pat
         steps += 1
     assert steps >= 9
     assert said == ""
+
+
+@pytest.mark.parametrize("before", [{}, {"old.txt": b"yesterday's"}])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES])
+def test_a_folder_is_put_in_place_whole_or_not_at_all(tmp_path: Path, code: int, before: dict[str, bytes]):
+    steps, done = 0, False
+    while not done:
+        shutil.rmtree(tmp_path / "set", ignore_errors=True)
+        if before:
+            (tmp_path / "set").mkdir()
+        for name, content in before.items():
+            (tmp_path / "set" / name).write_bytes(content)
+        with failing(steps, code) as faults:
+            said = refusal_of_folder(tmp_path / "set")
+        done = not faults.failed
+        there = {f"set/{name}": content for name, content in before.items()}
+        assert contents(tmp_path) == (there if said else {"set/new.txt": b"whole"})
+        assert said == "" or said.startswith(f"{tmp_path / 'set'} cannot be written: ")
+        assert sorted(path.name for path in tmp_path.iterdir()) in ([], ["set"])
+        steps += 1
+    assert steps >= 6
+    assert said == ""
+
+
+def test_a_folder_that_is_not_filled_takes_no_name(tmp_path: Path):
+    filling = replace_folder(tmp_path / "set")
+    write_whole(filling.__enter__() / "new.txt")
+    interrupt = KeyboardInterrupt()
+    assert not filling.__exit__(KeyboardInterrupt, interrupt, None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def refusal_of_folder(path: Path) -> str:
+    """What the error says of a folder with new.txt, "" where there is none."""
+    try:
+        with replace_folder(path) as folder:
+            write_bytes(folder / "new.txt", b"whole")
+    except WriteError as error:
+        return str(error)
+    return ""
 
 
 def refusal_of(writers: dict[Path, Callable[[Path], None]]) -> str:

@@ -1,0 +1,1 @@
+"""Images and labels handed on to other tools, in the form that they train with."""
