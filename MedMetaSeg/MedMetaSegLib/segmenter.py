@@ -10,6 +10,7 @@ from typing import cast
 
 from . import __version__
 from .confidence.calibration import shipped_calibration
+from .imageio.channel import Channel
 from .imageio.volume import Volume
 from .network.inference import Predictor, chosen_device
 from .network.weights import load_network
@@ -19,7 +20,7 @@ from .progress import Progress, never, silent
 from .results.segmentation import Segmentation
 from .same_volume.report import versions
 from .same_volume.segment import SegmentOptions, segmented_volume
-from .same_volume.structure_logits import VolumeMemory
+from .same_volume.volume_memory import PatientMemory
 from .support.structure import StructureMask
 from .support.support import Support
 from .task.task_file import Task
@@ -38,7 +39,7 @@ class Segmenter:
 
     def __init__(self, predictor: Predictor, provenance: dict[str, object], why_device: str) -> None:
         self.predictor, self.provenance, self.why_device = predictor, provenance, why_device
-        self._memory = VolumeMemory()
+        self._memory = PatientMemory()
 
     @classmethod
     def load(cls, device: str = "auto", weights: Path | None = None) -> Segmenter:
@@ -64,6 +65,7 @@ class Segmenter:
         adapt: bool = False,
         confidence: bool = True,
         preview: Callable[[StructureMask], None] | None = None,
+        channels: Sequence[Channel] = (),
     ) -> Segmentation:
         """The annotated structures in the whole volume, on the volume's own grid.
 
@@ -75,6 +77,9 @@ class Segmenter:
         confidence: say of every structure in the report which Dice to expect, and which slice to paint next.
         preview: called once for each structure with the network's first answer and what was annotated, on the
         volume's grid: before adaptation, before its region grows, and before structures compete for voxels.
+        channels: further images of the patient, co-registered with the volume, on grids of their own. Each is
+        asked by itself with the same annotation, and the answer is the mean probability of those that show a
+        voxel; the report says how each voted.
         Raises InputError (see the checks of `Support` and `Volume`) and Cancelled.
         """
         result = segmented_volume(
@@ -87,6 +92,7 @@ class Segmenter:
             cancelled or never,
             preview,
             self._provenance(),
+            channels,
         )
         return self._told(result, {}, confidence)
 
@@ -135,7 +141,7 @@ class Segmenter:
 
     def forget(self) -> None:
         """Let go of what is kept of the volume seen last."""
-        self._memory = VolumeMemory()
+        self._memory = PatientMemory()
 
     def _told(self, result: Segmentation, more: dict[str, object], confidence: bool) -> Segmentation:
         """A result with more in its report, and a note where the calibration is not of these weights."""
