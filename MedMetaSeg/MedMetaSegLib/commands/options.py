@@ -89,6 +89,14 @@ Quality = Annotated[
     Literal["fast", "balanced", "best"],
     typer.Option(help="Coarser working grids, in half the time, or finer ones and --adapt."),
 ]
+Channels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--channel",
+        metavar="[NAME=]PATH",
+        help="A further image of the patient, co-registered: T1 beside CT; may be given several times.",
+    ),
+]
 ResultFormat = Annotated[
     Literal["nii.gz", "seg.nrrd"] | None,
     typer.Option("--format", help="Of the results: nii.gz, or seg.nrrd where structures overlap."),

@@ -18,14 +18,15 @@ from ..network.inference import Predictor
 from ..progress import Progress, check_cancelled
 from ..results.merge import LabelMerger
 from ..results.segmentation import Segmentation, SegmentedStructure, probability_map, segmented_structure
+from ..results.votes import Block
 from ..stages import stage
 from ..support.placement import placed_support
 from ..support.structure import StructureMask
 from ..support.support import Support
-from ..working_grid.channels import PlacedChannel, check_shows, placed_channel
+from ..working_grid.channels import PlacedChannel, channel_notes, channels_told, check_shows, placed_channel
 from ..working_grid.grid import positive_back, sampled_back
 from ..working_grid.intensity import intensity_normalization
-from .channel_votes import Block, channel_notes, channels_told, votes_told
+from .channel_votes import structure_votes, without_a_say
 from .preview import SegmentPreview
 from .reference_grid import ReferenceGrids, check_request, chosen_names, reference_grids
 from .report import Clock, segment_report
@@ -33,6 +34,8 @@ from .structure_logits import SeenImage, StructureRun
 from .volume_memory import PatientMemory, StructureLogits
 
 Preview = Callable[[StructureMask], None]
+_Found = tuple[tuple[slice, ...], np.ndarray]
+"""Of `LabelMerger.finished`: a block of the volume's grid, and the mask there."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +64,9 @@ class _Checked:
     channels: tuple[PlacedChannel, ...]
 
     @property
-    def image_names(self) -> list[str]:
-        """Of the image and its channels."""
-        return [image_name(self.volume), *(one.name for one in self.channels)]
+    def image_name(self) -> str:
+        """What reports call the image beside its channels."""
+        return image_name(self.volume)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,9 +141,10 @@ def segmented_volume(
     ]
     if checked.channels:
         grid = grids.volume.geometry
-        named = [(one.structure.name, answer) for one, answer in zip(results, there, strict=True)]
-        notes += channel_notes(checked.channels, grid, named)
-        about["channels"] = channels_told(checked.image_names, intensity, checked.channels, grid)
+        notes += channel_notes(checked.channels, grid)
+        for one, answer in zip(results, there, strict=True):
+            notes += without_a_say(checked.channels, one.structure.name, answer)
+        about["channels"] = channels_told(checked.image_name, intensity, checked.channels, grid)
     # Slices have the support's own numbers; some of its structures may lie outside the image.
     reported = replace(support, skipped=grids.support.skipped)
     report = segment_report(reported, intensity, results, told, notes, about)
@@ -191,7 +195,9 @@ def _answered(asked: _Asked, clock: Clock) -> tuple[list[StructureLogits | None]
 
 @stage("compose")
 def _results(
-    asked: _Asked, answers: Sequence[StructureLogits | None], found: Sequence[Block]
+    asked: _Asked,
+    answers: Sequence[StructureLogits | None],
+    found: Sequence[_Found],
 ) -> tuple[SegmentedStructure, ...]:
     structures = asked.checked.grids.on_volume.structures
     return tuple(
@@ -209,15 +215,14 @@ def _results(
     )
 
 
-def _votes(asked: _Asked, number: int, answer: StructureLogits, found: Block) -> dict[str, object]:
+def _votes(asked: _Asked, number: int, answer: StructureLogits, found: _Found) -> dict[str, object]:
     """The entry of a structure's report that its image and channels make; none without channels."""
     checked = asked.checked
     if not checked.channels:
         return {}
-    on_volume = checked.grids.on_volume
-    annotated = on_volume.structures[number]
-    names = checked.image_names
-    return {"channels": votes_told(answer, annotated, on_volume.geometry, found, names, checked.channels)}
+    grid, annotated = checked.grids.on_volume.geometry, checked.grids.on_volume.structures[number]
+    votes = structure_votes(answer, annotated, grid, checked.image_name, checked.channels)
+    return {"channels": [one.as_dict(Block(*found), grid.voxel_ml) for one in votes]}
 
 
 def _told(asked: _Asked, answer: StructureLogits, confidence: bool) -> dict[str, object]:

@@ -138,6 +138,41 @@ def shown_share(image: Geometry, grid: Geometry) -> float:
     return float(shows(image, Geometry(index3(size), grid.affine @ to_grid)).mean())
 
 
+def block_view(image: Geometry, grid: Geometry, block: Sequence[slice]) -> np.ndarray:
+    """Bool (k, j, i): voxels of a block of a grid that lie in an image, see `shows`."""
+    size = [along.stop - along.start for along in block]
+    return shows(image, grid.cropped([along.start for along in block], size))
+
+
+def channels_told(
+    image: str, intensity: IntensityNormalization, channels: Sequence[PlacedChannel], grid: Geometry
+) -> list[dict[str, object]]:
+    """For a report: the name of each image, the share of the grid that it shows, and its intensities.
+
+    image, intensity: of the image whose grid it is.
+    """
+    own: dict[str, object] = {"name": image, "shows": 1.0, "intensity": intensity.as_dict()}
+    return [own, *(_told(one, grid) for one in channels)]
+
+
+def channel_notes(channels: Sequence[PlacedChannel], grid: Geometry) -> list[str]:
+    """Sentences about how channels were read, and about those that do not show all of a grid."""
+    notes: list[str] = []
+    for one in channels:
+        notes += one.notes
+        share = shown_share(one.volume.geometry, grid)
+        if share < 1:
+            notes.append(
+                f"The channel {one.name} shows {100 * share:.0f} % of the image, and has no say elsewhere."
+            )
+    return notes
+
+
+def _told(channel: PlacedChannel, grid: Geometry) -> dict[str, object]:
+    share = round(shown_share(channel.volume.geometry, grid), 4)
+    return {"name": channel.name, "shows": share, "intensity": channel.intensity.as_dict()}
+
+
 def check_shows(channel: PlacedChannel, support: Support, names: Collection[str]) -> None:
     """Raise InputError when a channel shows no annotated voxel of the structures of these names."""
     for one in support.structures:
