@@ -10,7 +10,7 @@ from .volume import Volume
 
 IMAGE = "image"
 """What reports call an image without a name of its own, beside its channels."""
-MAX_CHANNEL_NAME = 64
+MAX_CHANNEL_NAME = 400
 """Characters of a channel's name at most."""
 
 
@@ -39,7 +39,7 @@ def check_channel_names(names: Iterable[str], image: str = IMAGE) -> None:
     for name in names:
         if not name.strip() or len(name) > MAX_CHANNEL_NAME or not name.isprintable():
             raise InputError(
-                f"An image cannot be called {name[:MAX_CHANNEL_NAME]!r}; give a channel a name of 1 to "
+                f"An image cannot be called {name[:40]!r}; give a channel a name of 1 to "
                 f"{MAX_CHANNEL_NAME} characters: NAME=PATH."
             )
         if name in seen:
