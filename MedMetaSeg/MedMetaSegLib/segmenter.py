@@ -100,17 +100,21 @@ class Segmenter:
         self,
         pairs: Sequence[tuple[Volume, Support]],
         *,
+        channels: Sequence[Sequence[Channel]] = (),
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Task:
         """A task for `apply`, from one or several patients.
 
         A "complete" support is taken as it is; one with annotated slices or scribbles is segmented first.
-        Structures of the same name are one. Raises InputError and Cancelled.
+        Structures of the same name are one. channels: further images of each patient, of the same names in
+        the same order, which the task asks for ever after. Raises InputError and Cancelled.
         """
         segment = partial(self.segment, cancelled=cancelled, confidence=False)
         about = (str(self.provenance["sha256"]), __version__)
-        return learned_task(pairs, segment, self.predictor, *about, progress or silent, cancelled or never)
+        return learned_task(
+            pairs, segment, self.predictor, *about, progress or silent, cancelled or never, channels
+        )
 
     def apply(
         self,
@@ -122,6 +126,7 @@ class Segmenter:
         keep_doubtful: bool = True,
         force: Sequence[str] = (),
         confidence: bool = True,
+        channels: Sequence[Channel] = (),
     ) -> Segmentation:
         """The task's structures in another patient's volume; nothing is annotated on it.
 
@@ -129,13 +134,20 @@ class Segmenter:
         "present" is the probability that it is there. keep_doubtful: keep what may be there or not, marked
         "doubtful". force: names of structures that are kept however little speaks for them. confidence: False
         to have no probabilities and no predicted Dice: then nothing is left out that the network finds.
-        Raises TaskError for a task of other weights, InputError (for a name that the task does not have, and
-        see `check_volume`) and Cancelled.
+        channels: further images of the patient, those that the task was learned with. Raises TaskError for a
+        task of other weights, InputError (for a name that the task does not have, for other channels than its
+        own, and see `check_volume`) and Cancelled.
         """
         task.check_weights(str(self.provenance["sha256"]))
         options = ApplyOptions(keep_doubtful, tuple(force), confidence)
         result = applied_task(
-            task, volume, self.predictor, progress or silent, cancelled or never, options=options
+            task,
+            volume,
+            self.predictor,
+            progress or silent,
+            cancelled or never,
+            options=options,
+            channels=channels,
         )
         return self._told(result, {**self._provenance(), "versions": versions()}, confidence)
 

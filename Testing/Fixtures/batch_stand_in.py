@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -57,6 +57,7 @@ class StandInSegmenter:
         self.asked: list[dict[str, object]] = []
         self.dice: dict[str, float] = {}
         self.channels: list[tuple[Channel, ...]] = []
+        self.learned_channels: list[Sequence[Sequence[Channel]]] = []
 
     def load(self, device: str = "auto") -> StandInSegmenter:
         return self
@@ -69,7 +70,14 @@ class StandInSegmenter:
         report = {"structures": [], "seconds": {"network": 0.1}, "skipped": [], "notes": []}
         return StandInSegmentation(volume.geometry, (), labels, report)
 
-    def learn(self, pairs: list[tuple[Volume, Support]], **rest: object) -> Task:
+    def learn(
+        self,
+        pairs: list[tuple[Volume, Support]],
+        *,
+        channels: Sequence[Sequence[Channel]] = (),
+        **rest: object,
+    ) -> Task:
+        self.learned_channels.append(channels)
         self.learned.append(pairs)
         return make_task()
 

@@ -21,6 +21,7 @@ class ChannelFile:
 
     name: str
     path: Path
+    is_named: bool = False
 
 
 def channel_files(given: Sequence[str]) -> tuple[ChannelFile, ...]:
@@ -42,6 +43,14 @@ def check_channel_files(channels: Sequence[ChannelFile], image: Path) -> None:
             raise InputError(f"The channel {one.name} is the image itself; give another image.")
 
 
+def check_named(channel: ChannelFile) -> None:
+    """Raise InputError for a channel that is called as its file: a task keeps names, and may be shared."""
+    if not channel.is_named:
+        raise InputError(
+            f"A task finds channels by name; give one to {shown(channel.path)}: --channel NAME=PATH."
+        )
+
+
 def read_channels(
     channels: Sequence[ChannelFile], *, allow_nonfinite: bool, resample_uneven: bool
 ) -> tuple[Channel, ...]:
@@ -61,5 +70,5 @@ def read_channels(
 def _channel_file(text: str) -> ChannelFile:
     name, mark, path = text.partition("=")
     if mark and not Path(text).exists():
-        return ChannelFile(name.strip(), Path(path))
+        return ChannelFile(name.strip(), Path(path), is_named=True)
     return ChannelFile(shown(stem(Path(text))), Path(text))

@@ -97,6 +97,15 @@ Channels = Annotated[
         help="A further image of the patient, co-registered: T1 beside CT; may be given several times.",
     ),
 ]
+NamedChannels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--channel",
+        metavar="NAME=PATH",
+        help="A further image of the patient, co-registered, which the task asks for ever after; of several "
+        "patients once for each, in their order.",
+    ),
+]
 ResultFormat = Annotated[
     Literal["nii.gz", "seg.nrrd"] | None,
     typer.Option("--format", help="Of the results: nii.gz, or seg.nrrd where structures overlap."),

@@ -20,7 +20,7 @@ from ..imageio.names import shown
 from ..imageio.writing import Writer, replace_all, write_text
 from ..measurements.table import table_writers
 from ..progress import Progress
-from .channels import check_channel_files, read_channels
+from .channels import check_channel_files, check_named, read_channels
 from .measure import check_table_name
 from .outputs import check_apart, check_outputs, check_task_output, output_folder
 from .segment_request import LABEL_MAPS, SEGMENTATION, SegmentRequest
@@ -68,7 +68,7 @@ def segment_files(request: SegmentRequest) -> None:
             writers |= _table_writers(request, read, result, report)
         if request.save_task is not None:
             progress(1.0, "Learning the task")
-            writers[request.save_task] = segmenter.learn([(read.volume, read.support)]).write
+            writers[request.save_task] = _task_writer(segmenter, read, channels)
         progress(1.0, "Writing")
         _write(request, writers, reports)
     show_segmentation(reports)
@@ -90,8 +90,8 @@ def check_paths(request: SegmentRequest) -> None:
     if request.table is not None:
         check_table_name(request.table)
     if request.save_task is not None:
-        if request.channels:
-            raise InputError("A task is learned from one image; leave --channel or --save-task out.")
+        for one in request.channels:
+            check_named(one)
         check_task_output(request.save_task, list(request.inputs.values()))
     if request.uncertainty is not None:
         check_result_folder(request.uncertainty)
@@ -202,6 +202,12 @@ def _part_of(progress: Progress, number: int, parts: int) -> Progress:
         progress((number + done) / parts, what if parts == 1 else f"frame {number}: {what}")
 
     return share
+
+
+def _task_writer(segmenter: Segmenter, read: _Read, channels: Sequence[Channel]) -> Writer:
+    """Writes the task that is learned from one frame."""
+    together = [channels] if channels else []
+    return segmenter.learn([(read.volume, read.support)], channels=together).write
 
 
 def _report(request: SegmentRequest, read: _Read, result: Segmentation) -> dict[str, Any]:

@@ -59,6 +59,7 @@ def show_task(task: Task, path: Path) -> None:
     )
     lines = [
         f"learned on: {about['intensity']}, {len(about['atlases'])} patient(s)",
+        *([f"channels: {', '.join(one['name'] for one in about['channels'])}"] if about["channels"] else []),
         f"annotation: {', '.join(about['provenance'].get('annotations', []))}",
         f"reduced images (k x j x i): {atlases}",
         f"weights: {about['weights_sha256'][:12]}, medmetaseg {about['provenance'].get('medmetaseg', '')}",

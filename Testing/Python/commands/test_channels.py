@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from command_files import assert_refused, run_segment
+from MedMetaSegLib import cli
 from MedMetaSegLib.commands.channels import channel_files
 from MedMetaSegLib.imageio.volume import read_image
 
@@ -25,12 +26,12 @@ def test_a_channel_is_called_as_it_is_named_or_as_its_file(tmp_path: Path) -> No
     strange = tmp_path / "a=b.nii.gz"
     strange.touch()
     texts = ["FLAIR=scans/p1.nii.gz", "scans/t1.nii.gz", str(strange), "T2=a=c.nii.gz"]
-    found = [(one.name, one.path) for one in channel_files(texts)]
+    found = [(one.name, one.path, one.is_named) for one in channel_files(texts)]
     assert found == [
-        ("FLAIR", Path("scans/p1.nii.gz")),
-        ("t1", Path("scans/t1.nii.gz")),
-        ("a=b", strange),
-        ("T2", Path("a=c.nii.gz")),
+        ("FLAIR", Path("scans/p1.nii.gz"), True),
+        ("t1", Path("scans/t1.nii.gz"), False),
+        ("a=b", strange, False),
+        ("T2", Path("a=c.nii.gz"), True),
     ]
 
 
@@ -84,6 +85,35 @@ def test_a_channel_is_never_overwritten(with_t1: Path, segmenter, capsys) -> Non
     assert_refused(with_t1, capsys, run, "the channel t1 itself")
 
 
-def test_a_task_is_learned_from_one_image(with_t1: Path, segmenter, capsys) -> None:
+def test_a_task_takes_only_channels_with_names(with_t1: Path, segmenter, capsys) -> None:
     more = ["--channel", str(with_t1 / "t1.nii.gz"), "--save-task", str(with_t1 / "out/t.medmetaseg")]
-    assert_refused(with_t1, capsys, lambda: run_segment(with_t1, *more), "learned from one image")
+    assert_refused(with_t1, capsys, lambda: run_segment(with_t1, *more), "--channel NAME=PATH")
+
+
+# --- learn
+
+
+def run_learn(folder: Path, *more: str, patients: int = 1) -> int:
+    pair = [str(folder / "ct.nii.gz"), str(folder / "painted.nii.gz")]
+    return cli.run(["learn", *pair * patients, "-o", str(folder / "out/t.medmetaseg"), *more])
+
+
+def test_each_patient_has_the_channels_in_their_order(with_t1: Path, segmenter) -> None:
+    shutil.copy(with_t1 / "t1.nii.gz", with_t1 / "other.nii.gz")
+    channels = [f"{name}={with_t1 / file}.nii.gz" for name in ("T1", "T2") for file in ("t1", "other")]
+    more = [text for channel in channels for text in ("--channel", channel)]
+    assert run_learn(with_t1, *more, patients=2) == 0
+    (given,) = segmenter.learned_channels
+    told = [[(one.name, one.volume.name) for one in patient] for patient in given]
+    assert told == [[("T1", "t1"), ("T2", "t1")], [("T1", "other"), ("T2", "other")]]
+
+
+def test_a_channel_of_some_patients_only_is_refused(with_t1: Path, segmenter, capsys) -> None:
+    channel = f"T1={with_t1 / 't1.nii.gz'}"
+    says = "T1 is given 1 times for 2 images"
+    assert_refused(with_t1, capsys, lambda: run_learn(with_t1, "--channel", channel, patients=2), says)
+
+
+def test_a_task_is_not_learned_with_a_channel_without_a_name(with_t1: Path, segmenter, capsys) -> None:
+    channel = str(with_t1 / "t1.nii.gz")
+    assert_refused(with_t1, capsys, lambda: run_learn(with_t1, "--channel", channel), "--channel NAME=PATH")
