@@ -51,6 +51,14 @@ def check_named(channel: ChannelFile) -> None:
         )
 
 
+def named_channels(given: Sequence[str]) -> tuple[tuple[str, Path], ...]:
+    """The names and files that `--channel NAME=PATH` gives. Raises InputError for one without a name."""
+    channels = channel_files(given)
+    for one in channels:
+        check_named(one)
+    return tuple((one.name, one.path) for one in channels)
+
+
 def read_channels(
     channels: Sequence[ChannelFile], *, allow_nonfinite: bool, resample_uneven: bool
 ) -> tuple[Channel, ...]:

@@ -106,6 +106,15 @@ NamedChannels = Annotated[
         "patients once for each, in their order.",
     ),
 ]
+ChannelsOfOne = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--channel",
+        metavar="NAME=PATH",
+        help="A channel of the one image, as the task calls it; of several images, the CSV file has a column "
+        "channel:NAME.",
+    ),
+]
 ResultFormat = Annotated[
     Literal["nii.gz", "seg.nrrd"] | None,
     typer.Option("--format", help="Of the results: nii.gz, or seg.nrrd where structures overlap."),

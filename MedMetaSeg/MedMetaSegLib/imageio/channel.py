@@ -31,17 +31,17 @@ def image_name(volume: Volume) -> str:
 
 
 def check_channel_names(names: Iterable[str], image: str = IMAGE) -> None:
-    """Raise InputError for a name that is blank or long, has control characters, or comes twice.
+    """Raise InputError for a name that is blank or long, has control characters, or comes twice in any case.
 
     image: the name of the image itself.
     """
-    seen = {image}
+    seen = {image.strip().casefold()}
     for name in names:
         if not name.strip() or len(name) > MAX_CHANNEL_NAME or not name.isprintable():
             raise InputError(
                 f"An image cannot be called {name[:40]!r}; give a channel a name of 1 to "
                 f"{MAX_CHANNEL_NAME} characters: NAME=PATH."
             )
-        if name in seen:
+        if name.strip().casefold() in seen:
             raise InputError(f"Two images are called {name}; give each channel a name of its own: NAME=PATH.")
-        seen.add(name)
+        seen.add(name.strip().casefold())
