@@ -189,7 +189,7 @@ def _notes_about(regions: Sequence[_Region], path: Path) -> list[str]:
     """Sentences about what encloses nothing."""
     notes = []
     for one in regions:
-        if one.open:
+        if one.open and one.contours:
             count = _count(one.open, "contour", "contours")
             notes.append(f"{one.name}: left out {count} of points or open lines, which enclose nothing.")
     empty = [one.name for one in regions if not one.contours]
