@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,16 +102,21 @@ def inspect_file(path: Path) -> None:
 
 def _read(image: Path, support: Path, request: LearnRequest) -> tuple[Volume, Support]:
     from ..imageio.volume import read_volume
+    from ..support.dicom_objects import holds_contours
     from ..support.placement import placed_support
     from ..support.support import Support, check_overlap, check_something_left
 
-    painted = Support.read(support, annotation=request.annotation, plane=request.plane)
-    volume = read_volume(
+    read_image = partial(
+        read_volume,
         image,
         allow_nonfinite=request.allow_nonfinite,
         frame=request.frame,
         resample_uneven=request.resample_uneven,
     )
+    # Mostly empty, the support is the quicker to read and the likelier to be wrong; contours need the image.
+    first = read_image() if holds_contours(support) else None
+    painted = Support.read(support, annotation=request.annotation, plane=request.plane, reference=first)
+    volume = read_image() if first is None else first
     painted = placed_support(painted, volume)
     check_overlap(painted, volume.geometry)
     if request.annotation != "complete":

@@ -45,7 +45,7 @@ def segment_files(request: SegmentRequest) -> None:
     reports: list[dict[str, Any]] = []
     with progress_bar() as progress:
         progress(0.0, "Reading")
-        support = _read_support(request)
+        support = _read_support(request, frames[0])
         _check_maps(request, support, frames)
         read = _read_image(request, support, frames[0])
         channels = read_channels(
@@ -133,11 +133,20 @@ class _Read:
     seconds: float
 
 
-def _read_support(request: SegmentRequest) -> Support:
-    """The support: mostly empty, it is the quicker of the two to read and the likelier to be wrong."""
+def _read_support(request: SegmentRequest, frame: int | None) -> Support:
+    """The support: mostly empty, it is the quicker of the two to read and the likelier to be wrong.
+
+    Only contours need the image first, which is read again with the others.
+    """
+    from ..support.dicom_objects import holds_contours
     from ..support.support import Support
 
-    support = Support.read(request.support, annotation=request.annotation, plane=request.plane)
+    support = Support.read(
+        request.support,
+        annotation=request.annotation,
+        plane=request.plane,
+        reference=_read_volume(request, frame) if holds_contours(request.support) else None,
+    )
     if support.overlapping and suffix(request.out) != SEGMENTATION:
         raise InputError(
             f"Structures in {request.support} overlap, which a label map cannot hold; write to a .seg.nrrd."
@@ -156,23 +165,29 @@ def _read_support(request: SegmentRequest) -> Support:
 
 
 def _read_image(request: SegmentRequest, support: Support, frame: int | None) -> _Read:
-    from ..imageio.volume import check_label_map, read_volume
+    from ..imageio.volume import check_label_map
     from ..support.placement import placed_support
     from ..support.support import check_overlap, check_something_left
 
     started = time.perf_counter()
-    volume = read_volume(
-        request.image,
-        allow_nonfinite=request.allow_nonfinite,
-        frame=frame,
-        resample_uneven=request.resample_uneven,
-    )
+    volume = _read_volume(request, frame)
     if suffix(request.out) != SEGMENTATION:
         check_label_map(request.out, volume.geometry, volume.forms)
     support = placed_support(support, volume)
     check_overlap(support, volume.geometry)
     check_something_left(support, volume.geometry)
     return _Read(frame, volume, support, time.perf_counter() - started)
+
+
+def _read_volume(request: SegmentRequest, frame: int | None) -> Volume:
+    from ..imageio.volume import read_volume
+
+    return read_volume(
+        request.image,
+        allow_nonfinite=request.allow_nonfinite,
+        frame=frame,
+        resample_uneven=request.resample_uneven,
+    )
 
 
 def _segmented(

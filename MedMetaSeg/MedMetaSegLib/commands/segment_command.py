@@ -17,7 +17,7 @@ from .segment_request import SegmentRequest
 
 def segment(
     image: Annotated[Path, typer.Argument(help="NIfTI, NRRD, MetaImage, a DICOM folder or file.")],
-    support: Annotated[Path, typer.Argument(help="What was painted: a label map, .seg.nrrd or DICOM SEG.")],
+    support: Annotated[Path, typer.Argument(help="Painted: a label map, .seg.nrrd, DICOM SEG or RTSTRUCT.")],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Label map (.nii.gz, .nii, .nrrd, .mha) or .seg.nrrd.")
     ],

@@ -313,6 +313,23 @@ class SceneLogic:
             raise Cancelled(f"Cancelled: {len(result.finished)} of {result.total} images are done.")
         return plainRows(result)
 
+    def loadSegments(self, path: str | Path, volumeNode: Any) -> Any:
+        """Read a .seg.nrrd, DICOM SEG, RTSTRUCT or label map into a new segmentation node beside a volume.
+
+        Returns the node; `lastReport["notes"]` says what was not plain. Raises InputError for a file that
+        cannot be read or was not drawn on this volume; the scene is then as before.
+        """
+        from .segment_files import loadSegments
+
+        loaded = loadSegments(path, volumeNode)
+        self.lastReport = {
+            "path": str(path),
+            "segmentation": loaded.node.GetName(),
+            "structures": list(loaded.names),
+            "notes": list(loaded.notes),
+        }
+        return loaded.node
+
     def measure(
         self,
         volumeNode: Any,

@@ -49,9 +49,16 @@ def placed_channel(channel: Channel, volume: Volume, canonical: Geometry, workin
     """A channel beside its image, with everything checked that may be wrong.
 
     volume: the image as it was given; canonical: its grid, or a part of it, canonical; working: the same with
-    or without its place in the world. Raises InputError: see `check_volume` and `settled_place`.
+    or without its place in the world. Raises InputError for another frame of reference, as `check_volume` and
+    as `settled_place`.
     """
     checked = check_volume(channel.volume)
+    frames = {checked.frame_of_reference, volume.frame_of_reference} - {""}
+    if len(frames) > 1:
+        raise InputError(
+            f"The channel {channel.name} lies in another frame of reference (FrameOfReferenceUID) than the "
+            "image, so their positions cannot be compared; register and resample it onto the image first."
+        )
     place = settled_place(Place(checked.geometry, checked.forms, (), f"channel {channel.name}"), volume)
     own = replace(checked, geometry=place.geometry).canonical()[0]
     notes = tuple(f"{channel.name}: {note}" for note in (*checked.notes, *place.notes))

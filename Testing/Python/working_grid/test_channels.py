@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -114,3 +116,15 @@ def test_a_name_that_nobody_could_read_is_refused(name: str) -> None:
 def test_two_images_of_one_name_are_refused(names: list[str]) -> None:
     with pytest.raises(InputError, match="Two images are called"):
         check_channel_names(names)
+
+
+@pytest.mark.parametrize(("own", "refused"), [("1.2.3", False), ("", False), ("1.2.4", True)])
+def test_a_channel_in_another_frame_of_reference_is_refused(own: str, refused: bool) -> None:
+    image = replace(volume(IMAGE), frame_of_reference="1.2.3")
+    channel = Channel("T1", replace(volume(IMAGE), frame_of_reference=own))
+    canonical = image.canonical()[0].geometry
+    if refused:
+        with pytest.raises(InputError, match="The channel T1 lies in another frame of reference"):
+            placed_channel(channel, image, canonical, canonical)
+    else:
+        assert placed_channel(channel, image, canonical, canonical).volume.geometry is canonical

@@ -23,6 +23,7 @@ from .painted_segments import Painting, describePainting, supportIds
 from .parameters import Role
 from .run_options import runOptions
 from .segment_editor import EmbeddedEditor, openSegmentEditor
+from .segment_files import SegmentFileButton
 from .segment_table import SegmentTable
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
         self._nextSlice = NextSliceButton(host, self._editor)
         self._legend = Legend(self.ui)
         self._channels = ChannelMenu(host)
+        self._segmentFile = SegmentFileButton(host)
         self._overlay = UncertaintyOverlay()
         self.ui.paintHereCheck.setVisible(EmbeddedEditor.isThere())
         self._table = SegmentTable(self.ui.segmentTable, self._onTicked, self._onRole)
@@ -300,6 +302,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
             ui.channelsButton,
             ui.segmentationSelector,
             ui.paintButton,
+            ui.segmentFileButton,
             ui.paintHereCheck,
             ui.segmentTable,
             ui.annotationCombo,
@@ -322,6 +325,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
         self.ui.segmentButton.setEnabled(not advice)
         self.ui.paintButton.setEnabled(there)
         self._channels.showIdle()
+        self.ui.segmentFileButton.setEnabled(there)
         self.ui.paintHereCheck.setEnabled(there)
         has_result = there and self._answers.areThere([one.segmentId for one in self._painting.segments])
         self.ui.segmentButton.setText(_("Update") if has_result else _("Segment"))
