@@ -10,6 +10,7 @@ from typing import cast
 
 from . import __version__
 from .confidence.calibration import shipped_calibration
+from .imageio.channel import Channel
 from .imageio.volume import Volume
 from .network.inference import Predictor, chosen_device
 from .network.weights import load_network
@@ -19,7 +20,7 @@ from .progress import Progress, never, silent
 from .results.segmentation import Segmentation
 from .same_volume.report import versions
 from .same_volume.segment import SegmentOptions, segmented_volume
-from .same_volume.structure_logits import VolumeMemory
+from .same_volume.volume_memory import PatientMemory
 from .support.structure import StructureMask
 from .support.support import Support
 from .task.task_file import Task
@@ -38,7 +39,7 @@ class Segmenter:
 
     def __init__(self, predictor: Predictor, provenance: dict[str, object], why_device: str) -> None:
         self.predictor, self.provenance, self.why_device = predictor, provenance, why_device
-        self._memory = VolumeMemory()
+        self._memory = PatientMemory()
 
     @classmethod
     def load(cls, device: str = "auto", weights: Path | None = None) -> Segmenter:
@@ -64,6 +65,7 @@ class Segmenter:
         adapt: bool = False,
         confidence: bool = True,
         preview: Callable[[StructureMask], None] | None = None,
+        channels: Sequence[Channel] = (),
     ) -> Segmentation:
         """The annotated structures in the whole volume, on the volume's own grid.
 
@@ -75,6 +77,9 @@ class Segmenter:
         confidence: say of every structure in the report which Dice to expect, and which slice to paint next.
         preview: called once for each structure with the network's first answer and what was annotated, on the
         volume's grid: before adaptation, before its region grows, and before structures compete for voxels.
+        channels: further images of the patient, co-registered with the volume, on grids of their own. Each is
+        asked by itself with the same annotation, and the answer is the mean probability of those that show a
+        voxel; the report says how each voted.
         Raises InputError (see the checks of `Support` and `Volume`) and Cancelled.
         """
         result = segmented_volume(
@@ -87,6 +92,7 @@ class Segmenter:
             cancelled or never,
             preview,
             self._provenance(),
+            channels,
         )
         return self._told(result, {}, confidence)
 
@@ -94,17 +100,21 @@ class Segmenter:
         self,
         pairs: Sequence[tuple[Volume, Support]],
         *,
+        channels: Sequence[Sequence[Channel]] = (),
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Task:
         """A task for `apply`, from one or several patients.
 
         A "complete" support is taken as it is; one with annotated slices or scribbles is segmented first.
-        Structures of the same name are one. Raises InputError and Cancelled.
+        Structures of the same name are one. channels: further images of each patient, of the same names in
+        the same order, which the task asks for ever after. Raises InputError and Cancelled.
         """
         segment = partial(self.segment, cancelled=cancelled, confidence=False)
         about = (str(self.provenance["sha256"]), __version__)
-        return learned_task(pairs, segment, self.predictor, *about, progress or silent, cancelled or never)
+        return learned_task(
+            pairs, segment, self.predictor, *about, progress or silent, cancelled or never, channels
+        )
 
     def apply(
         self,
@@ -116,6 +126,7 @@ class Segmenter:
         keep_doubtful: bool = True,
         force: Sequence[str] = (),
         confidence: bool = True,
+        channels: Sequence[Channel] = (),
     ) -> Segmentation:
         """The task's structures in another patient's volume; nothing is annotated on it.
 
@@ -123,19 +134,26 @@ class Segmenter:
         "present" is the probability that it is there. keep_doubtful: keep what may be there or not, marked
         "doubtful". force: names of structures that are kept however little speaks for them. confidence: False
         to have no probabilities and no predicted Dice: then nothing is left out that the network finds.
-        Raises TaskError for a task of other weights, InputError (for a name that the task does not have, and
-        see `check_volume`) and Cancelled.
+        channels: further images of the patient, those that the task was learned with. Raises TaskError for a
+        task of other weights, InputError (for a name that the task does not have, for other channels than its
+        own, and see `check_volume`) and Cancelled.
         """
         task.check_weights(str(self.provenance["sha256"]))
         options = ApplyOptions(keep_doubtful, tuple(force), confidence)
         result = applied_task(
-            task, volume, self.predictor, progress or silent, cancelled or never, options=options
+            task,
+            volume,
+            self.predictor,
+            progress or silent,
+            cancelled or never,
+            options=options,
+            channels=channels,
         )
         return self._told(result, {**self._provenance(), "versions": versions()}, confidence)
 
     def forget(self) -> None:
         """Let go of what is kept of the volume seen last."""
-        self._memory = VolumeMemory()
+        self._memory = PatientMemory()
 
     def _told(self, result: Segmentation, more: dict[str, object], confidence: bool) -> Segmentation:
         """A result with more in its report, and a note where the calibration is not of these weights."""

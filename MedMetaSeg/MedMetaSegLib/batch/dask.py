@@ -137,7 +137,12 @@ class DaskExecutor:
 
 def _whole(item: BatchItem) -> BatchItem:
     """An item with absolute paths, since a worker has a working folder of its own."""
-    return replace(item, path=item.path.resolve(), files=tuple(file.resolve() for file in item.files))
+    return replace(
+        item,
+        path=item.path.resolve(),
+        files=tuple(file.resolve() for file in item.files),
+        channels=tuple(one.whole for one in item.channels),
+    )
 
 
 def _prepared(task: bytes, weights: bytes, device: str, version: str) -> tuple[Any, Any]:

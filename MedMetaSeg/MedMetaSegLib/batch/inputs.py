@@ -14,6 +14,7 @@ from ..imageio.csv_list import Line, read_list
 from ..imageio.files import SUFFIXES, check_there, same_file, with_data_file
 from ..imageio.frames import Frames
 from ..imageio.names import shown
+from .item_channels import ItemChannel, channel_column, given_channels, listed_channels
 from .paths import place_problem, result_names
 from .request import BatchRequest
 from .search import FoundImage, LeftOut, file_image, images_in, series_images, unreadable_on
@@ -31,6 +32,7 @@ class BatchItem:
     image. series: whether it is a DICOM series. private: texts that may not be in a report. frame: of a file
     of several, counted from 0. problem: why it cannot be done, known before it is read; "" if nothing is.
     maps: places of its uncertainty maps, one per structure, relative to their folder; () if none are wanted.
+    channels: further images of the patient.
     """
 
     name: str
@@ -45,6 +47,12 @@ class BatchItem:
     problem: str = ""
     resample_uneven: bool = False
     maps: tuple[str, ...] = ()
+    channels: tuple[ItemChannel, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """All files that the result is made from, but the task."""
+        return (*self.files, *(file for one in self.channels for file in one.files))
 
     def public(self, text: str) -> str:
         """A message about the item without its path and what else is private.
@@ -58,6 +66,9 @@ class BatchItem:
         for number, file in enumerate(sorted(self.files), start=1):
             told = f"{self.image} (file {number} of {len(self.files)} by name)" if self.series else self.image
             called[file] = told
+        for channel in self.channels:
+            told = f"the channel {channel.name} of {self.image}"
+            called |= dict.fromkeys((channel.path, *channel.files), told)
         places = {str(p): told for path, told in called.items() for p in (path, path.resolve())}
         for place in sorted(places, key=len, reverse=True):
             text = text.replace(place, places[place])
@@ -67,28 +78,33 @@ class BatchItem:
 
 
 def find_items(
-    request: BatchRequest, ending: str
+    request: BatchRequest, ending: str, channels: Sequence[str] = ()
 ) -> tuple[tuple[BatchItem, ...], tuple[tuple[str, str], ...]]:
     """The images of a request, each once, and what was found beside them: names with the reason.
 
-    Raises InputError as `images_of`, and when a result would overwrite an input.
+    channels: names of those that the task was learned with. Raises InputError as `images_of`, and when a
+    result would overwrite an input.
     """
-    items, skipped = images_of(request, ending)
+    items, skipped = images_of(request, ending, channels)
     _check_inputs_kept(items, request)
     return items, skipped
 
 
 def images_of(
-    request: BatchRequest, ending: str
+    request: BatchRequest, ending: str, channels: Sequence[str] = ()
 ) -> tuple[tuple[BatchItem, ...], tuple[tuple[str, str], ...]]:
     """As `find_items`, for who only reads the images: no result is to be written.
 
     Raises InputError for an input that is not there, a pattern that matches nothing, a CSV file that cannot
-    be understood, and when there is no image at all.
+    be understood, when there is no image at all, and for channels that `given_channels` refuses.
     """
     roots: list[Path] = []
-    given = list(_given(request, roots))
+    given = list(_given(request, roots, channels))
     images = _once([one for one in given if isinstance(one, FoundImage)])
+    if images:
+        listed = any(one.channels for one in images)
+        beside = given_channels(request.channels, channels, len(images), listed)
+        images = [replace(one, channels=beside or one.channels) for one in images]
     found = [frame for one in images for frame in _frames(one, request.frames)]
     left_out = dict.fromkeys(one for one in given if isinstance(one, LeftOut))
     base = _common(roots)
@@ -107,12 +123,14 @@ def images_of(
     return items, skipped
 
 
-def _given(request: BatchRequest, roots: list[Path]) -> Iterator[FoundImage | LeftOut]:
+def _given(
+    request: BatchRequest, roots: list[Path], channels: Sequence[str]
+) -> Iterator[FoundImage | LeftOut]:
     """All that a request gives; the folders that it names, from which results take theirs, go to `roots`."""
     for given in request.inputs:
         if os.path.exists(given) or not glob.has_magic(str(given)):
             check_there(Path(given), "image")
-            yield from _images(Path(given), _own(request), roots)
+            yield from _images(Path(given), _own(request), roots, channels)
             continue
         matches = sorted(glob.glob(str(given), recursive=True))
         unreadable = list(unreadable_on(str(given)))
@@ -121,7 +139,7 @@ def _given(request: BatchRequest, roots: list[Path]) -> Iterator[FoundImage | Le
         roots.append(_fixed_part(str(given)))
         yield from unreadable
         for match in matches:
-            yield from _images(Path(match), _own(request), [])
+            yield from _images(Path(match), _own(request), [], channels)
     for files in request.series:
         yield from _known_series(sorted(map(Path, files)))
 
@@ -131,13 +149,15 @@ def _own(request: BatchRequest) -> tuple[Path, ...]:
     return (request.out,) if request.uncertainty is None else (request.out, request.uncertainty)
 
 
-def _images(path: Path, own: Sequence[Path], roots: list[Path]) -> Iterator[FoundImage | LeftOut]:
+def _images(
+    path: Path, own: Sequence[Path], roots: list[Path], channels: Sequence[str]
+) -> Iterator[FoundImage | LeftOut]:
     whole = Path(os.path.abspath(path))
     if path.is_dir():
         roots.append(whole)
         yield from images_in(path, own)
     elif path.suffix.lower() == ".csv":
-        for one in _in_table(path):
+        for one in _in_table(path, channels):
             is_below = one.folder is not None and one.folder.is_relative_to(whole.parent)
             roots.append(whole.parent if is_below or one.folder is None else one.folder)
             yield one
@@ -183,7 +203,7 @@ def _called(left_out: LeftOut, base: Path | None) -> str:
 
 def _check_inputs_kept(items: Sequence[BatchItem], request: BatchRequest) -> None:
     for item in items:
-        for taken in (*(file for one in items for file in one.files), request.task):
+        for taken in (*(file for one in items for file in one.inputs), request.task):
             # Most names differ, and asking the file system about every pair would take time.
             if taken.name.casefold() == Path(item.output).name.casefold() and same_file(
                 request.out / item.output, taken
@@ -207,9 +227,12 @@ def _known_series(files: list[Path]) -> Iterator[FoundImage | LeftOut]:
     yield FoundImage(files[0].parent, series.checksum_name, None, series.files, private=series.identifiers)
 
 
-def _in_table(path: Path) -> Iterator[FoundImage]:
-    """The images that a CSV file lists, relative to its folder; the columns are CSV_COLUMNS."""
-    for number, line in read_list(path, CSV_COLUMNS, ["image"]):
+def _in_table(path: Path, channels: Sequence[str]) -> Iterator[FoundImage]:
+    """The images that a CSV file lists, relative to its folder.
+
+    The columns are CSV_COLUMNS, and one for each channel of the task, of these names.
+    """
+    for number, line in read_list(path, (*CSV_COLUMNS, *map(channel_column, channels)), ["image"]):
         try:
             image, name, allow_nonfinite = _table_cells(line)
         except ValueError as error:
@@ -219,7 +242,13 @@ def _in_table(path: Path) -> Iterator[FoundImage]:
         # A file that is not there is a row that fails, like any other that cannot be read.
         for one in _listed(path.parent / image):
             folder = None if name else one.folder
-            yield replace(one, name=name or one.name, folder=folder, allow_nonfinite=allow_nonfinite)
+            yield replace(
+                one,
+                name=name or one.name,
+                folder=folder,
+                allow_nonfinite=allow_nonfinite,
+                channels=listed_channels(line, channels, path.parent),
+            )
 
 
 def _table_cells(line: Line) -> tuple[str, str, bool | None]:
@@ -254,7 +283,8 @@ def _once(found: list[FoundImage]) -> list[FoundImage]:
     for one in found:
         # An image that a list gives two names has two results.
         name = one.name if one.folder is None else ""
-        unique.setdefault((one.path.resolve(), *one.series[:1], Path(name)), one)
+        beside = (channel.path for channel in one.channels)
+        unique.setdefault((one.path.resolve(), *one.series[:1], Path(name), *beside), one)
     counts: dict[Path, int] = {}
     for one in unique.values():
         if one.series:
@@ -300,4 +330,5 @@ def _item(
         found.frame,
         place_problem(request.out / (name + ending)),
         request.resample_uneven,
+        channels=found.channels,
     )

@@ -12,7 +12,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import BatchStopped, Cancelled, InputError, WriteError, is_out_of_memory
-from ..imageio.files import suffix
+from ..imageio.channel import Channel
+from ..imageio.files import check_there, suffix
 from ..imageio.names import itk_path
 from ..imageio.nifti import frame_voxels, is_nifti, nifti_holds
 from ..imageio.volume import Volume, check_volume, read_image, read_series, write_labels
@@ -62,6 +63,7 @@ class ReadItem:
     volume: Volume
     input_sha256: str
     seconds: float
+    channels: tuple[Channel, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,28 +80,37 @@ def needed_bytes(item: BatchItem, options: ItemOptions) -> int:
     working_bytes = WORKING_BYTES + (MAP_BYTES if item.maps else 0)
     working_bytes += 0 if options.measure is None else MEASURE_BYTES
     working_bytes += DICOM_BYTES if item.output.endswith(f".{DICOM}") else 0
+    voxels, voxel_bytes = _stored(item.path, item.files, item.series)
+    channels = (_stored(one.path, one.files, one.path.is_dir()) for one in item.channels)
+    return voxels * (voxel_bytes + working_bytes) + sum(count * size for count, size in channels)
+
+
+def _stored(path: Path, files: Sequence[Path], series: bool) -> tuple[int, int]:
+    """How many voxels an image has, and bytes of each, by its header; zeros when that cannot be read.
+
+    series: whether every file is a slice.
+    """
+    if not files:
+        return 0, 0
     try:
-        if not item.series and is_nifti(item.path):
-            voxels, voxel_bytes = frame_voxels(item.path)
-            return voxels * (voxel_bytes + working_bytes)
+        if not series and is_nifti(path):
+            return frame_voxels(path)
     except (InputError, OSError):
-        return 0
+        return 0, 0
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     reader = sitk.ImageFileReader()
     try:
-        with itk_path(item.files[0]) as name:
+        with itk_path(files[0]) as name:
             reader.SetFileName(name)
             reader.ReadImageInformation()
         voxel_bytes = sitk.GetArrayViewFromImage(sitk.Image([1, 1], reader.GetPixelID())).itemsize
     except (InputError, RuntimeError, KeyError):
-        return 0
+        return 0, 0
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
     voxels = int(np.prod([float(n) for n in reader.GetSize()])) * reader.GetNumberOfComponents()
-    if item.series:
-        voxels *= len(item.files)
-    return voxels * (voxel_bytes + working_bytes)
+    return voxels * (len(files) if series else 1), voxel_bytes
 
 
 def check_size(item: BatchItem, needed: int, limit: int) -> None:
@@ -116,8 +127,10 @@ def read_item(item: BatchItem, ending: str) -> ReadItem:
     begun = time.perf_counter()
     if ending.endswith(f".{DICOM}") and not item.series:
         check_dicom_image(item.path, item.image)
+    for one in item.channels:
+        check_there(one.path, f"channel {one.name}")
     try:
-        input_sha256 = checksum(item.files)
+        input_sha256 = checksum(item.inputs)
     except FileNotFoundError as error:
         raise InputError(f"There is no file {item.image}; was it moved?") from error
     except OSError as error:
@@ -130,7 +143,8 @@ def read_item(item: BatchItem, ending: str) -> ReadItem:
         )
     if ending.endswith(f".{DICOM}"):
         check_source(volume)
-    return ReadItem(item, volume, input_sha256, time.perf_counter() - begun)
+    channels = tuple(one.read(item.allow_nonfinite, item.resample_uneven) for one in item.channels)
+    return ReadItem(item, volume, input_sha256, time.perf_counter() - begun, channels)
 
 
 def item_volume(item: BatchItem) -> Volume:
@@ -148,7 +162,7 @@ def segment_item(
 ) -> SegmentedItem:
     """Apply the task to an item. Raises InputError and Cancelled."""
     begun = time.perf_counter()
-    result = segmenter.apply(task, read.volume, cancelled=cancelled, **options.apply)
+    result = segmenter.apply(task, read.volume, cancelled=cancelled, channels=read.channels, **options.apply)
     return SegmentedItem(read, result, time.perf_counter() - begun)
 
 

@@ -40,7 +40,8 @@ class BatchRequest:
     force, confidence: see Segmenter.apply. accept_above, paint_below: expected Dice of the triage; see
     `triage.TriageBounds`. uncertainty: a folder for a map of each structure of each image, None for none; see
     Segmentation.uncertainty. measure: what to measure of each result, None for nothing; tables of it are
-    written to the folder of the results.
+    written to the folder of the results. channels: name and file of each further image of the one image that
+    is given; of several images a CSV file lists them.
     """
 
     task: Path
@@ -67,6 +68,7 @@ class BatchRequest:
     paint_below: float = PAINT_BELOW
     uncertainty: Path | None = None
     measure: MeasureOptions | None = None
+    channels: tuple[tuple[str, Path], ...] = ()
 
     @property
     def bounds(self) -> TriageBounds:
@@ -83,6 +85,7 @@ class BatchRequest:
             "uncertainty": None if self.uncertainty is None else _absolute(self.uncertainty),
             "inputs": [_absolute(path) for path in self.inputs],
             "series": [[_absolute(file) for file in files] for files in self.series],
+            "channels": [[name, _absolute(path)] for name, path in self.channels],
         }
 
     @classmethod
@@ -99,6 +102,7 @@ class BatchRequest:
                 "measure": None if measure is None else MeasureOptions.from_dict(measure),
                 "inputs": tuple(fields["inputs"]),
                 "series": tuple(map(tuple, fields["series"])),
+                "channels": tuple((name, Path(path)) for name, path in fields["channels"]),
                 "force": tuple(fields["force"]),
             }
         )

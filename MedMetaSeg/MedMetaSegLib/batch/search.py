@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..imageio.files import SUFFIXES, other_of_pair, stem, suffix
+from .item_channels import ItemChannel
 from .paths import WORKING_FOLDER
 
 _NAMED_DICOM = (".dcm", ".dicom", ".ima", ".acr")
@@ -28,6 +29,7 @@ class FoundImage:
     folder: absolute, where the result's folder or name is taken from; None for a result with `name` alone.
     series: files of a DICOM series, sorted. number: of the series. private: texts that may not be in a
     report; neutral: what folders are called whose names hold one. frame: of a file of several, from 0.
+    channels: further images that a list names with it.
     """
 
     path: Path
@@ -39,6 +41,7 @@ class FoundImage:
     private: tuple[str, ...] = ()
     neutral: str = ""
     frame: int | None = None
+    channels: tuple[ItemChannel, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from ..confidence.triage import ACCEPT_ABOVE, PAINT_BELOW
 from ..imageio.frames import named_frames
 from ..measurements.measurements import SMALLEST_LESION_MM3
 from . import options
+from .channels import named_channels
 from .exit_status import EXIT_SOME_FAILED
 from .measure import options_beside
 
@@ -21,7 +22,7 @@ def apply(
         list[str],
         typer.Argument(
             help="Image files, patterns, folders (with all below them), DICOM folders, or CSV files with a "
-            "column image and, where wanted, name and allow_nonfinite."
+            "column image and, where wanted, name, allow_nonfinite and channel:NAME for each of the task's."
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results, one per image.")],
@@ -51,6 +52,7 @@ def apply(
     lesions: options.Lesions = None,
     connectivity: options.Connectivity = 26,
     smallest_mm3: options.SmallestMm3 = SMALLEST_LESION_MM3,
+    channel: options.ChannelsOfOne = None,
 ) -> None:
     """Segment the structures of TASK in other patients' images; nothing is painted on them."""
     from ..batch.request import BatchRequest
@@ -80,6 +82,7 @@ def apply(
         paint_below=paint_below,
         uncertainty=uncertainty,
         measure=options_beside(measure, lesions, connectivity, smallest_mm3),
+        channels=named_channels(channel or ()),
     )
     if apply_files(request):
         raise typer.Exit(EXIT_SOME_FAILED)

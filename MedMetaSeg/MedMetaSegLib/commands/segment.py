@@ -20,12 +20,14 @@ from ..imageio.names import shown
 from ..imageio.writing import Writer, replace_all, write_text
 from ..measurements.table import table_writers
 from ..progress import Progress
+from .channels import check_channel_files, check_named, read_channels
 from .measure import check_table_name
 from .outputs import check_apart, check_outputs, check_task_output, output_folder
 from .segment_request import DICOM, LABEL_MAPS, SEGMENTATION, SEGMENTATIONS, SegmentRequest
 from .terminal import progress_bar, show_segmentation
 
 if TYPE_CHECKING:
+    from ..imageio.channel import Channel
     from ..imageio.volume import Volume
     from ..results.segmentation import Segmentation, SegmentedStructure
     from ..segmenter import Segmenter
@@ -46,6 +48,11 @@ def segment_files(request: SegmentRequest) -> None:
         support = _read_support(request, frames[0])
         _check_maps(request, support, frames)
         read = _read_image(request, support, frames[0])
+        channels = read_channels(
+            request.channels,
+            allow_nonfinite=request.allow_nonfinite,
+            resample_uneven=request.resample_uneven,
+        )
         progress(0.02, "Loading the network")
         from ..segmenter import Segmenter
 
@@ -53,7 +60,7 @@ def segment_files(request: SegmentRequest) -> None:
         for number, frame in enumerate(frames):
             if number:
                 read = _read_image(request, support, frame)
-            result = _segmented(segmenter, request, read, _part_of(progress, number, len(frames)))
+            result = _segmented(segmenter, request, read, channels, _part_of(progress, number, len(frames)))
             report = _report(request, read, result)
             reports.append(report)
             writers[request.out_of(frame)] = _writer(request, read, result, report)
@@ -61,7 +68,7 @@ def segment_files(request: SegmentRequest) -> None:
             writers |= _table_writers(request, read, result, report)
         if request.save_task is not None:
             progress(1.0, "Learning the task")
-            writers[request.save_task] = segmenter.learn([(read.volume, read.support)]).write
+            writers[request.save_task] = _task_writer(segmenter, read, channels)
         progress(1.0, "Writing")
         _write(request, writers, reports)
     show_segmentation(reports)
@@ -71,6 +78,7 @@ def check_paths(request: SegmentRequest) -> None:
     """Raise InputError for every path that cannot be read or written, without reading or writing anything."""
     for path, what in ((request.image, "image"), (request.support, "support")):
         check_there(path, what)
+    check_channel_files(request.channels, request.image)
     if suffix(request.out) not in (*LABEL_MAPS, *SEGMENTATIONS):
         known = ", ".join((*LABEL_MAPS, *SEGMENTATIONS))
         raise InputError(f"{request.out} has no suffix for a result; use one of {known}.")
@@ -87,10 +95,12 @@ def check_paths(request: SegmentRequest) -> None:
     if request.table is not None:
         check_table_name(request.table)
     if request.save_task is not None:
-        check_task_output(request.save_task, [request.image, request.support])
+        for one in request.channels:
+            check_named(one)
+        check_task_output(request.save_task, list(request.inputs.values()))
     if request.uncertainty is not None:
         check_result_folder(request.uncertainty)
-    check_outputs(outputs, {"the image": request.image, "the support": request.support})
+    check_outputs(outputs, request.inputs)
 
 
 def _frames(request: SegmentRequest) -> list[int | None]:
@@ -102,8 +112,7 @@ def _frames(request: SegmentRequest) -> list[int | None]:
         raise InputError(
             "A task is learned from one frame; name it with --volume N, or leave --save-task out."
         )
-    inputs = {"the image": request.image, "the support": request.support}
-    check_outputs([path for frame in frames for path in request.outputs_of(frame)], inputs)
+    check_outputs([path for frame in frames for path in request.outputs_of(frame)], request.inputs)
     return frames
 
 
@@ -113,11 +122,10 @@ def _check_maps(request: SegmentRequest, support: Support, frames: Sequence[int 
         return
     names = map_names([one.structure.name for one in support.structures])
     paths = [request.map_of(name, frame) for name in names for frame in frames]
-    others = {"the image": request.image, "the support": request.support}
     for frame in frames:
-        check_apart(paths, {**others, "the result": request.out_of(frame)})
+        check_apart(paths, {**request.inputs, "the result": request.out_of(frame)})
     if request.uncertainty.is_dir():
-        check_outputs(paths, others)
+        check_outputs(paths, request.inputs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,7 +208,11 @@ def _read_volume(request: SegmentRequest, frame: int | None) -> Volume:
 
 
 def _segmented(
-    segmenter: Segmenter, request: SegmentRequest, read: _Read, progress: Progress
+    segmenter: Segmenter,
+    request: SegmentRequest,
+    read: _Read,
+    channels: Sequence[Channel],
+    progress: Progress,
 ) -> Segmentation:
     return segmenter.segment(
         read.volume,
@@ -211,6 +223,7 @@ def _segmented(
         quality=request.quality,
         adapt=request.adapt,
         confidence=request.confidence,
+        channels=channels,
     )
 
 
@@ -221,6 +234,12 @@ def _part_of(progress: Progress, number: int, parts: int) -> Progress:
         progress((number + done) / parts, what if parts == 1 else f"frame {number}: {what}")
 
     return share
+
+
+def _task_writer(segmenter: Segmenter, read: _Read, channels: Sequence[Channel]) -> Writer:
+    """Writes the task that is learned from one frame."""
+    together = [channels] if channels else []
+    return segmenter.learn([(read.volume, read.support)], channels=together).write
 
 
 def _report(request: SegmentRequest, read: _Read, result: Segmentation) -> dict[str, Any]:

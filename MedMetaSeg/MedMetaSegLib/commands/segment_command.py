@@ -10,6 +10,7 @@ import typer
 from ..imageio.frames import named_frames
 from ..measurements.measurements import SMALLEST_LESION_MM3
 from . import options
+from .channels import channel_files
 from .measure import options_beside
 from .segment_request import SegmentRequest
 
@@ -46,6 +47,7 @@ def segment(
     ] = None,
     confidence: options.Confidence = True,
     uncertainty: options.Uncertainty = None,
+    channel: options.Channels = None,
     volume: options.Frame = None,
     measure: options.MeasureTable = None,
     lesions: options.Lesions = None,
@@ -73,6 +75,7 @@ def segment(
             adapt=adapt,
             confidence=confidence,
             uncertainty=uncertainty,
+            channels=channel_files(channel or ()),
             frames=named_frames(volume),
             table=measure,
             measure=options_beside(measure is not None, lesions, connectivity, smallest_mm3),

@@ -10,6 +10,7 @@ from ..imageio.files import stem, suffix
 from ..imageio.frames import Frames
 from ..measurements.measurements import MeasureOptions
 from ..measurements.table import lesions_path
+from .channels import ChannelFile
 
 if TYPE_CHECKING:
     from ..support.support import Annotation
@@ -48,6 +49,13 @@ class SegmentRequest:
     frames: Frames = None
     table: Path | None = None
     measure: MeasureOptions | None = None
+    channels: tuple[ChannelFile, ...] = ()
+
+    @property
+    def inputs(self) -> dict[str, Path]:
+        """The files that are read, by what messages call them."""
+        channels = {f"the channel {one.name}": one.path for one in self.channels}
+        return {"the image": self.image, "the support": self.support, **channels}
 
     def out_of(self, frame: int | None) -> Path:
         """The result of a frame: of all frames each has a name of its own."""

@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import cast
 
 import numpy as np
 from scipy import ndimage
 
 from ..confidence.slice_place import SliceToPaint, next_plane, slice_to_paint
 from ..errors import InputError
+from ..imageio.channel import IMAGE, Channel
 from ..imageio.geometry import AxisMap, Geometry, Index3, index3, rounded
 from ..imageio.volume import Volume
 from ..network.inference import Predictor
@@ -19,11 +21,14 @@ from ..progress import Progress, check_cancelled
 from ..results.merge import LabelMerger, without_islands
 from ..results.millilitres import rounded_millilitres
 from ..results.segmentation import Segmentation, SegmentedStructure, probability_map, segmented_structure
+from ..results.votes import Block
 from ..support.structure import AnnotatedStructure, Structure, region
 from ..support.support import Support
 from ..task.task_file import Task
+from ..working_grid.channels import PlacedChannel, channel_notes, channels_told
 from ..working_grid.grid import Bounds, positive_back, sampled_back
 from .atlas_placement import AtlasPlacement, register_atlases
+from .channel_votes import check_task_channels, prediction_votes, task_channels
 from .decision import ApplyOptions, Decision, decided, remarks
 from .search import PlaceSearch, Prediction
 
@@ -40,15 +45,18 @@ def applied_task(
     cancelled: Callable[[], bool],
     placement: AtlasPlacement | None = None,
     options: ApplyOptions | None = None,
+    channels: Sequence[Channel] = (),
 ) -> Segmentation:
     """The task's structures in a volume, on its own grid; those that are not there have no voxels.
 
     placement: from `register_atlases`, made when None. The report's entry of each structure has "found" and,
-    if not, "reason"; "left_out" says that it can be forced. Raises InputError (see `check_volume`, and for a
-    name to force that the task does not have) and Cancelled.
+    if not, "reason"; "left_out" says that it can be forced. channels: those that the task was learned with,
+    in any order. Raises InputError (see `check_volume`, for a name to force that the task does not have, and
+    for other channels than the task's) and Cancelled.
     """
     options = options or ApplyOptions()
     _check_names(task, options.force)
+    check_task_channels(task, [one.name for one in channels])
     begun = time.perf_counter()
     progress(0.0, "laying the atlas over the image")
     notes = predictor.new_notes()
@@ -57,7 +65,9 @@ def applied_task(
     )
     aligned = time.perf_counter()
     axis_map = placement.axis_map
-    decisions, masks = _decided_all(task, placement, predictor, progress, cancelled, options)
+    placed = task_channels(task, channels, volume, placement)
+    search = PlaceSearch(task, placement, predictor, cancelled, options.confidence, placed)
+    decisions, masks = _decided_all(search, placement, progress, options)
     predictions = [decision.prediction for decision in decisions]
     results, probabilities = [], []
     for structure, prediction, (where, mask) in zip(task.structures, predictions, masks, strict=True):
@@ -68,11 +78,13 @@ def applied_task(
     finished = time.perf_counter()
     seconds = {"align": aligned - begun, "network": finished - aligned, "total": finished - begun}
     told = [
-        _told(result, decision, placement, volume.geometry, options)
-        for result, decision in zip(results, decisions, strict=True)
+        {**_told(result, decision, placement, volume.geometry), **_votes(decision, mask, placement, placed)}
+        for result, decision, mask in zip(results, decisions, masks, strict=True)
     ]
     unlike = remarks(decisions, task.structures, options)
     report = _report(task, placement, predictor, told, unlike, seconds, notes)
+    if placed:
+        report = _with_channels(report, placement, placed)
     return Segmentation(volume.geometry, tuple(results), task.overlapping, report, tuple(probabilities))
 
 
@@ -84,20 +96,14 @@ def _check_names(task: Task, names: Sequence[str]) -> None:
 
 
 def _decided_all(
-    task: Task,
-    placement: AtlasPlacement,
-    predictor: Predictor,
-    progress: Progress,
-    cancelled: Callable[[], bool],
-    options: ApplyOptions,
+    search: PlaceSearch, placement: AtlasPlacement, progress: Progress, options: ApplyOptions
 ) -> tuple[list[Decision], list[tuple[tuple[slice, ...], np.ndarray]]]:
     """Of every structure of the task what is decided, and where its mask lies in the query, with the mask."""
-    search = PlaceSearch(task, placement, predictor, cancelled, options.confidence)
-    geometry = placement.volume.geometry
+    task, geometry = search.task, placement.volume.geometry
     merger = LabelMerger(_nothing_annotated(task, geometry))
     decisions = []
     for number, structure in enumerate(task.structures):
-        check_cancelled(cancelled)
+        check_cancelled(search.cancelled)
         progress(0.3 + 0.7 * number / len(task.structures), structure.name)
         decision = decided(structure, search.look_for(number), options)
         one = decision.prediction
@@ -185,7 +191,6 @@ def _told(
     decision: Decision,
     placement: AtlasPlacement,
     geometry: Geometry,
-    options: ApplyOptions,
 ) -> dict[str, object]:
     """The entry of a structure in the report."""
     prediction, reason = decision.prediction, decision.reason
@@ -208,6 +213,27 @@ def _told(
         entry["next_slice"] = None if place is None else place.as_dict()
         entry["features"] = {name: rounded(value, 4) for name, value in prediction.features.items()}
     return entry
+
+
+def _votes(
+    decision: Decision,
+    found: tuple[tuple[slice, ...], np.ndarray],
+    placement: AtlasPlacement,
+    channels: Sequence[PlacedChannel],
+) -> dict[str, object]:
+    """The entry of a structure's report that its image and channels make; none where it was left out."""
+    grid = placement.volume.geometry
+    votes = [] if decision.reason else prediction_votes(decision.prediction, grid, channels)
+    return {"channels": [one.as_dict(Block(*found), grid.voxel_ml) for one in votes]} if votes else {}
+
+
+def _with_channels(
+    report: dict[str, object], placement: AtlasPlacement, channels: Sequence[PlacedChannel]
+) -> dict[str, object]:
+    """The report of an image, with what there is to tell of its channels."""
+    grid, notes = placement.volume.geometry, cast("list[str]", report["notes"])
+    told = channels_told(IMAGE, placement.normalization, channels, grid)
+    return {**report, "notes": [*notes, *channel_notes(channels, grid)], "channels": told}
 
 
 def _to_paint(prediction: Prediction, placement: AtlasPlacement, geometry: Geometry) -> SliceToPaint | None:

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ..errors import Cancelled, InputError
+from ..imageio.channel import Channel
 from ..imageio.volume import Volume
 from ..measurements.measurements import SMALLEST_LESION_MM3, Connectivity, MeasureOptions
 from ..progress import Progress, check_cancelled, never, silent
 from ..support.structure import StructureMask
 from ..support.support import Annotation, Support
+from .channels import readChannels
 from .reader import isBent, readSupport, readVolume
 from .sequence import sequenceOf, writeSequence
 from .space import CLOSED_SURFACE
@@ -52,6 +54,7 @@ class SegmentsVolumes(Protocol):
         cancelled: Callable[[], bool] | None = None,
         quality: str = "balanced",
         confidence: bool = True,
+        channels: Sequence[Channel] = (),
     ) -> Result: ...
 
     def learn(
@@ -116,6 +119,7 @@ class SceneLogic:
         quality: str = "balanced",
         confidence: bool = True,
         uncertainty: bool = False,
+        channels: Sequence[Any] = (),
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Any:
@@ -124,8 +128,9 @@ class SceneLogic:
         The painted segments are never changed. The result goes to a new node named after the volume, or is
         added to `outputSegmentationNode` (which may be the painted one) under unique names. `segmentIds`
         chooses among the painted segments. quality, confidence: see Segmenter.segment. uncertainty: show in
-        the slice views where the answer is unsure, until the next call. Afterwards `lastReport` holds the
-        report.
+        the slice views where the answer is unsure, until the next call. channels: further volumes of the
+        patient, where their transforms put them beside the first; see Segmenter.segment. Afterwards
+        `lastReport` holds the report.
 
         Raises InputError for what cannot be segmented and Cancelled when `cancelled` says so; the scene is
         then as before.
@@ -137,11 +142,17 @@ class SceneLogic:
         withSurface = segmentationNode.GetSegmentation().ContainsRepresentation(CLOSED_SURFACE)
         bent = isBent(segmentationNode, volumeNode)
         result = self._segmenter(device).segment(
-            volume, support, progress=progress, cancelled=cancelled, quality=quality, confidence=confidence
+            volume,
+            support,
+            progress=progress,
+            cancelled=cancelled,
+            quality=quality,
+            confidence=confidence,
+            channels=readChannels(channels, volumeNode),
         )
         unsure = result.largest_uncertainty(cancelled or never) if uncertainty else None
         check_cancelled(cancelled or never)
-        for node in (volumeNode, outputSegmentationNode):
+        for node in (volumeNode, outputSegmentationNode, *channels):
             if node is not None and node.GetScene() is None:
                 raise InputError(f"'{node.GetName()}' was removed from the scene: nothing was written.")
         node = writeSegments(result.structures, volumeNode, outputSegmentationNode, withSurface=withSurface)

@@ -33,6 +33,8 @@ _OFF = 0.05
 """Fraction of the slice spacing that a frame may lie off its slice."""
 _FINEST = 12
 """Slices, at most, into which the smallest distance of two frames is cut to find a common spacing."""
+_MOST_SLICES = 10_000
+"""Slices of a grid, at most: a header that says less than that of their distance is not believed."""
 _SAME_MM = 1e-3
 _BACKGROUND = 0
 """Number of the segment that stands for no structure in a label map."""
@@ -110,7 +112,7 @@ def _slice_spacing(sorted_mm: np.ndarray, told_mm: Sequence[float], path: Path) 
     if gaps.size == 0:
         return next((told for told in told_mm if told > 0), 1.0)
     for step in (*told_mm, *(gaps.min() / parts for parts in range(1, _FINEST + 1))):
-        if step <= _SAME_MM or step > gaps.min() * (1 + _OFF):
+        if step > gaps.min() * (1 + _OFF) or from_first[-1] >= _MOST_SLICES * step:
             continue
         count = np.rint(from_first / step)
         exact = from_first[-1] / count[-1]

@@ -14,6 +14,7 @@ from ...results.millilitres import millilitres_text
 from ..space import CHANGED, PREVIEW_ATTRIBUTE
 from ..uncertainty_overlay import UncertaintyOverlay
 from .answers import Answers
+from .channels import ChannelMenu, votesText
 from .expectations import Expectations
 from .host import Host
 from .legend import Legend
@@ -47,6 +48,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
         self._expectations = Expectations()
         self._nextSlice = NextSliceButton(host, self._editor)
         self._legend = Legend(self.ui)
+        self._channels = ChannelMenu(host)
         self._segmentFile = SegmentFileButton(host)
         self._overlay = UncertaintyOverlay()
         self.ui.paintHereCheck.setVisible(EmbeddedEditor.isThere())
@@ -103,6 +105,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
         volume, segmentation = self._shown
         self._shown = (parameters.volume, parameters.segmentation)
         self._removeUnwantedOverlay()
+        self._channels.show()
         if segmentation is not parameters.segmentation:
             self._observeSegmentation(parameters.segmentation)
             parameters.untickedSegmentIds = []
@@ -258,6 +261,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
             soughtIds=self._soughtIds(),
             backgroundIds=parameters.backgroundSegmentIds,
             annotation=parameters.annotation.value,
+            channelNodes=self._channels.nodes,
         )
         return SegmentJob(
             selection, runOptions(parameters), self._answers.results, self._overlay, self._onResult
@@ -295,6 +299,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
         ui = self.ui
         for widget in (
             ui.volumeSelector,
+            ui.channelsButton,
             ui.segmentationSelector,
             ui.paintButton,
             ui.segmentFileButton,
@@ -319,6 +324,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
         there = parameters is not None and parameters.volume is not None
         self.ui.segmentButton.setEnabled(not advice)
         self.ui.paintButton.setEnabled(there)
+        self._channels.showIdle()
         self.ui.segmentFileButton.setEnabled(there)
         self.ui.paintHereCheck.setEnabled(there)
         has_result = there and self._answers.areThere([one.segmentId for one in self._painting.segments])
@@ -377,6 +383,7 @@ def summary(report: dict[str, Any], seconds: float) -> str:
     lines = [
         _("{structures} in {seconds:.1f}\N{NO-BREAK SPACE}s").format(structures=structures, seconds=seconds)
     ]
+    lines += votesText(report)
     lines += [
         _("{name} was left out: {reason}.").format(name=one["name"], reason=one["reason"])
         for one in report.get("skipped", [])
