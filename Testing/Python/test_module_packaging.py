@@ -64,7 +64,7 @@ def test_the_extension_names_the_module_and_pytorch():
     assert re.search(r'EXTENSION_DEPENDS "PyTorch"', text)
     assert re.search(r'EXTENSION_CATEGORY "Segmentation"', text)
     for field in ("HOMEPAGE", "ICONURL", "SCREENSHOTURLS"):
-        assert re.search(rf'EXTENSION_{field} "https://\S+"', text), field
+        assert re.search(rf'EXTENSION_{field} "https://\S+( https://\S+)*"', text), field
 
 
 def test_the_index_description_agrees_with_the_extension():
