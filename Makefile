@@ -88,7 +88,7 @@ pictures: setup
 	@$(VENV)/medmetaseg train --show-episodes docs/pictures/synthetic-episodes.png --seed 3
 
 tutorial: setup
-	@$(VENV)/python -m MedMetaSegLib.demo.tutorial "$(IMAGE)" docs/pictures
+	@$(VENV)/python -m MedMetaSegLib.demo.tutorial "$(or $(IMAGE),BaselineVolume.nrrd)" docs/pictures
 
 clean:
 	@rm -rf out build MedMetaSeg/*.egg-info .pytest_cache .mypy_cache .ruff_cache

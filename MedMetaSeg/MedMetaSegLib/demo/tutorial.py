@@ -34,6 +34,8 @@ def main(
 
 def make_pictures(image: Path, out: Path, device: str = "cpu") -> None:
     """What `main` does. Raises InputError for another file, and what `boot` and `SliceView` raise."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; give the name of a folder.")
     volume = tutorial_case.tutorial_volume(image)
     boot()
     require_rendering()

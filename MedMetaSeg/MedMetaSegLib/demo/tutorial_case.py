@@ -61,9 +61,13 @@ class Step:
 def tutorial_volume(path: Path) -> Volume:
     """Read the tutorial's volume. Raises InputError for any other file, since the outlines fit it alone."""
     if not path.is_file():
-        raise InputError(f"There is no file {path}.")
+        raise InputError(
+            f"There is no file {path}: give BaselineVolume as Slicer's Sample Data downloads it."
+        )
     if hashlib.sha256(path.read_bytes()).hexdigest() != TUTORIAL[2]:
-        raise InputError(f"{path} is not the tutorial's volume: take BaselineVolume of Slicer's Sample Data.")
+        raise InputError(
+            f"{path} is not the tutorial's volume: give BaselineVolume as Slicer's Sample Data downloads it."
+        )
     return read_volume(path)
 
 

@@ -46,6 +46,8 @@ def test_another_file_is_refused_and_nothing_is_written(
     with pytest.raises(InputError, match="no file"):
         tutorial_case.tutorial_volume(tmp_path / "absent.nrrd")
     assert not out.exists()
+    with pytest.raises(InputError, match="is a file"):
+        tutorial.make_pictures(image, image)
 
 
 def test_the_voxels_inside_an_outline_are_filled() -> None:
