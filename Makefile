@@ -10,7 +10,7 @@ MORE_DATA ?= ../shared/more_data
 ROWS ?= out/confidence
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slicer-5.10 lint wheel benchmark confidence history throughput train learn2learn adaptation screenshots pictures clean
+.PHONY: help setup demo test test-slicer-5.10 lint wheel benchmark confidence history throughput train learn2learn adaptation screenshots pictures tutorial clean
 
 help:
 	@printf '%s\n' \
@@ -29,6 +29,7 @@ help:
 	  'make adaptation  learn where the inner loop starts and how large its steps are (MINUTES=20)' \
 	  'make screenshots  pictures of the panel on the test harness, into docs/pictures' \
 	  'make pictures   pictures of the rooms, the network and training episodes, into docs/pictures' \
+	  'make tutorial   pictures and figures of docs/tutorial.md (IMAGE=BaselineVolume.nrrd of Sample Data)' \
 	  'make clean      remove what the other targets wrote; the environment in .venv stays' \
 	  'make setup      the environment alone'
 
@@ -85,6 +86,9 @@ pictures: setup
 	@$(VENV)/python -m MedMetaSegLib.training.architecture_picture docs/pictures/architecture.svg
 	@$(VENV)/python tools/rooms_picture.py docs/pictures/rooms.svg
 	@$(VENV)/medmetaseg train --show-episodes docs/pictures/synthetic-episodes.png --seed 3
+
+tutorial: setup
+	@$(VENV)/python -m MedMetaSegLib.demo.tutorial "$(or $(IMAGE),BaselineVolume.nrrd)" docs/pictures
 
 clean:
 	@rm -rf out build MedMetaSeg/*.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -16,6 +16,10 @@ ROOT = Path(__file__).parents[2]
 MODULE = ROOT / "MedMetaSeg"
 NOT_IN_SLICER = ("training", "evaluation", "datasets", "demo")
 NOT_PACKAGED_RESOURCES = {"Resources/Icons/MedMetaSeg.svg"}
+INDEX_SCHEMA = (
+    "https://raw.githubusercontent.com/Slicer/Slicer/main/Schemas/"
+    "slicer-extension-catalog-entry-schema-v1.0.2.json#"
+)
 PAGES = [
     "README.md",
     "CONTRIBUTING.md",
@@ -60,7 +64,7 @@ def test_the_extension_names_the_module_and_pytorch():
     assert re.search(r'EXTENSION_DEPENDS "PyTorch"', text)
     assert re.search(r'EXTENSION_CATEGORY "Segmentation"', text)
     for field in ("HOMEPAGE", "ICONURL", "SCREENSHOTURLS"):
-        assert re.search(rf'EXTENSION_{field} "https://\S+"', text), field
+        assert re.search(rf'EXTENSION_{field} "https://\S+( https://\S+)*"', text), field
 
 
 def test_the_index_description_agrees_with_the_extension():
@@ -75,6 +79,11 @@ def test_the_index_description_agrees_with_the_extension():
         "scm_url",
         "tier",
     }
+    assert told["$schema"] == INDEX_SCHEMA
+    assert told["tier"] in range(1, 6)
+    assert told["build_subdirectory"] == "."
+    assert told["scm_revision"] == "main"
+    assert told["scm_url"].rpartition("/")[2] == "SlicerMedMetaSeg"
     assert re.search(r'EXTENSION_DEPENDS "(.*?)"', text)[1].split() == told["build_dependencies"]
     assert re.search(r'EXTENSION_CATEGORY "(.*?)"', text)[1] == told["category"]
     assert re.search(r'EXTENSION_HOMEPAGE "(.*?)"', text)[1] == told["scm_url"]

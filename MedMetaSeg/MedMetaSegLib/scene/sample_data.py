@@ -7,7 +7,15 @@ from pathlib import Path
 CATEGORY = "MedMetaSeg"
 _PUBLISHED = "https://github.com/Slicer/SlicerTestingData/releases/download/SHA256/"
 
+TUTORIAL = (
+    "MedMetaSegTutorialMR",
+    "Tutorial brain MR",
+    "dff28a7711d20b6e16d5416535f6010eb99fd0c8468aaa39be4e39da78e93ec2",
+)
+"""The volume of docs/tutorial.md, which Slicer lists as BaselineVolume, too; described as in SAMPLES."""
+
 SAMPLES = (
+    TUTORIAL,
     ("MedMetaSegChestCT", "Chest CT", "4507b664690840abb6cb9af2d919377ffc4ef75b167cb6fd0f747befdb12e38e"),
     ("MedMetaSegHeartCT", "Heart CT", "3b0d4eb1a7d8ebb0c5a89cc0504640f76a030b4e869e33ff34c564c3d3b88ad2"),
     (
