@@ -90,8 +90,7 @@ def headers(source: DicomSource, spacing_mm: float) -> list[Any]:
     for number, file in enumerate(source.files):
         tags = list(_OF_A_FILE) if number else None
         try:
-            one = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=tags)
-            one = one if number else _as_unicode(one)
+            one = _as_unicode(pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=tags))
         except (InvalidDicomError, *UNREADABLE) as error:
             raise damaged(file) from error
         read.append(_placed(one, source, file, spacing_mm))

@@ -171,7 +171,6 @@ def _segmentation(
                 series_description=f"{_NAME} segmentation",
                 content_label=_NAME.upper(),
                 content_description=f"{_NAME} segmentation",
-                specific_character_set=first.SpecificCharacterSet,
                 **_placed(read, slices, geometry, source),
             )
         except _REFUSED as error:
@@ -179,7 +178,7 @@ def _segmentation(
                 f"No DICOM segmentation can refer to {source.what} ({error}); write .seg.nrrd."
             ) from error
         _refer_to_all(file, read)
-        file.ContentCreatorName = ""
+        file.SpecificCharacterSet, file.ContentCreatorName = first.SpecificCharacterSet, ""
         for name, value in told.items():
             setattr(file, name, value)
     return file
