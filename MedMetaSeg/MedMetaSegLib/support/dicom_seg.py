@@ -26,7 +26,7 @@ from ..imageio.dicom_stack import check_common_plane, check_not_shifted
 from ..imageio.dicom_voxels import stored_frames
 from ..imageio.geometry import LPS_RAS, Geometry, Index3
 from .seg_nrrd import SegmentationContent
-from .structure import Color, Structure, StructureMask, default_color, tight
+from .structure import Color, Structure, StructureMask, default_color
 
 _OFF = 0.05
 """Fraction of the slice spacing that a frame may lie off its slice."""
@@ -164,13 +164,23 @@ def _frames_shown(
 
 def _placed(frames: _FrameMask, by_slice: dict[int, int], shape: Index3) -> tuple[Index3, np.ndarray]:
     """Where the mask of a segment begins, and that; by_slice: the frame of each slice that it is on."""
-    if not by_slice:
-        return (0, 0, 0), np.zeros((0, 0, 0), bool)
-    first = min(by_slice)
-    mask = np.zeros((max(by_slice) - first + 1, *shape[1:]), bool)
+    rows, columns = np.zeros(shape[1], bool), np.zeros(shape[2], bool)
+    filled = {}
     for number, frame in by_slice.items():
-        mask[number - first] = frames(frame)
-    return tight(mask, (first, 0, 0))
+        voxels = frames(frame)
+        across = voxels.any(axis=0)
+        if across.any():
+            filled[number] = frame
+            columns |= across
+            rows |= voxels.any(axis=1)
+    if not filled:
+        return (0, 0, 0), np.zeros((0, 0, 0), bool)
+    (top, bottom), (left, right) = (np.flatnonzero(one)[[0, -1]].tolist() for one in (rows, columns))
+    first = min(filled)
+    mask = np.zeros((max(filled) - first + 1, bottom - top + 1, right - left + 1), bool)
+    for number, frame in filled.items():
+        mask[number - first] = frames(frame)[top : bottom + 1, left : right + 1]
+    return (first, top, left), mask
 
 
 def _is_packed(content: Any) -> bool:
