@@ -203,9 +203,11 @@ def _unpacking(packed: bytes, size: tuple[int, int]) -> _FrameMask:
 
 def _halved(stored: np.ndarray, content: Any, path: str) -> tuple[_FrameMask, tuple[str, ...]]:
     """The voxels of each frame of a fractional segmentation that hold at least half, and a note if any holds
-    a part.
+    a part. Raises ValueError where the largest value is none.
     """
     whole = int(content.get("MaximumFractionalValue", 255))
+    if whole < 1:
+        raise ValueError("a fraction of nothing")
     least = (whole + 1) // 2
     if not any(((frame > 0) & (frame < whole)).any() for frame in stored):
         return lambda frame: stored[frame] >= least, ()

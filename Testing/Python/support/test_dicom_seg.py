@@ -93,6 +93,13 @@ def test_of_a_fractional_segmentation_one_half_is_taken_and_told(meaning: str, t
     )
 
 
+def test_a_fraction_of_nothing_is_damaged(tmp_path: Path) -> None:
+    frames = [(2, along_z([0.0])[0], square(0, 0).astype(np.uint8))]
+    tags = {"MaximumFractionalValue": 0}
+    with pytest.raises(InputError, match="damaged"):
+        Support.read(write_seg(tmp_path / "seg.dcm", frames, SEGMENTS, "FRACTIONAL", tags=tags))
+
+
 def test_the_background_of_a_label_map_is_no_structure(tmp_path: Path) -> None:
     frames = [(0, along_z([6.0 * n])[0], 5 * square(n, n)) for n in range(3)]
     segments = {0: {"SegmentLabel": "Background"}, 5: SEGMENTS[5]}
