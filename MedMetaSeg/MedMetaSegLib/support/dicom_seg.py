@@ -15,12 +15,12 @@ from scipy.ndimage import find_objects
 
 from ..errors import InputError
 from ..imageio.dicom_header import (
-    UNREADABLE,
     DicomFile,
     damaged,
     functional_group,
     header_of,
     numbers,
+    unreadable,
 )
 from ..imageio.dicom_stack import check_common_plane, check_not_shifted
 from ..imageio.dicom_voxels import stored_frames
@@ -57,7 +57,6 @@ def read_dicom_seg(path: Path) -> SegmentationContent:
     """
     import pydicom
     from pydicom.config import disable_value_validation
-    from pydicom.errors import InvalidDicomError
 
     with disable_value_validation():
         try:
@@ -70,7 +69,7 @@ def read_dicom_seg(path: Path) -> SegmentationContent:
             masks, notes = _masks(content, header, structures, slices, geometry)
         except InputError:
             raise
-        except (InvalidDicomError, *UNREADABLE) as error:
+        except unreadable() as error:
             raise damaged(path) from error
     return SegmentationContent(geometry, masks, notes=notes, frame_of_reference=header.frame_of_reference)
 

@@ -117,9 +117,13 @@ def test_a_value_without_a_segment_is_damaged(tmp_path: Path) -> None:
 def test_a_cut_segmentation_is_damaged(tmp_path: Path) -> None:
     frames = [(2, along_z([3.0 * n])[0], square(n, n)) for n in range(3)]
     path = write_seg(tmp_path / "seg.dcm", frames, SEGMENTS)
-    path.write_bytes(path.read_bytes()[:-3])
-    with pytest.raises(InputError, match="damaged"):
-        Support.read(path)
+    whole = path.read_bytes()
+    bits_allocated = whole.index(b"\x28\x00\x00\x01US") + 8
+    # In the voxels, and in the middle of a number of two bytes.
+    for length in (len(whole) - 3, bits_allocated + 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError, match="damaged"):
+            Support.read(path)
 
 
 def test_a_compression_that_is_not_read_is_named(tmp_path: Path) -> None:
