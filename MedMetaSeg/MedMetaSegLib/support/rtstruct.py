@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..imageio.dicom_header import UNREADABLE, damaged, numbers
+from ..imageio.dicom_header import damaged, numbers, unreadable
 from ..imageio.volume import Volume
 from .contours import filled
 from .frame_of_reference import check_frame_of_reference
@@ -94,7 +94,6 @@ def _check_one_place(reference: Volume) -> None:
 def _regions(path: Path) -> list[_Region]:
     import pydicom
     from pydicom.config import disable_value_validation
-    from pydicom.errors import InvalidDicomError
 
     with disable_value_validation():
         try:
@@ -109,7 +108,7 @@ def _regions(path: Path) -> list[_Region]:
             if not described or len(known) < len(described) or drawn.keys() - known:
                 raise damaged(path)
             return [_region(one, drawn.get(int(one.ROINumber), ())) for one in described]
-        except (InvalidDicomError, *UNREADABLE) as error:
+        except unreadable() as error:
             raise damaged(path) from error
 
 
