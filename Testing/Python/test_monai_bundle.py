@@ -20,7 +20,7 @@ from MedMetaSegLib.demo.phantom import LABEL, make_patient
 from MedMetaSegLib.imageio.volume import read_image, write_labels
 
 PAGE = Path(__file__).parents[2] / "docs" / "monai-bundle.md"
-FILE = re.compile(r"^`(kidneys/\S+)`: [^\n]*\n\n```\w+\n(.*?)^```", re.DOTALL | re.MULTILINE)
+FILE = re.compile(r"^\*\*(kidneys/\S+)\*\*: [^\n]*\n\n```\w+\n(.*?)^```", re.DOTALL | re.MULTILINE)
 COMMANDS = re.compile(r"^```bash\n(.*?)^```", re.DOTALL | re.MULTILINE)
 NEEDED = (
     *("schema", "version", "monai_version", "pytorch_version", "numpy_version", "required_packages_version"),

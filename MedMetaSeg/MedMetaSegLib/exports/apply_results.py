@@ -104,8 +104,9 @@ class _Images:
         items = self.by_checksum.get(result.input_sha256)
         if items is None:
             raise InputError(
-                f"The image that {shown(result.output)} was made of is not among --images, or it has changed "
-                "since; give it, or list images with their segmentations in a CSV file."
+                f"The image that {shown(result.output)} was made of is not among --images, or has changed "
+                "since, or it was made of more than an image; give the image, or list images with their "
+                "segmentations in a CSV file."
             )
         name = _without_ending(result.output)
         return next(
