@@ -82,8 +82,16 @@ class StandInSegmenter:
         return make_task()
 
     def apply(
-        self, task: Task, volume: Volume, *, cancelled: object = None, confidence: bool = True, **rest: object
+        self,
+        task: Task,
+        volume: Volume,
+        *,
+        cancelled: object = None,
+        confidence: bool = True,
+        channels: tuple[Channel, ...] = (),
+        **rest: object,
     ) -> StandInSegmentation:
+        self.channels.append(channels)
         self.before(volume.name)
         self.asked.append({"confidence": confidence, **rest})
         self.applied.append(volume.name)

@@ -96,9 +96,9 @@ def resealed_sha256(content: bytes, about: str) -> str:
     """The checksum a forger would write for another description of the same arrays."""
     from safetensors.numpy import load
 
-    from MedMetaSegLib.task.task_file import _fingerprint
+    from MedMetaSegLib.task.task_file import FORMAT, _fingerprint
 
-    return _fingerprint(about, load(content))
+    return _fingerprint(str(FORMAT), about, load(content))
 
 
 def refusal_of(path: Path, content: bytes) -> str:

@@ -29,18 +29,19 @@ def channel_files(given: Sequence[str]) -> tuple[ChannelFile, ...]:
     return tuple(_channel_file(text) for text in given)
 
 
-def check_channel_files(channels: Sequence[ChannelFile], image: Path) -> None:
+def check_channel_files(channels: Sequence[ChannelFile], image: Path, support: Path) -> None:
     """Raise InputError for names that are no names or come twice, and for files that are not there.
 
-    image: the patient's image, which is no channel of its own.
+    image, support: the patient's, neither of which is a channel.
     """
     from ..imageio.channel import check_channel_names
 
     check_channel_names([one.name for one in channels], shown(stem(image)))
     for one in channels:
         check_there(one.path, f"channel {one.name}")
-        if same_file(one.path, image):
-            raise InputError(f"The channel {one.name} is the image itself; give another image.")
+        for path, what in ((image, "image"), (support, "support")):
+            if same_file(one.path, path):
+                raise InputError(f"The channel {one.name} is the {what} itself; give another image.")
 
 
 def check_named(channel: ChannelFile) -> None:
@@ -64,8 +65,14 @@ def read_channels(
 ) -> tuple[Channel, ...]:
     """The images of the files. Raises InputError as `imageio.volume.read_volume`."""
     from ..imageio.channel import Channel
-    from ..imageio.volume import read_volume
+    from ..imageio.volume import frame_count, read_volume
 
+    for one in channels:
+        if (frames := frame_count(one.path)) > 1:
+            raise InputError(
+                f"The channel {one.name} is a sequence of {frames} frames; save the one that belongs to the "
+                "image as a file of its own."
+            )
     return tuple(
         Channel(
             one.name,

@@ -69,8 +69,8 @@ def learn_files(request: LearnRequest) -> None:
     for image, support in request.pairs:
         for path, what in ((image, "image"), (support, "support")):
             check_there(path, what)
-    for (image, _), own in zip(request.pairs, request.channels, strict=bool(request.channels)):
-        check_channel_files(own, image)
+    for (image, support), own in zip(request.pairs, request.channels, strict=bool(request.channels)):
+        check_channel_files(own, image, support)
     others = [one.path for own in request.channels for one in own]
     check_task_output(request.out, [*(path for pair in request.pairs for path in pair), *others])
     with progress_bar() as progress:

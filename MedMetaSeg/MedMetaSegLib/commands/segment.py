@@ -78,7 +78,7 @@ def check_paths(request: SegmentRequest) -> None:
     """Raise InputError for every path that cannot be read or written, without reading or writing anything."""
     for path, what in ((request.image, "image"), (request.support, "support")):
         check_there(path, what)
-    check_channel_files(request.channels, request.image)
+    check_channel_files(request.channels, request.image, request.support)
     if suffix(request.out) not in (*LABEL_MAPS, *SEGMENTATIONS):
         known = ", ".join((*LABEL_MAPS, *SEGMENTATIONS))
         raise InputError(f"{request.out} has no suffix for a result; use one of {known}.")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from scipy import ndimage
@@ -21,7 +21,7 @@ from ..progress import Progress, check_cancelled
 from ..results.merge import LabelMerger, without_islands
 from ..results.millilitres import rounded_millilitres
 from ..results.segmentation import Segmentation, SegmentedStructure, probability_map, segmented_structure
-from ..results.votes import Block
+from ..results.votes import Block, disagreement
 from ..support.structure import AnnotatedStructure, Structure, region
 from ..support.support import Support
 from ..task.task_file import Task
@@ -233,7 +233,9 @@ def _with_channels(
     """The report of an image, with what there is to tell of its channels."""
     grid, notes = placement.volume.geometry, cast("list[str]", report["notes"])
     told = channels_told(IMAGE, placement.normalization, channels, grid)
-    return {**report, "notes": [*notes, *channel_notes(channels, grid)], "channels": told}
+    structures = cast("list[dict[str, Any]]", report["structures"])
+    apart = [note for one in structures for note in disagreement(one["name"], one.get("channels", ()))]
+    return {**report, "notes": [*notes, *channel_notes(channels, grid), *apart], "channels": told}
 
 
 def _to_paint(prediction: Prediction, placement: AtlasPlacement, geometry: Geometry) -> SliceToPaint | None:

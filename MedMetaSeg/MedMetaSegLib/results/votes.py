@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from .merge import inner_box, union_box
 from .millilitres import rounded_millilitres
 
 Slices = tuple[slice, ...]
+
+_APART = 0.7
+"""Dice of an image's own answer and the result, below which the images are said to disagree."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,10 +45,13 @@ class Vote:
         if self.found is None:
             return {"name": self.name, "millilitres": None, "dice_with_result": None}
         own, other = self._together(self.found, result)
-        both, total = np.count_nonzero(own & other), np.count_nonzero(own) + np.count_nonzero(other)
+        both, total = (
+            int(np.count_nonzero(own & other)),
+            int(np.count_nonzero(own)) + int(np.count_nonzero(other)),
+        )
         return {
             "name": self.name,
-            "millilitres": rounded_millilitres(np.count_nonzero(own) * voxel_ml),
+            "millilitres": rounded_millilitres(int(np.count_nonzero(own)) * voxel_ml),
             "dice_with_result": round(2 * both / total, 4) if total else 1.0,
         }
 
@@ -56,6 +63,21 @@ class Vote:
             view = self.in_view(box)
             masks = [mask & view for mask in masks]
         return masks[0], masks[1]
+
+
+def disagreement(structure: str, votes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence where an image by itself says something else of a structure than the result; else none.
+
+    votes: from `Vote.as_dict`, of all images.
+    """
+    apart = [one for one in votes if one["dice_with_result"] is not None]
+    worst = min(apart, key=lambda one: float(one["dice_with_result"]), default=None)
+    if worst is None or worst["dice_with_result"] >= _APART:
+        return []
+    return [
+        f"The images disagree on {structure}: {worst['name']} alone has a Dice of "
+        f"{worst['dice_with_result']:.2f} with the result; check that all show the same patient in one place."
+    ]
 
 
 def _on_box(block: Block, box: Slices) -> np.ndarray:

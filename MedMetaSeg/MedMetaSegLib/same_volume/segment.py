@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any, cast
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from ..network.inference import Predictor
 from ..progress import Progress, check_cancelled
 from ..results.merge import LabelMerger
 from ..results.segmentation import Segmentation, SegmentedStructure, probability_map, segmented_structure
-from ..results.votes import Block
+from ..results.votes import Block, disagreement
 from ..stages import stage
 from ..support.placement import placed_support
 from ..support.structure import StructureMask
@@ -144,6 +145,8 @@ def segmented_volume(
         notes += channel_notes(checked.channels, grid)
         for one, answer in zip(results, there, strict=True):
             notes += without_a_say(checked.channels, one.structure.name, answer)
+        for one, entry in zip(results, told, strict=True):
+            notes += disagreement(one.structure.name, cast("list[dict[str, Any]]", entry["channels"]))
         about["channels"] = channels_told(checked.image_name, intensity, checked.channels, grid)
     # Slices have the support's own numbers; some of its structures may lie outside the image.
     reported = replace(support, skipped=grids.support.skipped)

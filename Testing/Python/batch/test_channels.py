@@ -49,8 +49,7 @@ def one(folder: Path, *images: str, **options: object) -> BatchRequest:
 def test_each_line_of_a_list_names_its_channels(folder: Path, segmenter: StandInSegmenter) -> None:
     result = run_batch(listed(folder))
     assert [row.status for row in result.rows] == [DONE, DONE]
-    for asked, name in zip(segmenter.asked, "ab", strict=True):
-        (channel,) = asked["channels"]
+    for (channel,), name in zip(segmenter.channels, "ab", strict=True):
         assert channel.name == "FLAIR"
         np.testing.assert_array_equal(channel.volume.array, read_image(folder / f"flair_{name}.nii.gz").array)
 
@@ -59,14 +58,14 @@ def test_one_image_has_its_channels_by_option(folder: Path, segmenter: StandInSe
     request = one(folder, "a.nii.gz", channels=(("FLAIR", folder / "flair_b.nii.gz"),))
     again = BatchRequest.from_dict(json.loads(json.dumps(request.as_dict())))
     assert run_batch(again).rows[0].status == DONE
-    (channel,) = segmenter.asked[0]["channels"]
+    ((channel,),) = segmenter.channels
     assert (channel.name, channel.volume.name) == ("FLAIR", "flair_b")
 
 
 def test_a_channel_may_be_a_dicom_folder(folder: Path, segmenter: StandInSegmenter) -> None:
     write_series(folder / "series", number=3, slices=4)
     run_batch(one(folder, "a.nii.gz", channels=(("FLAIR", folder / "series"),)))
-    (channel,) = segmenter.asked[0]["channels"]
+    ((channel,),) = segmenter.channels
     assert channel.volume.array.shape == read_image(folder / "series").array.shape
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from command_files import assert_refused, run_segment
 from MedMetaSegLib import cli
@@ -72,6 +73,18 @@ def test_a_channel_that_is_not_there_is_refused(folder: Path, segmenter, capsys)
 def test_the_image_is_no_channel_of_its_own(folder: Path, segmenter, capsys) -> None:
     again = f"again={folder / 'ct.nii.gz'}"
     assert_refused(folder, capsys, lambda: run_segment(folder, "--channel", again), "is the image itself")
+
+
+def test_the_support_is_no_channel(folder: Path, segmenter, capsys) -> None:
+    painted = str(folder / "painted.nii.gz")
+    assert_refused(folder, capsys, lambda: run_segment(folder, "--channel", painted), "is the support itself")
+
+
+def test_a_sequence_is_no_channel(folder: Path, segmenter, capsys) -> None:
+    image = sitk.ReadImage(str(folder / "ct.nii.gz"))
+    sitk.WriteImage(sitk.JoinSeries([image, image]), str(folder / "cine.nii.gz"))
+    cine = str(folder / "cine.nii.gz")
+    assert_refused(folder, capsys, lambda: run_segment(folder, "--channel", cine), "a sequence of 2 frames")
 
 
 def test_two_channels_of_one_name_are_refused(with_t1: Path, segmenter, capsys) -> None:

@@ -121,6 +121,7 @@ def test_a_channel_may_lie_on_a_grid_of_its_own(segmenter: Segmenter, alone: Any
     both = segmenter.segment(image(), support(), channels=[channel])
     assert dice(both.mask(1)) > 0.9
     assert votes(both)[1]["dice_with_result"] > 0.85
+    assert not any("disagree" in note for note in both.report["notes"])
     moved = Channel("mr", replace(channel.volume, geometry=Geometry(shape, offset(0, 9, 0) + affine)))
     astray = segmenter.segment(image(), support(), channels=[moved])
     assert votes(astray)[1]["dice_with_result"] < votes(both)[1]["dice_with_result"]
