@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .dicom_header import NOT_IMAGES, UNREADABLE, ObjectKind, may_be_dicom
+from .dicom_header import NOT_IMAGES, ObjectKind, may_be_dicom, unreadable
 
 __all__ = ["FoundSeries", "may_be_dicom", "series_in", "series_of", "tells_of"]
 
@@ -99,12 +99,11 @@ def series_of(files: Iterable[Path]) -> FoundSeries:
 def _header(path: Path) -> Any:
     """The tags of a file that matter here; none when it cannot be read, which reading its image will say."""
     import pydicom
-    from pydicom.errors import InvalidDicomError
 
     tags = [*_IDENTIFYING, *_NEEDED]
     try:
         return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags, force=True)
-    except (InvalidDicomError, *UNREADABLE):
+    except unreadable():
         return pydicom.Dataset()
 
 

@@ -23,7 +23,7 @@ CONTOUR_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
 NOT_IMAGES = ("SR", "KO", "PR", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "SEG", "REG", "DOC", "AU", "ECG")
 """Modalities of objects that are no images to segment."""
 UNREADABLE = (OSError, ValueError, KeyError, AttributeError, EOFError, TypeError, struct.error)
-"""What pydicom raises for a damaged file, beside InvalidDicomError."""
+"""What pydicom raises for a damaged file, beside errors of its own; see `unreadable`."""
 
 _ENDINGS = (".dcm", ".dicom", ".ima")
 _NUCLEAR_MEDICINE = "NM"
@@ -163,6 +163,13 @@ def damaged(file: str | Path) -> InputError:
     return InputError(f"The DICOM file {file} is damaged or of a rare kind; export it again.")
 
 
+def unreadable() -> tuple[type[Exception], ...]:
+    """What pydicom raises for a damaged file."""
+    from pydicom.errors import BytesLengthException, InvalidDicomError
+
+    return (InvalidDicomError, BytesLengthException, *UNREADABLE)
+
+
 def read_header(file: str) -> DicomFile:
     """Read the header of a DICOM file; its voxels are only measured.
 
@@ -170,7 +177,6 @@ def read_header(file: str) -> DicomFile:
     """
     import pydicom
     from pydicom.config import disable_value_validation
-    from pydicom.errors import InvalidDicomError
 
     with disable_value_validation():
         try:
@@ -180,14 +186,14 @@ def read_header(file: str) -> DicomFile:
                 )
                 left = Path(file).stat().st_size - stream.tell()
             return header_of(file, header, left)
-        except (InvalidDicomError, *UNREADABLE) as error:
+        except unreadable() as error:
             raise damaged(file) from error
 
 
 def header_of(file: str, data_set: Any, voxel_bytes: int) -> DicomFile:
     """The header of an open pydicom data set. voxel_bytes: of its voxels, as many as there are.
 
-    Raises InputError for an image that has fewer than it says, and what is in UNREADABLE for values that
+    Raises InputError for an image that has fewer than it says, and what is in `unreadable` for values that
     cannot be understood.
     """
     found = _described(file, data_set)
@@ -198,7 +204,6 @@ def header_of(file: str, data_set: Any, voxel_bytes: int) -> DicomFile:
 
 def read_kind(path: Path) -> ObjectKind:
     """What a DICOM file is; only its first fields are read. One that cannot be read is of no kind."""
-    from pydicom.errors import InvalidDicomError
     from pydicom.filereader import read_partial
 
     def is_beyond(tag: int, vr: str | None, length: int) -> bool:
@@ -208,7 +213,7 @@ def read_kind(path: Path) -> ObjectKind:
         with path.open("rb") as stream:
             start = read_partial(stream, stop_when=is_beyond, force=True)
         return ObjectKind(_text(start, "SOPClassUID"), _text(start, "Modality"))
-    except (InvalidDicomError, *UNREADABLE):
+    except unreadable():
         return ObjectKind("", "")
 
 

@@ -70,7 +70,9 @@ def check_common_plane(planes: Sequence[Plane], what: str) -> None:
     if not all(one.is_placed for one in planes):
         raise InputError(f"Some images in {what} do not say where they lie; export it again.")
     head = planes[0]
-    for one in planes:
+    # Of thousands of frames most are the same to the last bit.
+    distinct = {(one.pixel_mm.tobytes(), one.orientation.tobytes()): one for one in planes}
+    for one in distinct.values():
         alike = one.pixel_mm.size == head.pixel_mm.size and np.allclose(one.pixel_mm, head.pixel_mm, 1e-3)
         if not alike or np.abs(one.orientation - head.orientation).max() > _DIRECTION:
             raise InputError(

@@ -129,8 +129,9 @@ def _even_odd(polygons: Sequence[np.ndarray], shape: tuple[int, ...]) -> np.ndar
     share = (row - low[edge, 0]) / (high[edge, 0] - low[edge, 0])
     crossed = low[edge, 1] + share * (high[edge, 1] - low[edge, 1])
     column = np.clip(np.ceil(np.round(crossed, _DECIMALS)), 0, columns).astype(int)
-    toggled = np.bincount(row * (columns + 1) + column, minlength=rows * (columns + 1))
-    return np.cumsum(toggled.reshape(rows, columns + 1)[:, :-1], axis=1) % 2 == 1
+    crossings = np.bincount(row * (columns + 1) + column, minlength=rows * (columns + 1))
+    odd = (crossings & 1).astype(bool).reshape(rows, columns + 1)[:, :-1]
+    return np.logical_xor.accumulate(odd, axis=1)
 
 
 def _cross(polygons: Sequence[np.ndarray], shape: tuple[int, ...]) -> bool:

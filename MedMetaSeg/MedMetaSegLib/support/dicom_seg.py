@@ -15,24 +15,26 @@ from scipy.ndimage import find_objects
 
 from ..errors import InputError
 from ..imageio.dicom_header import (
-    UNREADABLE,
     DicomFile,
     damaged,
     functional_group,
     header_of,
     numbers,
+    unreadable,
 )
 from ..imageio.dicom_stack import check_common_plane, check_not_shifted
 from ..imageio.dicom_voxels import stored_frames
 from ..imageio.geometry import LPS_RAS, Geometry, Index3
 from .cielab import lab_color
 from .seg_nrrd import SegmentationContent
-from .structure import Structure, StructureMask, default_color, tight
+from .structure import Structure, StructureMask, default_color
 
 _OFF = 0.05
 """Fraction of the slice spacing that a frame may lie off its slice."""
 _FINEST = 12
 """Slices, at most, into which the smallest distance of two frames is cut to find a common spacing."""
+_MOST_SLICES = 10_000
+"""Slices of a grid, at most: a header that says less than that of their distance is not believed."""
 _SAME_MM = 1e-3
 _BACKGROUND = 0
 """Number of the segment that stands for no structure in a label map."""
@@ -53,7 +55,6 @@ def read_dicom_seg(path: Path) -> SegmentationContent:
     """
     import pydicom
     from pydicom.config import disable_value_validation
-    from pydicom.errors import InvalidDicomError
 
     with disable_value_validation():
         try:
@@ -66,7 +67,7 @@ def read_dicom_seg(path: Path) -> SegmentationContent:
             masks, notes = _masks(content, header, structures, slices, geometry)
         except InputError:
             raise
-        except (InvalidDicomError, *UNREADABLE) as error:
+        except unreadable() as error:
             raise damaged(path) from error
     return SegmentationContent(geometry, masks, notes=notes, frame_of_reference=header.frame_of_reference)
 
@@ -110,7 +111,7 @@ def _slice_spacing(sorted_mm: np.ndarray, told_mm: Sequence[float], path: Path) 
     if gaps.size == 0:
         return next((told for told in told_mm if told > 0), 1.0)
     for step in (*told_mm, *(gaps.min() / parts for parts in range(1, _FINEST + 1))):
-        if step <= _SAME_MM or step > gaps.min() * (1 + _OFF):
+        if step > gaps.min() * (1 + _OFF) or from_first[-1] >= _MOST_SLICES * step:
             continue
         count = np.rint(from_first / step)
         exact = from_first[-1] / count[-1]
@@ -160,13 +161,23 @@ def _frames_shown(
 
 def _placed(frames: _FrameMask, by_slice: dict[int, int], shape: Index3) -> tuple[Index3, np.ndarray]:
     """Where the mask of a segment begins, and that; by_slice: the frame of each slice that it is on."""
-    if not by_slice:
-        return (0, 0, 0), np.zeros((0, 0, 0), bool)
-    first = min(by_slice)
-    mask = np.zeros((max(by_slice) - first + 1, *shape[1:]), bool)
+    rows, columns = np.zeros(shape[1], bool), np.zeros(shape[2], bool)
+    filled = {}
     for number, frame in by_slice.items():
-        mask[number - first] = frames(frame)
-    return tight(mask, (first, 0, 0))
+        voxels = frames(frame)
+        across = voxels.any(axis=0)
+        if across.any():
+            filled[number] = frame
+            columns |= across
+            rows |= voxels.any(axis=1)
+    if not filled:
+        return (0, 0, 0), np.zeros((0, 0, 0), bool)
+    (top, bottom), (left, right) = (np.flatnonzero(one)[[0, -1]].tolist() for one in (rows, columns))
+    first = min(filled)
+    mask = np.zeros((max(filled) - first + 1, bottom - top + 1, right - left + 1), bool)
+    for number, frame in filled.items():
+        mask[number - first] = frames(frame)[top : bottom + 1, left : right + 1]
+    return (first, top, left), mask
 
 
 def _is_packed(content: Any) -> bool:
@@ -189,9 +200,11 @@ def _unpacking(packed: bytes, size: tuple[int, int]) -> _FrameMask:
 
 def _halved(stored: np.ndarray, content: Any, path: str) -> tuple[_FrameMask, tuple[str, ...]]:
     """The voxels of each frame of a fractional segmentation that hold at least half, and a note if any holds
-    a part.
+    a part. Raises ValueError where the largest value is none.
     """
     whole = int(content.get("MaximumFractionalValue", 255))
+    if whole < 1:
+        raise ValueError("a fraction of nothing")
     least = (whole + 1) // 2
     if not any(((frame > 0) & (frame < whole)).any() for frame in stored):
         return lambda frame: stored[frame] >= least, ()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..imageio.dicom_header import UNREADABLE, damaged, numbers
+from ..imageio.dicom_header import damaged, numbers, unreadable
 from ..imageio.volume import Volume
 from .contours import filled
 from .frame_of_reference import check_frame_of_reference
@@ -49,10 +49,12 @@ def read_rtstruct(path: Path, reference: Volume | None, role: str = "support") -
     """Read an RTSTRUCT on its image's grid: a structure for each region of interest with closed contours.
 
     reference: the image. role: what the file is called in messages.
-    A structure's label is the region's number where these are different and from 1 to 65535, else 1 to n in
-    file order. Notes name regions without a closed contour, points and open lines, and contours that lie
-    outside the image or cross. Raises InputError without a reference, for a damaged file, without a closed
-    contour, for another frame of reference than the image's, and for contours beside the image's slices.
+
+    A structure's label is the region's number where these are from 1 to 65535, else 1 to n in file order.
+    Notes name regions without a closed contour, points and open lines, and contours that lie outside the
+    image or cross. Raises InputError without a reference, for a damaged file, without a closed contour, for
+    another frame of reference than the image's, for contours beside the image's slices, and where all lie
+    outside it.
     """
     if reference is None:
         raise InputError(f"{path} holds contours, which have no grid of their own; read it with its image.")
@@ -69,6 +71,11 @@ def read_rtstruct(path: Path, reference: Volume | None, role: str = "support") -
         found = filled(one.name, one.contours, reference.geometry)
         masks.append(StructureMask(_structure(one, label), *tight(found.mask, found.offset)))
         notes += _notes_on_grid(one.name, found.outside, found.crossing)
+    if not any(one.mask.size for one in masks):
+        raise InputError(
+            f"No contour of {path} encloses a voxel of the image; check that both show the same region of "
+            "the same patient."
+        )
     return SegmentationContent(reference.geometry, tuple(masks), notes=tuple(notes), frame_of_reference=frame)
 
 
@@ -87,7 +94,6 @@ def _check_one_place(reference: Volume) -> None:
 def _regions(path: Path) -> list[_Region]:
     import pydicom
     from pydicom.config import disable_value_validation
-    from pydicom.errors import InvalidDicomError
 
     with disable_value_validation():
         try:
@@ -98,10 +104,11 @@ def _regions(path: Path) -> list[_Region]:
             for one in content.get("ROIContourSequence") or ():
                 drawn.setdefault(int(one.ReferencedROINumber), []).append(one)
             described = content.get("StructureSetROISequence") or ()
-            if not described or drawn.keys() - {int(one.ROINumber) for one in described}:
+            known = {int(one.ROINumber) for one in described}
+            if not described or len(known) < len(described) or drawn.keys() - known:
                 raise damaged(path)
             return [_region(one, drawn.get(int(one.ROINumber), ())) for one in described]
-        except (InvalidDicomError, *UNREADABLE) as error:
+        except unreadable() as error:
             raise damaged(path) from error
 
 
@@ -137,11 +144,13 @@ def _points(contour: Any) -> np.ndarray:
     # Contours are most of the file, and made into objects number by number they take seconds.
     stored = contour.get_item("ContourData").value
     if isinstance(stored, bytes):
-        values = np.array(stored.decode("ascii").rstrip("\0 ").split("\\"), float)
+        text = stored.decode("ascii").strip("\0 ")
+        values = np.array(text.split("\\"), float) if text else np.empty(0)
     else:
         values = numbers(stored)
     points = values.reshape(-1, 3)
-    if len(points) != int(contour.get("NumberOfContourPoints") or len(points)):
+    told = contour.get("NumberOfContourPoints")
+    if told not in (None, "", len(points)):
         raise ValueError("another number of points than the contour says")
     if not np.isfinite(points).all():
         raise ValueError("points at no place")
@@ -165,7 +174,7 @@ def _one_frame_of_reference(regions: Sequence[_Region], path: Path) -> str:
 
 def _labels(regions: Sequence[_Region]) -> list[int]:
     found = [one.number for one in regions]
-    if len(set(found)) == len(found) and min(found) > 0 and max(found) <= _LARGEST_LABEL:
+    if min(found) > 0 and max(found) <= _LARGEST_LABEL:
         return found
     return list(range(1, len(found) + 1))
 
@@ -179,7 +188,7 @@ def _notes_about(regions: Sequence[_Region], path: Path) -> list[str]:
     """Sentences about what encloses nothing."""
     notes = []
     for one in regions:
-        if one.open:
+        if one.open and one.contours:
             count = _count(one.open, "contour", "contours")
             notes.append(f"{one.name}: left out {count} of points or open lines, which enclose nothing.")
     empty = [one.name for one in regions if not one.contours]

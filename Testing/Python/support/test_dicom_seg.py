@@ -93,6 +93,13 @@ def test_of_a_fractional_segmentation_one_half_is_taken_and_told(meaning: str, t
     )
 
 
+def test_a_fraction_of_nothing_is_damaged(tmp_path: Path) -> None:
+    frames = [(2, along_z([0.0])[0], square(0, 0).astype(np.uint8))]
+    tags = {"MaximumFractionalValue": 0}
+    with pytest.raises(InputError, match="damaged"):
+        Support.read(write_seg(tmp_path / "seg.dcm", frames, SEGMENTS, "FRACTIONAL", tags=tags))
+
+
 def test_the_background_of_a_label_map_is_no_structure(tmp_path: Path) -> None:
     frames = [(0, along_z([6.0 * n])[0], 5 * square(n, n)) for n in range(3)]
     segments = {0: {"SegmentLabel": "Background"}, 5: SEGMENTS[5]}
@@ -110,9 +117,13 @@ def test_a_value_without_a_segment_is_damaged(tmp_path: Path) -> None:
 def test_a_cut_segmentation_is_damaged(tmp_path: Path) -> None:
     frames = [(2, along_z([3.0 * n])[0], square(n, n)) for n in range(3)]
     path = write_seg(tmp_path / "seg.dcm", frames, SEGMENTS)
-    path.write_bytes(path.read_bytes()[:-3])
-    with pytest.raises(InputError, match="damaged"):
-        Support.read(path)
+    whole = path.read_bytes()
+    bits_allocated = whole.index(b"\x28\x00\x00\x01US") + 8
+    # In the voxels, and in the middle of a number of two bytes.
+    for length in (len(whole) - 3, bits_allocated + 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError, match="damaged"):
+            Support.read(path)
 
 
 def test_a_compression_that_is_not_read_is_named(tmp_path: Path) -> None:

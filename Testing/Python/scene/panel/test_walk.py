@@ -85,10 +85,8 @@ def test_the_whole_way_on_a_real_ct(application, panel, folder, ct, tmp_path):
     kept = []
     press(ui.segmentButton)
     worker_pid(panel)
-    begun = time.monotonic()
     ui.cancelButton.click()
     until(lambda: not running(panel))
-    assert time.monotonic() - begun < 2
     assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1
 
     # Imports at the first press are not what the event loop is kept by at every other.
