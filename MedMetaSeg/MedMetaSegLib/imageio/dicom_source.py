@@ -15,7 +15,7 @@ from .geometry import LPS_RAS, Geometry
 MOST_OFF = 0.02
 """Share of the slice spacing by which planes may lie off even slices and still count as even."""
 
-_NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+_NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SOPClassUID", "SOPInstanceUID")
 _GROUPS = "SharedFunctionalGroupsSequence"
 _OF_A_FILE = (*_NEEDED, "Rows", "Columns", _GROUPS)
 _MAY_BE_EMPTY = (

@@ -296,11 +296,12 @@ def _pixels(masks: Sequence[StructureMask], slices: np.ndarray, geometry: Geomet
 
 
 def _stacked(masks: Sequence[StructureMask], slices: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    stack = np.zeros((*shape, len(masks)), bool)
+    """See `_pixels`; the planes of each segment lie together in memory, as they are written."""
+    stack = np.zeros((len(masks), *shape), bool)
     for number, one in enumerate(masks):
         where, filled = _on_slices(one, slices)
-        stack[..., number][where] = filled
-    return stack
+        stack[number][where] = filled
+    return np.moveaxis(stack, 0, -1)
 
 
 def _on_slices(one: StructureMask, slices: np.ndarray) -> tuple[tuple[slice, ...], np.ndarray]:

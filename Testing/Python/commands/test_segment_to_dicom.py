@@ -31,6 +31,7 @@ from MedMetaSegLib.support.support import Support, write_segmentation
 pytest.importorskip("highdicom", reason="highdicom writes DICOM segmentations")
 
 SHAPE = (9, 12, 10)
+AXIAL = {"plane": "axial"}
 LONG = "a lesion beside another lesion, as told by somebody who writes long names"
 
 
@@ -41,8 +42,8 @@ class PaintedAgain(StandInSegmenter):
         moved = support.on(volume.geometry)
         found = tuple(StructureMask(one.structure, one.offset, one.mask) for one in moved.structures)
         rows = [
-            {"name": one.structure.name, "voxels": one.voxels, "millilitres": 0.1, "plane": "axial"}
-            for one in found
+            {"name": one.structure.name, "label": n, "voxels": one.voxels, "millilitres": 0.1} | AXIAL
+            for n, one in enumerate(found, 1)
         ]
         report = {"structures": rows, "seconds": {"network": 0.1}, "skipped": [], "notes": []}
         return StandInSegmentation(volume.geometry, found, moved.labels(), report)
