@@ -8,8 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
+import numpy as np
+
 from . import __version__
 from .confidence.calibration import shipped_calibration
+from .errors import InputError
 from .imageio.volume import Volume
 from .network.inference import Predictor, chosen_device
 from .network.weights import load_network
@@ -20,6 +23,7 @@ from .results.segmentation import Segmentation
 from .same_volume.report import versions
 from .same_volume.segment import SegmentOptions, segmented_volume
 from .same_volume.structure_logits import VolumeMemory
+from .support.search_region import SearchRegion
 from .support.structure import StructureMask
 from .support.support import Support
 from .task.task_file import Task
@@ -64,6 +68,7 @@ class Segmenter:
         adapt: bool = False,
         confidence: bool = True,
         preview: Callable[[StructureMask], None] | None = None,
+        within: np.ndarray | SearchRegion | None = None,
     ) -> Segmentation:
         """The annotated structures in the whole volume, on the volume's own grid.
 
@@ -75,12 +80,14 @@ class Segmenter:
         confidence: say of every structure in the report which Dice to expect, and which slice to paint next.
         preview: called once for each structure with the network's first answer and what was annotated, on the
         volume's grid: before adaptation, before its region grows, and before structures compete for voxels.
+        within: the region outside which nothing is found but what was annotated there: voxels that are not 0
+        of an array (k, j, i) on the volume's grid, or a `SearchRegion`.
         Raises InputError (see the checks of `Support` and `Volume`) and Cancelled.
         """
         result = segmented_volume(
             volume,
             support,
-            SegmentOptions(remove_islands, structures, quality, adapt, confidence),
+            SegmentOptions(remove_islands, structures, quality, adapt, confidence, within),
             self.predictor,
             self._memory,
             progress or silent,
@@ -96,13 +103,17 @@ class Segmenter:
         *,
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
+        within: np.ndarray | SearchRegion | None = None,
     ) -> Task:
         """A task for `apply`, from one or several patients.
 
         A "complete" support is taken as it is; one with annotated slices or scribbles is segmented first.
-        Structures of the same name are one. Raises InputError and Cancelled.
+        Structures of the same name are one. within: of one patient alone, as of `segment`. Raises InputError
+        and Cancelled.
         """
-        segment = partial(self.segment, cancelled=cancelled, confidence=False)
+        if within is not None and len(pairs) > 1:
+            raise InputError("A region is for one patient; learn from several without it.")
+        segment = partial(self.segment, cancelled=cancelled, confidence=False, within=within)
         about = (str(self.provenance["sha256"]), __version__)
         return learned_task(pairs, segment, self.predictor, *about, progress or silent, cancelled or never)
 
@@ -116,6 +127,7 @@ class Segmenter:
         keep_doubtful: bool = True,
         force: Sequence[str] = (),
         confidence: bool = True,
+        within: np.ndarray | SearchRegion | None = None,
     ) -> Segmentation:
         """The task's structures in another patient's volume; nothing is annotated on it.
 
@@ -123,11 +135,12 @@ class Segmenter:
         "present" is the probability that it is there. keep_doubtful: keep what may be there or not, marked
         "doubtful". force: names of structures that are kept however little speaks for them. confidence: False
         to have no probabilities and no predicted Dice: then nothing is left out that the network finds.
-        Raises TaskError for a task of other weights, InputError (for a name that the task does not have, and
-        see `check_volume`) and Cancelled.
+        within: the region outside which nothing is kept, as of `segment`; it has no say in where structures
+        are looked for, nor in what is left out. Raises TaskError for a task of other weights, InputError (for
+        a name that the task does not have, and see `check_volume`) and Cancelled.
         """
         task.check_weights(str(self.provenance["sha256"]))
-        options = ApplyOptions(keep_doubtful, tuple(force), confidence)
+        options = ApplyOptions(keep_doubtful, tuple(force), confidence, within)
         result = applied_task(
             task, volume, self.predictor, progress or silent, cancelled or never, options=options
         )

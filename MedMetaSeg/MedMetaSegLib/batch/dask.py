@@ -137,7 +137,13 @@ class DaskExecutor:
 
 def _whole(item: BatchItem) -> BatchItem:
     """An item with absolute paths, since a worker has a working folder of its own."""
-    return replace(item, path=item.path.resolve(), files=tuple(file.resolve() for file in item.files))
+    return replace(
+        item,
+        path=item.path.resolve(),
+        files=tuple(file.resolve() for file in item.files),
+        within=None if item.within is None else item.within.resolve(),
+        within_files=tuple(file.resolve() for file in item.within_files),
+    )
 
 
 def _prepared(task: bytes, weights: bytes, device: str, version: str) -> tuple[Any, Any]:

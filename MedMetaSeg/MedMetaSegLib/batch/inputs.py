@@ -18,7 +18,7 @@ from .paths import place_problem, result_names
 from .request import BatchRequest
 from .search import FoundImage, LeftOut, file_image, images_in, series_images, unreadable_on
 
-CSV_COLUMNS = ("image", "name", "allow_nonfinite")
+CSV_COLUMNS = ("image", "name", "allow_nonfinite", "within")
 _YES, _NO = ("yes", "true", "1"), ("no", "false", "0", "")
 
 
@@ -31,6 +31,8 @@ class BatchItem:
     image. series: whether it is a DICOM series. private: texts that may not be in a report. frame: of a file
     of several, counted from 0. problem: why it cannot be done, known before it is read; "" if nothing is.
     maps: places of its uncertainty maps, one per structure, relative to their folder; () if none are wanted.
+    within: the file, or DICOM folder, of the region outside which nothing is kept, None for none;
+    within_files: all that hold it.
     """
 
     name: str
@@ -45,6 +47,13 @@ class BatchItem:
     problem: str = ""
     resample_uneven: bool = False
     maps: tuple[str, ...] = ()
+    within: Path | None = None
+    within_files: tuple[Path, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """All files that its result is made of, beside the task."""
+        return (*self.files, *self.within_files)
 
     def public(self, text: str) -> str:
         """A message about the item without its path and what else is private.
@@ -58,6 +67,8 @@ class BatchItem:
         for number, file in enumerate(sorted(self.files), start=1):
             told = f"{self.image} (file {number} of {len(self.files)} by name)" if self.series else self.image
             called[file] = told
+        for path in (*self.within_files, *([self.within] if self.within else [])):
+            called[path] = shown(path.name)
         places = {str(p): told for path, told in called.items() for p in (path, path.resolve())}
         for place in sorted(places, key=len, reverse=True):
             text = text.replace(place, places[place])
@@ -77,6 +88,11 @@ def find_items(
     roots: list[Path] = []
     given = list(_given(request, roots))
     images = _once([one for one in given if isinstance(one, FoundImage)])
+    if request.within is not None and len(images) > 1:
+        raise InputError(
+            f"A region is for one image, and there are {len(images)}; list them in a CSV file with a column "
+            "within."
+        )
     found = [frame for one in images for frame in _frames(one, request.frames)]
     left_out = dict.fromkeys(one for one in given if isinstance(one, LeftOut))
     base = _common(roots)
@@ -172,7 +188,7 @@ def _called(left_out: LeftOut, base: Path | None) -> str:
 
 def _check_inputs_kept(items: Sequence[BatchItem], request: BatchRequest) -> None:
     for item in items:
-        for taken in (*(file for one in items for file in one.files), request.task):
+        for taken in (*(file for one in items for file in one.inputs), request.task):
             # Most names differ, and asking the file system about every pair would take time.
             if taken.name.casefold() == Path(item.output).name.casefold() and same_file(
                 request.out / item.output, taken
@@ -200,7 +216,7 @@ def _in_table(path: Path) -> Iterator[FoundImage]:
     """The images that a CSV file lists, relative to its folder; the columns are CSV_COLUMNS."""
     for number, line in read_list(path, CSV_COLUMNS, ["image"]):
         try:
-            image, name, allow_nonfinite = _table_cells(line)
+            image, name, allow_nonfinite, within = _table_cells(line)
         except ValueError as error:
             raise InputError(
                 f"Line {number} of the list {path} cannot be understood; see `apply --help`."
@@ -208,12 +224,19 @@ def _in_table(path: Path) -> Iterator[FoundImage]:
         # A file that is not there is a row that fails, like any other that cannot be read.
         for one in _listed(path.parent / image):
             folder = None if name else one.folder
-            yield replace(one, name=name or one.name, folder=folder, allow_nonfinite=allow_nonfinite)
+            region = path.parent / within if within else None
+            yield replace(
+                one,
+                name=name or one.name,
+                folder=folder,
+                allow_nonfinite=allow_nonfinite,
+                within=region,
+            )
 
 
-def _table_cells(line: Line) -> tuple[str, str, bool | None]:
-    """The cells of a line: image, name ("" if none), allow_nonfinite. Raises ValueError."""
-    image, name, nonfinite = ((line.get(column) or "").strip() for column in CSV_COLUMNS)
+def _table_cells(line: Line) -> tuple[str, str, bool | None, str]:
+    """The cells of a line: image, name ("" if none), allow_nonfinite, within (as name). Raises ValueError."""
+    image, name, nonfinite, within = ((line.get(column) or "").strip() for column in CSV_COLUMNS)
     # A name may be given as the result's file name, too.
     name = name.removesuffix(next((one for one in SUFFIXES if name.lower().endswith(one)), ""))
     if not image or (name and name != Path(name).name):
@@ -221,7 +244,7 @@ def _table_cells(line: Line) -> tuple[str, str, bool | None]:
     answer = nonfinite.lower()
     if answer not in (*_YES, *_NO):
         raise ValueError(f"{nonfinite!r} is neither yes nor no")
-    return image, name, answer in _YES if answer else None
+    return image, name, answer in _YES if answer else None, within
 
 
 def _listed(path: Path) -> Iterator[FoundImage]:
@@ -243,7 +266,9 @@ def _once(found: list[FoundImage]) -> list[FoundImage]:
     for one in found:
         # An image that a list gives two names has two results.
         name = one.name if one.folder is None else ""
-        unique.setdefault((one.path.resolve(), *one.series[:1], Path(name)), one)
+        first = unique.setdefault((one.path.resolve(), *one.series[:1], Path(name)), one)
+        if first.within != one.within:
+            raise InputError(f"{one.path} is given twice, with different regions; give each a name.")
     counts: dict[Path, int] = {}
     for one in unique.values():
         if one.series:
@@ -277,6 +302,7 @@ def _item(
     allowed = request.allow_nonfinite if found.allow_nonfinite is None else found.allow_nonfinite
     last = name.rpartition("/")[2] if found.series else found.path.name
     image = str(found.path) if request.with_identifiers else "/".join((*folders, last))
+    within = found.within or request.within
     return BatchItem(
         name,
         name + ending,
@@ -289,4 +315,13 @@ def _item(
         found.frame,
         place_problem(request.out / (name + ending)),
         request.resample_uneven,
+        within=within,
+        within_files=() if within is None else _region_files(within),
     )
+
+
+def _region_files(path: Path) -> tuple[Path, ...]:
+    """The files of a region: of a DICOM folder all that lie in it."""
+    if path.is_dir():
+        return tuple(sorted(one for one in path.iterdir() if one.is_file()))
+    return with_data_file(path)

@@ -12,13 +12,14 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import BatchStopped, Cancelled, InputError, WriteError, is_out_of_memory
-from ..imageio.files import suffix
+from ..imageio.files import check_there, suffix
 from ..imageio.names import itk_path
 from ..imageio.nifti import NiftiForms, frame_voxels, is_nifti, nifti_holds
 from ..imageio.volume import Volume, check_volume, read_image, read_series, write_labels
 from ..imageio.writing import reason
 from ..measurements.measure import measure
 from ..measurements.measurements import Measurements
+from ..support.search_region import SearchRegion
 from .executor import Outcome
 from .inputs import BatchItem
 from .journal import checksum
@@ -39,6 +40,8 @@ MAP_BYTES = 8
 """Per voxel where uncertainty maps are wanted: logits, probability and map of one structure, and its copy."""
 MEASURE_BYTES = 24
 """Per voxel where results are measured: masks, parts and values of one structure of the size of the image."""
+REGION_BYTES = 4
+"""Per voxel where there is a region: its label map and masks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +52,7 @@ class ReadItem:
     volume: Volume
     input_sha256: str
     seconds: float
+    within: SearchRegion | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +68,7 @@ def needed_bytes(item: BatchItem, options: ItemOptions) -> int:
     """Memory that an item takes, by its header; 0 when the header cannot be read, which reading will say."""
     working_bytes = WORKING_BYTES + (MAP_BYTES if item.maps else 0)
     working_bytes += 0 if options.measure is None else MEASURE_BYTES
+    working_bytes += 0 if item.within is None else REGION_BYTES
     try:
         if not item.series and is_nifti(item.path):
             voxels, voxel_bytes = frame_voxels(item.path)
@@ -100,8 +105,10 @@ def check_size(item: BatchItem, needed: int, limit: int) -> None:
 def read_item(item: BatchItem, ending: str) -> ReadItem:
     """Read an item's voxels. Raises InputError."""
     begun = time.perf_counter()
+    if item.within is not None:
+        check_there(item.within, "region")
     try:
-        input_sha256 = checksum(item.files)
+        input_sha256 = checksum(item.inputs)
     except FileNotFoundError as error:
         raise InputError(f"There is no file {item.image}; was it moved?") from error
     except OSError as error:
@@ -112,7 +119,8 @@ def read_item(item: BatchItem, ending: str) -> ReadItem:
             f"{item.image} has axes that are not perpendicular, which Slicer does not read in NIfTI; use "
             "--format seg.nrrd."
         )
-    return ReadItem(item, volume, input_sha256, time.perf_counter() - begun)
+    within = None if item.within is None else SearchRegion.read(item.within, volume)
+    return ReadItem(item, volume, input_sha256, time.perf_counter() - begun, within)
 
 
 def item_volume(item: BatchItem) -> Volume:
@@ -130,7 +138,7 @@ def segment_item(
 ) -> SegmentedItem:
     """Apply the task to an item. Raises InputError and Cancelled."""
     begun = time.perf_counter()
-    result = segmenter.apply(task, read.volume, cancelled=cancelled, **options.apply)
+    result = segmenter.apply(task, read.volume, cancelled=cancelled, within=read.within, **options.apply)
     return SegmentedItem(read, result, time.perf_counter() - begun)
 
 

@@ -106,7 +106,7 @@ class Journal:
         if any(place not in there or there[place] != made.get(place) for place in paths):
             return None
         try:
-            if entry["input"] != checksum(item.files):
+            if entry["input"] != checksum(item.inputs):
                 return None
             row = BatchRow.from_dict(entry["row"])
         except (OSError, KeyError, TypeError, ValueError):

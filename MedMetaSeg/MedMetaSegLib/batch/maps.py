@@ -64,6 +64,6 @@ def _check_apart(items: Sequence[BatchItem], request: BatchRequest, folder: Path
     whole = folder.resolve()
     maps = {str(whole / place).casefold() for item in items for place in item.maps}
     results = (request.out / item.output for item in items)
-    for path in (*results, *(file for item in items for file in item.files), request.task):
+    for path in (*results, *(file for item in items for file in item.inputs), request.task):
         if str(path.resolve()).casefold() in maps:
             raise InputError(f"A map would overwrite {path}; choose another folder for the maps.")

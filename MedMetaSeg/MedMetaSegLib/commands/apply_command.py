@@ -21,7 +21,7 @@ def apply(
         list[str],
         typer.Argument(
             help="Image files, patterns, folders (with all below them), DICOM folders, or CSV files with a "
-            "column image and, where wanted, name and allow_nonfinite."
+            "column image and, where wanted, name, allow_nonfinite and within."
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results, one per image.")],
@@ -51,6 +51,7 @@ def apply(
     lesions: options.Lesions = None,
     connectivity: options.Connectivity = 26,
     smallest_mm3: options.SmallestMm3 = SMALLEST_LESION_MM3,
+    within: options.Within = None,
 ) -> None:
     """Segment the structures of TASK in other patients' images; nothing is painted on them."""
     from ..batch.request import BatchRequest
@@ -80,6 +81,7 @@ def apply(
         paint_below=paint_below,
         uncertainty=uncertainty,
         measure=options_beside(measure, lesions, connectivity, smallest_mm3),
+        within=within,
     )
     if apply_files(request):
         raise typer.Exit(EXIT_SOME_FAILED)

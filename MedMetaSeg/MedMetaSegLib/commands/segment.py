@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from ..imageio.volume import Volume
     from ..results.segmentation import Segmentation, SegmentedStructure
     from ..segmenter import Segmenter
+    from ..support.search_region import SearchRegion
+    from ..support.seg_nrrd import SegmentationContent
     from ..support.support import Support
 
 
@@ -44,15 +46,16 @@ def segment_files(request: SegmentRequest) -> None:
     with progress_bar() as progress:
         progress(0.0, "Reading")
         support = _read_support(request)
+        region = None if request.within is None else _read_region(request.within)
         _check_maps(request, support, frames)
-        read = _read_image(request, support, frames[0])
+        read = _read_image(request, support, region, frames[0])
         progress(0.02, "Loading the network")
         from ..segmenter import Segmenter
 
         segmenter = Segmenter.load(device=request.device)
         for number, frame in enumerate(frames):
             if number:
-                read = _read_image(request, support, frame)
+                read = _read_image(request, support, region, frame)
             result = _segmented(segmenter, request, read, _part_of(progress, number, len(frames)))
             report = _report(request, read, result)
             reports.append(report)
@@ -61,7 +64,9 @@ def segment_files(request: SegmentRequest) -> None:
             writers |= _table_writers(request, read, result, report)
         if request.save_task is not None:
             progress(1.0, "Learning the task")
-            writers[request.save_task] = segmenter.learn([(read.volume, read.support)]).write
+            writers[request.save_task] = segmenter.learn(
+                [(read.volume, read.support)], within=read.within
+            ).write
         progress(1.0, "Writing")
         _write(request, writers, reports)
     show_segmentation(reports)
@@ -69,8 +74,8 @@ def segment_files(request: SegmentRequest) -> None:
 
 def check_paths(request: SegmentRequest) -> None:
     """Raise InputError for every path that cannot be read or written, without reading or writing anything."""
-    for path, what in ((request.image, "image"), (request.support, "support")):
-        check_there(path, what)
+    for what, path in request.inputs.items():
+        check_there(path, what.removeprefix("the "))
     if suffix(request.out) not in (*LABEL_MAPS, SEGMENTATION):
         known = ", ".join((*LABEL_MAPS, SEGMENTATION))
         raise InputError(f"{request.out} has no suffix for a result; use one of {known}.")
@@ -82,10 +87,10 @@ def check_paths(request: SegmentRequest) -> None:
     if request.table is not None:
         check_table_name(request.table)
     if request.save_task is not None:
-        check_task_output(request.save_task, [request.image, request.support])
+        check_task_output(request.save_task, list(request.inputs.values()))
     if request.uncertainty is not None:
         check_result_folder(request.uncertainty)
-    check_outputs(outputs, {"the image": request.image, "the support": request.support})
+    check_outputs(outputs, request.inputs)
 
 
 def _frames(request: SegmentRequest) -> list[int | None]:
@@ -97,8 +102,7 @@ def _frames(request: SegmentRequest) -> list[int | None]:
         raise InputError(
             "A task is learned from one frame; name it with --volume N, or leave --save-task out."
         )
-    inputs = {"the image": request.image, "the support": request.support}
-    check_outputs([path for frame in frames for path in request.outputs_of(frame)], inputs)
+    check_outputs([path for frame in frames for path in request.outputs_of(frame)], request.inputs)
     return frames
 
 
@@ -108,7 +112,7 @@ def _check_maps(request: SegmentRequest, support: Support, frames: Sequence[int 
         return
     names = map_names([one.structure.name for one in support.structures])
     paths = [request.map_of(name, frame) for name in names for frame in frames]
-    others = {"the image": request.image, "the support": request.support}
+    others = request.inputs
     for frame in frames:
         check_apart(paths, {**others, "the result": request.out_of(frame)})
     if request.uncertainty.is_dir():
@@ -117,11 +121,12 @@ def _check_maps(request: SegmentRequest, support: Support, frames: Sequence[int 
 
 @dataclass(frozen=True, eq=False)
 class _Read:
-    """One frame of the image, the support in its place, and how long reading took."""
+    """One frame of the image, the support and the region in their places, and how long reading took."""
 
     frame: int | None
     volume: Volume
     support: Support
+    within: SearchRegion | None
     seconds: float
 
 
@@ -147,9 +152,18 @@ def _read_support(request: SegmentRequest) -> Support:
     return support
 
 
-def _read_image(request: SegmentRequest, support: Support, frame: int | None) -> _Read:
+def _read_region(path: Path) -> SegmentationContent:
+    from ..support.search_region import read_region
+
+    return read_region(path)
+
+
+def _read_image(
+    request: SegmentRequest, support: Support, region: SegmentationContent | None, frame: int | None
+) -> _Read:
     from ..imageio.volume import check_label_map, read_volume
     from ..support.placement import placed_support
+    from ..support.search_region import placed_region
     from ..support.support import check_overlap, check_something_left
 
     started = time.perf_counter()
@@ -164,7 +178,8 @@ def _read_image(request: SegmentRequest, support: Support, frame: int | None) ->
     support = placed_support(support, volume)
     check_overlap(support, volume.geometry)
     check_something_left(support, volume.geometry)
-    return _Read(frame, volume, support, time.perf_counter() - started)
+    within = None if region is None else placed_region(region, volume, shown(str(request.within)))
+    return _Read(frame, volume, support, within, time.perf_counter() - started)
 
 
 def _segmented(
@@ -179,6 +194,7 @@ def _segmented(
         quality=request.quality,
         adapt=request.adapt,
         confidence=request.confidence,
+        within=read.within,
     )
 
 

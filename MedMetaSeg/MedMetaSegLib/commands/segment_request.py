@@ -46,6 +46,13 @@ class SegmentRequest:
     frames: Frames = None
     table: Path | None = None
     measure: MeasureOptions | None = None
+    within: Path | None = None
+
+    @property
+    def inputs(self) -> dict[str, Path]:
+        """The files that are read, by what messages call them."""
+        named = {"the image": self.image, "the support": self.support}
+        return named if self.within is None else {**named, "the region": self.within}
 
     def out_of(self, frame: int | None) -> Path:
         """The result of a frame: of all frames each has a name of its own."""

@@ -16,13 +16,16 @@ from ..imageio.volume import Volume, check_volume
 from ..network.inference import Predictor
 from ..progress import Progress, check_cancelled
 from ..results.merge import LabelMerger
+from ..results.search_region import painted_outside, region_report
 from ..results.segmentation import Segmentation, SegmentedStructure, probability_map, segmented_structure
 from ..stages import stage
 from ..support.placement import placed_support
+from ..support.search_region import SearchRegion, region_of
 from ..support.structure import StructureMask
 from ..support.support import Support
 from ..working_grid.grid import positive_back, sampled_back
 from ..working_grid.intensity import intensity_normalization
+from ..working_grid.search_region import cut_block, cut_to_region
 from .preview import SegmentPreview
 from .reference_grid import ReferenceGrids, check_request, chosen_names, reference_grids
 from .report import Clock, segment_report
@@ -40,13 +43,15 @@ class SegmentOptions:
     quality: str = "balanced"
     adapt: bool = False
     confidence: bool = True
+    within: np.ndarray | SearchRegion | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class _Checked:
     """A volume and a support, as they were given and on the grids that are worked on, and the names asked.
 
-    Reports number slices as the support does.
+    Reports number slices as the support does. region: on the volume's canonical grid; None to look
+    everywhere.
     """
 
     volume: Volume
@@ -54,6 +59,7 @@ class _Checked:
     names: frozenset[str]
     axis_map: AxisMap
     grids: ReferenceGrids
+    region: SearchRegion | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +105,7 @@ def segmented_volume(
         adapt,
         cancelled,
         options.confidence,
+        checked.region,
     )
     asked = _Asked(checked, run, progress, preview)
     noted = predictor.new_notes()
@@ -116,6 +123,9 @@ def segmented_volume(
         "weights": provenance["weights"],
     }
     notes = [*checked.volume.notes, *grids.support.notes, *noted]
+    if checked.region is not None:
+        about["within"] = region_report(checked.region, checked.volume.geometry)
+        notes += [*checked.region.notes, *painted_outside(checked.region, grids.on_volume, checked.names)]
     told = [_told(asked, answer, options.confidence) for answer in there]
     # Slices have the support's own numbers; some of its structures may lie outside the image.
     reported = replace(support, skipped=grids.support.skipped)
@@ -132,12 +142,14 @@ def _checked(volume: Volume, support: Support, options: SegmentOptions) -> _Chec
     check_request(volume, support, options.quality)
     names = chosen_names(support, options.structures)
     canonical, axis_map = volume.canonical()
-    return _Checked(volume, support, names, axis_map, reference_grids(support, canonical))
+    region = region_of(options.within, volume.geometry)
+    region = None if region is None else region.reoriented(axis_map)
+    return _Checked(volume, support, names, axis_map, reference_grids(support, canonical), region)
 
 
 def _answered(asked: _Asked, clock: Clock) -> tuple[list[StructureLogits | None], LabelMerger]:
     """Logits of each structure, None for one that was not asked for, and all of them merged."""
-    on_volume = asked.checked.grids.on_volume
+    on_volume, region = asked.checked.grids.on_volume, asked.checked.region
     structures = asked.run.support.structures
     merger = LabelMerger(on_volume)
     answers: list[StructureLogits | None] = []
@@ -147,10 +159,10 @@ def _answered(asked: _Asked, clock: Clock) -> tuple[list[StructureLogits | None]
         asked.progress(number / len(structures), name)
         answer = None
         if name in asked.checked.names:
-            shown = SegmentPreview(asked.preview, on_volume, number, asked.checked.axis_map)
+            shown = SegmentPreview(asked.preview, on_volume, number, asked.checked.axis_map, region)
             answer = asked.run.logits_of(annotated, shown.first)
             clock.lap("network")
-            found = positive_back(answer.logits, answer.grid, on_volume.geometry)
+            found = cut_to_region(positive_back(answer.logits, answer.grid, on_volume.geometry), region)
             shown.show(found.logits, found.where)
             merger.add(number, found.logits, found.where, found.seen)
             clock.lap("compose")
@@ -203,11 +215,12 @@ def _to_paint(asked: _Asked, answer: StructureLogits) -> SliceToPaint:
     if not geometry.is_parallel(asked.checked.support.geometry):
         geometry = asked.checked.support.geometry
         axis_map = geometry.canonical()[1]
-    return slice_to_paint(answer.to_paint, answer.logits, answer.grid, geometry, axis_map)
+    return slice_to_paint(answer.to_paint, answer.searched_logits, answer.grid, geometry, axis_map)
 
 
 def _probability(asked: _Asked, answer: StructureLogits) -> Callable[[], np.ndarray]:
     """Makes the probability of one structure when it is asked for."""
     geometry = asked.checked.grids.on_volume.geometry
-    logits = partial(sampled_back, answer.logits, answer.grid, geometry)
+    sampled = partial(sampled_back, answer.logits, answer.grid, geometry)
+    logits = partial(cut_block, sampled, asked.checked.region)
     return partial(probability_map, logits, geometry.shape, asked.checked.axis_map)

@@ -19,10 +19,12 @@ from ..network.adaptation import Adaptation, adapted_to_slices
 from ..network.image_evidence import ImageEvidence, image_channels
 from ..network.inference import EncodedImage, Predictor
 from ..stages import stage
+from ..support.search_region import SearchRegion
 from ..support.structure import AnnotatedStructure, filled_slices
 from ..support.support import Support
 from ..working_grid.grid import DETAILS, Bounds, WorkingGrid, sampled_image, working_grid
 from ..working_grid.intensity import IntensityNormalization
+from ..working_grid.search_region import only_inside, region_on_grid
 from .annotation_evidence import beyond_penalty, held_out_prompts, prompt_on
 from .quality_features import quality_features
 
@@ -60,7 +62,8 @@ class StructureLogits:
 
     seconds: that it took. adaptation: of the network's head, None without. features: see `quality_features`,
     empty where the answer is. to_paint: the plane of the grid most worth painting, None where none is. Both
-    are left out where no confidence is asked for.
+    are left out where no confidence is asked for. searched: bool (k, j, i), the voxels of the grid that lie
+    in the region outside which nothing is looked for; None without one.
     """
 
     grid: WorkingGrid
@@ -69,16 +72,31 @@ class StructureLogits:
     adaptation: Adaptation | None
     features: Mapping[str, float]
     to_paint: NextSlice | None
+    searched: np.ndarray | None = None
+
+    @property
+    def searched_logits(self) -> np.ndarray:
+        """The logits, surely negative outside the region."""
+        return only_inside(self.logits, self.searched)
 
 
 @dataclass(frozen=True, eq=False)
 class _GridAnswer:
-    """Logits (k, j, i) float32 on one working grid, and what the network read there."""
+    """Logits (k, j, i) float32 on one working grid, and what the network read there.
+
+    searched: see `StructureLogits`.
+    """
 
     logits: np.ndarray
     adaptation: Adaptation | None
     evidence: ImageEvidence
     prompt: Tensor
+    searched: np.ndarray | None
+
+    @property
+    def searched_logits(self) -> np.ndarray:
+        """The logits, surely negative outside the region."""
+        return only_inside(self.logits, self.searched)
 
 
 class VolumeMemory:
@@ -116,7 +134,8 @@ class StructureRun:
     memory: of the same volume. volume: canonical; support: on the reference grid. quality: a key of DETAILS;
     with "best" the mirror image is asked as well, which brings at most 0.001 of Dice in twice the time.
     adapt: let the network's head take steps on the annotated slices first. cancelled: asked between pieces of
-    work. confidence: gather what the answers show of their own quality.
+    work. confidence: gather what the answers show of their own quality. region: on the volume's grid, outside
+    which nothing is looked for; None to look everywhere.
     """
 
     predictor: Predictor
@@ -128,6 +147,7 @@ class StructureRun:
     adapt: bool
     cancelled: Callable[[], bool]
     confidence: bool = True
+    region: SearchRegion | None = None
 
     @property
     def _mirrored(self) -> bool:
@@ -148,18 +168,21 @@ class StructureRun:
         for growth in range(_MAX_GROWTHS + 1):
             grid = working_grid(annotated, reference_grid, bounds, factors, DETAILS[self.quality])
             answer = self._answer_on(grid, annotated, first)
-            logits = answer.logits
-            touched = touched_faces(logits, annotated, grid, bounds)
+            touched = touched_faces(answer.searched_logits, annotated, grid, bounds)
             if not touched.any() or growth == _MAX_GROWTHS:
                 break
-            first(logits, grid)
+            first(answer.logits, grid)
             factors = np.where(touched, factors * _GROWTH, factors)
         features, to_paint = self._quality(grid, annotated, answer)
         seconds = time.perf_counter() - begun
-        logits = logits.astype(np.float16)
-        found = StructureLogits(grid, logits, seconds, answer.adaptation, features, to_paint)
+        logits = answer.logits.astype(np.float16)
+        found = StructureLogits(grid, logits, seconds, answer.adaptation, features, to_paint, answer.searched)
         self.memory.logits[key] = found
         return found
+
+    def _searched(self, grid: WorkingGrid) -> np.ndarray | None:
+        """Bool (k, j, i), the voxels of a working grid in which something is looked for; None for all."""
+        return None if self.region is None else region_on_grid(self.region, self.volume.geometry, grid)
 
     @stage("confidence")
     def _quality(
@@ -168,12 +191,16 @@ class StructureRun:
         """What an answer shows of its own quality, and the plane that is most worth painting."""
         if not self.confidence:
             return {}, None
-        features = quality_features(grid, answer.evidence, annotated, answer.prompt, answer.logits)
+        logits, prompt = answer.searched_logits, answer.prompt
+        if answer.searched is not None:
+            # No opinion of what is outside counts, either.
+            prompt = torch.where(torch.from_numpy(answer.searched).to(prompt.device), prompt, -1.0)
+        features = quality_features(grid, answer.evidence, annotated, prompt, logits)
         painted = None
         if annotated.axis is not None:
             painted = filled_slices(annotated.mask, annotated.axis) + annotated.offset[annotated.axis]
         bounds = Bounds.of(self.volume.geometry, self.support.geometry)
-        return features, next_plane(answer.logits, grid, bounds, painted)
+        return features, next_plane(logits, grid, bounds, painted)
 
     def _answer_on(self, grid: WorkingGrid, annotated: AnnotatedStructure, first: FirstLogits) -> _GridAnswer:
         """The answer on one working grid, with an adapted head where that was asked for."""
@@ -197,7 +224,7 @@ class StructureRun:
                 )
         self.memory.keep(grid, GridMemory(evidence, encoded))
         logits -= beyond_penalty(grid, annotated)
-        return _GridAnswer(logits, adaptation, evidence, prompt)
+        return _GridAnswer(logits, adaptation, evidence, prompt, self._searched(grid))
 
     def _evidence_and_prompt(
         self, grid: WorkingGrid, annotated: AnnotatedStructure, known: GridMemory | None, device: torch.device
@@ -227,6 +254,8 @@ class StructureRun:
         for one in (annotated, *self._others(annotated)):
             digest.update(repr((one.offset, one.mask.shape, one.planes)).encode())
             digest.update(np.packbits(one.mask).tobytes())
+        if self.region is not None:
+            digest.update(self.region.digest)
         return digest.digest()
 
 
