@@ -17,9 +17,11 @@ from ..errors import Cancelled, InputError
 from ..imageio.volume import Volume
 from ..measurements.measurements import SMALLEST_LESION_MM3, Connectivity, MeasureOptions
 from ..progress import Progress, check_cancelled, never, silent
+from ..support.search_region import SearchRegion
 from ..support.structure import StructureMask
 from ..support.support import Annotation, Support
 from .reader import isBent, readSupport, readVolume
+from .region import regionOf
 from .sequence import sequenceOf, writeSequence
 from .space import CLOSED_SURFACE
 from .uncertainty_overlay import UncertaintyOverlay
@@ -52,6 +54,7 @@ class SegmentsVolumes(Protocol):
         cancelled: Callable[[], bool] | None = None,
         quality: str = "balanced",
         confidence: bool = True,
+        within: SearchRegion | None = None,
     ) -> Result: ...
 
     def learn(
@@ -72,6 +75,7 @@ class SegmentsVolumes(Protocol):
         keep_doubtful: bool = True,
         force: Sequence[str] = (),
         confidence: bool = True,
+        within: SearchRegion | None = None,
     ) -> Result: ...
 
 
@@ -116,6 +120,7 @@ class SceneLogic:
         quality: str = "balanced",
         confidence: bool = True,
         uncertainty: bool = False,
+        within: Any = None,
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Any:
@@ -124,8 +129,9 @@ class SceneLogic:
         The painted segments are never changed. The result goes to a new node named after the volume, or is
         added to `outputSegmentationNode` (which may be the painted one) under unique names. `segmentIds`
         chooses among the painted segments. quality, confidence: see Segmenter.segment. uncertainty: show in
-        the slice views where the answer is unsure, until the next call. Afterwards `lastReport` holds the
-        report.
+        the slice views where the answer is unsure, until the next call. within: outside it nothing is found
+        but what was painted: an ROI node, a segmentation node (all of its segments), or a tuple of one and
+        the name of a segment. Afterwards `lastReport` holds the report.
 
         Raises InputError for what cannot be segmented and Cancelled when `cancelled` says so; the scene is
         then as before.
@@ -136,8 +142,15 @@ class SceneLogic:
         support = readSupport(segmentationNode, volumeNode, annotation=annotation, segmentIds=segmentIds)
         withSurface = segmentationNode.GetSegmentation().ContainsRepresentation(CLOSED_SURFACE)
         bent = isBent(segmentationNode, volumeNode)
+        region = regionOf(within, volumeNode)
         result = self._segmenter(device).segment(
-            volume, support, progress=progress, cancelled=cancelled, quality=quality, confidence=confidence
+            volume,
+            support,
+            progress=progress,
+            cancelled=cancelled,
+            quality=quality,
+            confidence=confidence,
+            within=region,
         )
         unsure = result.largest_uncertainty(cancelled or never) if uncertainty else None
         check_cancelled(cancelled or never)
@@ -187,21 +200,22 @@ class SceneLogic:
         keepDoubtful: bool = True,
         force: Sequence[str] = (),
         confidence: bool = True,
+        within: Any = None,
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Any:
         """Segment a task's structures in a volume on which nothing is painted; returns the output node.
 
         Structures that were not found get no segment; `lastReport` says why, with the probability that they
-        are there. keepDoubtful, force (names of structures) and confidence: see Segmenter.apply. Raises
-        InputError and Cancelled; the scene is then as before.
+        are there. keepDoubtful, force (names of structures) and confidence: see Segmenter.apply. within: as
+        of `segment`. Raises InputError and Cancelled; the scene is then as before.
         """
         from ..task.task_file import Task
 
         if outputSegmentationNode is not None:
             checkOutput(outputSegmentationNode)
         task = Task.read(path)
-        volume = readVolume(volumeNode)
+        volume, region = readVolume(volumeNode), regionOf(within, volumeNode)
         result = self._segmenter(device).apply(
             task,
             volume,
@@ -210,6 +224,7 @@ class SceneLogic:
             keep_doubtful=keepDoubtful,
             force=force,
             confidence=confidence,
+            within=region,
         )
         for node in (volumeNode, outputSegmentationNode):
             if node is not None and node.GetScene() is None:

@@ -139,11 +139,14 @@ def read_region(path: str | Path) -> SegmentationContent:
 def placed_region(content: SegmentationContent, volume: Volume, source: str) -> SearchRegion:
     """All structures of a file together, on the grid of a volume: a voxel is in where its centre is.
 
-    source: what reports call it. Raises InputError where nothing of it lies in the volume, and as
-    `settled_place`.
+    source: what reports call it. Raises InputError for one without voxels, where nothing of it lies in the
+    volume, and as `settled_place`.
     """
     place = settled_place(Place(content.geometry, content.forms, role=_ROLE), volume)
-    united = _united([one for one in content.masks if one.mask.any()])
+    there = [one for one in content.masks if one.mask.any()]
+    if not there:
+        raise InputError(_EMPTY)
+    united = _united(there)
     found = _on_grid(united, place.geometry, volume.geometry)
     if found is None or not found.mask.any():
         told = (

@@ -28,12 +28,14 @@ from typing import Any
 
 from ..batch.request import BatchProgress, BatchRequest, BatchResult
 from ..imageio.volume import Volume
+from ..support.search_region import SearchRegion
 from ..support.support import Support
 from .exchange import (
     Description,
     describe_volume,
     load_array,
     load_structures,
+    save_region,
     save_support,
     sent_mask,
     written_in_pieces,
@@ -118,14 +120,15 @@ class WorkerClient:
         confidence: bool = True,
         preview: bool = False,
         uncertainty: bool = False,
+        within: SearchRegion | None = None,
     ) -> None:
         """Send a job; `poll` gives its events. Starts the worker when none is running.
 
         volume_key: the same for two jobs whose volumes are the same to the last voxel, so that they are sent
         once; None to send them anew. structures: names of those to segment, all if None. memory: "as needed"
-        or "low". quality, confidence: see Segmenter.segment. preview: send a Preview of each structure.
-        uncertainty: send `Finished.uncertainty`. Raises RuntimeError while a job is running, OSError when the
-        disk is full or the interpreter is not there.
+        or "low". quality, confidence, within: see Segmenter.segment. preview: send a Preview of each
+        structure. uncertainty: send `Finished.uncertainty`. Raises RuntimeError while a job is running,
+        OSError when the disk is full or the interpreter is not there.
         """
 
         def content(process: _Process, folder: Path) -> Description:
@@ -137,6 +140,7 @@ class WorkerClient:
                 "confidence": confidence,
                 "preview": preview,
                 "uncertainty": uncertainty,
+                "within": save_region(folder, within),
             }
 
         self._begin("segment", device, memory, content)

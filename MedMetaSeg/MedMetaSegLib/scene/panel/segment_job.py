@@ -18,6 +18,7 @@ from ..segment_content import SegmentContent, contentOf
 from ..space import CLOSED_SURFACE
 from ..uncertainty_overlay import UncertaintyOverlay
 from ..writer import checkOutput
+from .region import ChosenRegion
 from .run_options import RunOptions
 
 
@@ -27,7 +28,7 @@ class PaintedSelection:
 
     outputNode: None for a new segmentation. segmentIds: all that the support holds; soughtIds: those of them
     to be segmented, the others keep what was painted of them. backgroundIds: what is no structure, for
-    scribbles. annotation: see `Support`.
+    scribbles. annotation: see `Support`. within: the region outside which nothing is looked for, if any.
     """
 
     volumeNode: Any
@@ -37,6 +38,7 @@ class PaintedSelection:
     soughtIds: Sequence[str]
     backgroundIds: Sequence[str]
     annotation: str
+    within: ChosenRegion | None = None
 
 
 class SegmentJob:
@@ -78,6 +80,7 @@ class SegmentJob:
             segmentIds=chosen.segmentIds,
             backgroundIds=chosen.backgroundIds,
         )
+        within = None if chosen.within is None else chosen.within.read(chosen.volumeNode)
         self._isBent = isBent(chosen.segmentationNode, chosen.volumeNode)
         self._painted = contentOf(chosen.segmentationNode.GetSegmentation(), chosen.soughtIds)
         names = [
@@ -93,6 +96,7 @@ class SegmentJob:
             quality=options.quality,
             preview=options.preview,
             uncertainty=options.uncertainty,
+            within=within,
         )
 
     def handle_event(self, event: Any) -> None:

@@ -20,6 +20,7 @@ from .legend import Legend
 from .next_slice import NextSliceButton
 from .painted_segments import Painting, describePainting, supportIds
 from .parameters import Role
+from .region import RegionSelector, regionText
 from .run_options import runOptions
 from .segment_editor import EmbeddedEditor, openSegmentEditor
 from .segment_table import SegmentTable
@@ -47,6 +48,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
         self._nextSlice = NextSliceButton(host, self._editor)
         self._legend = Legend(self.ui)
         self._overlay = UncertaintyOverlay()
+        self._region = RegionSelector(host)
         self.ui.paintHereCheck.setVisible(EmbeddedEditor.isThere())
         self._table = SegmentTable(self.ui.segmentTable, self._onTicked, self._onRole)
         self.describeTimer = qt.QTimer()
@@ -77,6 +79,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
         self._shown = (parameters.volume, parameters.segmentation)
         self._observeSegmentation(parameters.segmentation)
         self._removeUnwantedOverlay()
+        self._region.show()
 
     def disconnectParameters(self) -> None:
         """Parameters go: let go of all nodes, so that those that left the scene are not kept alive."""
@@ -101,6 +104,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
         volume, segmentation = self._shown
         self._shown = (parameters.volume, parameters.segmentation)
         self._removeUnwantedOverlay()
+        self._region.show()
         if segmentation is not parameters.segmentation:
             self._observeSegmentation(parameters.segmentation)
             parameters.untickedSegmentIds = []
@@ -256,6 +260,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
             soughtIds=self._soughtIds(),
             backgroundIds=parameters.backgroundSegmentIds,
             annotation=parameters.annotation.value,
+            within=self._region.chosen(),
         )
         return SegmentJob(
             selection, runOptions(parameters), self._answers.results, self._overlay, self._onResult
@@ -307,6 +312,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
             ui.backButton,
         ):
             widget.setEnabled(not busy)
+        self._region.showBusy(busy)
         if busy:
             ui.hintLabel.setVisible(False)
 
@@ -373,6 +379,7 @@ def summary(report: dict[str, Any], seconds: float) -> str:
     lines = [
         _("{structures} in {seconds:.1f}\N{NO-BREAK SPACE}s").format(structures=structures, seconds=seconds)
     ]
+    lines += regionText(report)
     lines += [
         _("{name} was left out: {reason}.").format(name=one["name"], reason=one["reason"])
         for one in report.get("skipped", [])
