@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .errors import Cancelled, InputError
+    from .imageio.channel import Channel
     from .imageio.volume import Volume
     from .results.segmentation import Segmentation
     from .segmenter import Segmenter
@@ -26,10 +27,21 @@ if TYPE_CHECKING:
     from .task.task_file import Task
 
 __version__ = "0.1.0"
-__all__ = ["Cancelled", "InputError", "Segmentation", "Segmenter", "Support", "Task", "Volume", "__version__"]
+__all__ = [
+    "Cancelled",
+    "Channel",
+    "InputError",
+    "Segmentation",
+    "Segmenter",
+    "Support",
+    "Task",
+    "Volume",
+    "__version__",
+]
 
 _HOMES = {
     "Cancelled": "errors",
+    "Channel": "imageio.channel",
     "InputError": "errors",
     "Segmentation": "results.segmentation",
     "Segmenter": "segmenter",

@@ -13,6 +13,7 @@ import numpy as np
 from . import __version__
 from .confidence.calibration import shipped_calibration
 from .errors import InputError
+from .imageio.channel import Channel
 from .imageio.volume import Volume
 from .network.inference import Predictor, chosen_device
 from .network.weights import load_network
@@ -22,7 +23,7 @@ from .progress import Progress, never, silent
 from .results.segmentation import Segmentation
 from .same_volume.report import versions
 from .same_volume.segment import SegmentOptions, segmented_volume
-from .same_volume.structure_logits import VolumeMemory
+from .same_volume.volume_memory import PatientMemory
 from .support.search_region import SearchRegion
 from .support.structure import StructureMask
 from .support.support import Support
@@ -42,7 +43,7 @@ class Segmenter:
 
     def __init__(self, predictor: Predictor, provenance: dict[str, object], why_device: str) -> None:
         self.predictor, self.provenance, self.why_device = predictor, provenance, why_device
-        self._memory = VolumeMemory()
+        self._memory = PatientMemory()
 
     @classmethod
     def load(cls, device: str = "auto", weights: Path | None = None) -> Segmenter:
@@ -69,6 +70,7 @@ class Segmenter:
         confidence: bool = True,
         preview: Callable[[StructureMask], None] | None = None,
         within: np.ndarray | SearchRegion | None = None,
+        channels: Sequence[Channel] = (),
     ) -> Segmentation:
         """The annotated structures in the whole volume, on the volume's own grid.
 
@@ -81,7 +83,10 @@ class Segmenter:
         preview: called once for each structure with the network's first answer and what was annotated, on the
         volume's grid: before adaptation, before its region grows, and before structures compete for voxels.
         within: the region outside which nothing is found but what was annotated there: voxels that are not 0
-        of an array (k, j, i) on the volume's grid, or a `SearchRegion`.
+        of an array (k, j, i) on the volume's grid, or a `SearchRegion`. channels: further images of the
+        patient, co-registered with the volume, on grids of their own. Each is asked by itself with the same
+        annotation, and the answer is the mean probability of those that show a voxel; the report says how
+        each voted.
         Raises InputError (see the checks of `Support` and `Volume`) and Cancelled.
         """
         result = segmented_volume(
@@ -94,6 +99,7 @@ class Segmenter:
             cancelled or never,
             preview,
             self._provenance(),
+            channels,
         )
         return self._told(result, {}, confidence)
 
@@ -101,6 +107,7 @@ class Segmenter:
         self,
         pairs: Sequence[tuple[Volume, Support]],
         *,
+        channels: Sequence[Sequence[Channel]] = (),
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
         within: np.ndarray | SearchRegion | None = None,
@@ -108,14 +115,17 @@ class Segmenter:
         """A task for `apply`, from one or several patients.
 
         A "complete" support is taken as it is; one with annotated slices or scribbles is segmented first.
-        Structures of the same name are one. within: of one patient alone, as of `segment`. Raises InputError
-        and Cancelled.
+        Structures of the same name are one. channels: further images of each patient, of the same names in
+        the same order, which the task asks for ever after. within: of one patient alone, as of `segment`.
+        Raises InputError and Cancelled.
         """
         if within is not None and len(pairs) > 1:
             raise InputError("A region is for one patient; learn from several without it.")
         segment = partial(self.segment, cancelled=cancelled, confidence=False, within=within)
         about = (str(self.provenance["sha256"]), __version__)
-        return learned_task(pairs, segment, self.predictor, *about, progress or silent, cancelled or never)
+        return learned_task(
+            pairs, segment, self.predictor, *about, progress or silent, cancelled or never, channels
+        )
 
     def apply(
         self,
@@ -128,6 +138,7 @@ class Segmenter:
         force: Sequence[str] = (),
         confidence: bool = True,
         within: np.ndarray | SearchRegion | None = None,
+        channels: Sequence[Channel] = (),
     ) -> Segmentation:
         """The task's structures in another patient's volume; nothing is annotated on it.
 
@@ -136,19 +147,26 @@ class Segmenter:
         "doubtful". force: names of structures that are kept however little speaks for them. confidence: False
         to have no probabilities and no predicted Dice: then nothing is left out that the network finds.
         within: the region outside which nothing is kept, as of `segment`; it has no say in where structures
-        are looked for, nor in what is left out. Raises TaskError for a task of other weights, InputError (for
-        a name that the task does not have, and see `check_volume`) and Cancelled.
+        are looked for, nor in what is left out. channels: further images of the patient, those that the task
+        was learned with. Raises TaskError for a task of other weights, InputError (for a name that the task
+        does not have, for other channels than its own, and see `check_volume`) and Cancelled.
         """
         task.check_weights(str(self.provenance["sha256"]))
         options = ApplyOptions(keep_doubtful, tuple(force), confidence, within)
         result = applied_task(
-            task, volume, self.predictor, progress or silent, cancelled or never, options=options
+            task,
+            volume,
+            self.predictor,
+            progress or silent,
+            cancelled or never,
+            options=options,
+            channels=channels,
         )
         return self._told(result, {**self._provenance(), "versions": versions()}, confidence)
 
     def forget(self) -> None:
         """Let go of what is kept of the volume seen last."""
-        self._memory = VolumeMemory()
+        self._memory = PatientMemory()
 
     def _told(self, result: Segmentation, more: dict[str, object], confidence: bool) -> Segmentation:
         """A result with more in its report, and a note where the calibration is not of these weights."""

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from MedMetaSegLib.imageio.channel import Channel
 from MedMetaSegLib.imageio.volume import Geometry, Volume, to_sitk
 from MedMetaSegLib.network.shipped import shipped_sha256
 from MedMetaSegLib.support.structure import StructureMask, region
@@ -55,16 +56,28 @@ class StandInSegmenter:
         self.unlike: list[str] = []
         self.asked: list[dict[str, object]] = []
         self.dice: dict[str, float] = {}
+        self.channels: list[tuple[Channel, ...]] = []
+        self.learned_channels: list[Sequence[Sequence[Channel]]] = []
 
     def load(self, device: str = "auto") -> StandInSegmenter:
         return self
 
-    def segment(self, volume: Volume, support: Support, **rest: object) -> StandInSegmentation:
+    def segment(
+        self, volume: Volume, support: Support, *, channels: tuple[Channel, ...] = (), **rest: object
+    ) -> StandInSegmentation:
+        self.channels.append(channels)
         labels = support.on(volume.geometry).labels()
         report = {"structures": [], "seconds": {"network": 0.1}, "skipped": [], "notes": []}
         return StandInSegmentation(volume.geometry, (), labels, report)
 
-    def learn(self, pairs: list[tuple[Volume, Support]], **rest: object) -> Task:
+    def learn(
+        self,
+        pairs: list[tuple[Volume, Support]],
+        *,
+        channels: Sequence[Sequence[Channel]] = (),
+        **rest: object,
+    ) -> Task:
+        self.learned_channels.append(channels)
         self.learned.append(pairs)
         return make_task()
 

@@ -47,16 +47,16 @@ def write_slices(
     files = []
     for number, (plane, position) in enumerate(zip(stored, positions, strict=True)):
         one = _image(sop_class, modality, plane[np.newaxis])
-        one.ImagePositionPatient, one.ImageOrientationPatient = _decimals(position), _decimals(AXIAL)
-        one.PixelSpacing, one.SliceThickness, one.InstanceNumber = _decimals(PIXEL_MM), "3", number + 1
+        one.ImagePositionPatient, one.ImageOrientationPatient = decimals(position), decimals(AXIAL)
+        one.PixelSpacing, one.SliceThickness, one.InstanceNumber = decimals(PIXEL_MM), "3", number + 1
         slope, intercept = (1.0, 0.0) if rescale is None else rescale[number]
-        one.RescaleSlope, one.RescaleIntercept = _decimals((slope, intercept))
+        one.RescaleSlope, one.RescaleIntercept = decimals((slope, intercept))
         for name, value in (tags or {}).items():
             setattr(one, name, value)
         files.append(folder / f"{number:03d}.dcm")
         if compressed:
             _compress_by_itk(one, plane[np.newaxis], files[-1], compressed)
-        _save(one, files[-1])
+        save(one, files[-1])
     return files
 
 
@@ -77,19 +77,19 @@ def write_multiframe(
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     image = _image(sop_class, modality, stored)
-    measures = _dataset(PixelSpacing=_decimals(PIXEL_MM), SliceThickness="3")
-    turn = _dataset(ImageOrientationPatient=_decimals(orientation))
+    measures = dataset(PixelSpacing=decimals(PIXEL_MM), SliceThickness="3")
+    turn = dataset(ImageOrientationPatient=decimals(orientation))
     image.SharedFunctionalGroupsSequence = [
-        _dataset(PixelMeasuresSequence=[measures], PlaneOrientationSequence=[turn])
+        dataset(PixelMeasuresSequence=[measures], PlaneOrientationSequence=[turn])
     ]
     groups = []
     for number, position in enumerate(positions):
         slope, intercept = (1.0, 0.0) if rescale is None else rescale[number]
-        values = _dataset(
-            RescaleSlope=_decimals([slope])[0], RescaleIntercept=_decimals([intercept])[0], RescaleType="US"
+        values = dataset(
+            RescaleSlope=decimals([slope])[0], RescaleIntercept=decimals([intercept])[0], RescaleType="US"
         )
-        place = _dataset(ImagePositionPatient=_decimals(position))
-        groups.append(_dataset(PlanePositionSequence=[place], PixelValueTransformationSequence=[values]))
+        place = dataset(ImagePositionPatient=decimals(position))
+        groups.append(dataset(PlanePositionSequence=[place], PixelValueTransformationSequence=[values]))
     image.PerFrameFunctionalGroupsSequence = groups
     for name, value in (tags or {}).items():
         setattr(image, name, value)
@@ -97,7 +97,7 @@ def write_multiframe(
         image.compress(RLELossless)
     elif compressed:
         _compress_by_itk(image, stored, path, compressed)
-    _save(image, path)
+    save(image, path)
     return path
 
 
@@ -107,11 +107,15 @@ def write_seg(
     segments: Mapping[int, Mapping[str, Any]],
     kind: str = "BINARY",
     thickness: float = 3.0,
+    orientation: Sequence[float] = AXIAL,
+    pixel_mm: Sequence[float] = PIXEL_MM,
+    tags: Mapping[str, Any] | None = None,
+    compressed: str = "",
 ) -> Path:
     """A DICOM SEG of frames: segment number, position, and voxels (j, i).
 
     segments: fields of each by its number. kind: "BINARY", "FRACTIONAL" or "LABELMAP", whose voxels are bool,
-    0 to 255, and segment numbers.
+    0 to 255, and segment numbers. compressed: "RLE" or "JPEG2000", without loss; "" for neither.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     stack = np.array([voxels for *_, voxels in frames], np.uint8)
@@ -126,29 +130,35 @@ def write_seg(
         file.MaximumFractionalValue = 255
     file["PixelData"].VR = "OB"
     file.SegmentSequence = [
-        _dataset(SegmentNumber=number, **{"SegmentAlgorithmType": "MANUAL", **fields})
+        dataset(SegmentNumber=number, **{"SegmentAlgorithmType": "MANUAL", **fields})
         for number, fields in segments.items()
     ]
-    measures = _dataset(PixelSpacing=_decimals(PIXEL_MM), SliceThickness=str(thickness))
-    turn = _dataset(ImageOrientationPatient=_decimals(AXIAL))
+    measures = dataset(PixelSpacing=decimals(pixel_mm), SliceThickness=str(thickness))
+    turn = dataset(ImageOrientationPatient=decimals(orientation))
     file.SharedFunctionalGroupsSequence = [
-        _dataset(PixelMeasuresSequence=[measures], PlaneOrientationSequence=[turn])
+        dataset(PixelMeasuresSequence=[measures], PlaneOrientationSequence=[turn])
     ]
     groups = []
     for segment, position, _ in frames:
-        group = _dataset(PlanePositionSequence=[_dataset(ImagePositionPatient=_decimals(position))])
+        group = dataset(PlanePositionSequence=[dataset(ImagePositionPatient=decimals(position))])
         if kind != "LABELMAP":
-            group.SegmentIdentificationSequence = [_dataset(ReferencedSegmentNumber=segment)]
+            group.SegmentIdentificationSequence = [dataset(ReferencedSegmentNumber=segment)]
         groups.append(group)
     file.PerFrameFunctionalGroupsSequence = groups
-    _save(file, path)
+    for name, value in (tags or {}).items():
+        setattr(file, name, value)
+    if compressed == "RLE":
+        file.compress(RLELossless)
+    elif compressed:
+        _compress_by_itk(file, stack, path, compressed)
+    save(file, path)
     return path
 
 
 def write_cine(path: Path, stored: np.ndarray) -> Path:
     """An old ultrasound multi-frame, uint8 (n, j, i), that does not say where its frames lie."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    _save(_image(ULTRASOUND, "US", stored), path)
+    save(_image(ULTRASOUND, "US", stored), path)
     return path
 
 
@@ -157,7 +167,7 @@ def _image(sop_class: str, modality: str, stored: np.ndarray) -> Dataset:
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = sop_class, generate_uid()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     bits = 8 * stored.dtype.itemsize
-    image = _dataset(
+    image = dataset(
         SOPClassUID=sop_class,
         SOPInstanceUID=meta.MediaStorageSOPInstanceUID,
         Modality=modality,
@@ -199,18 +209,21 @@ def _compress_by_itk(image: Dataset, stored: np.ndarray, path: Path, compressor:
     image.file_meta.TransferSyntaxUID = written.file_meta.TransferSyntaxUID
 
 
-def _dataset(**fields: Any) -> Dataset:
+def dataset(**fields: Any) -> Dataset:
+    """A data set of these fields."""
     made = Dataset()
     for name, value in fields.items():
         setattr(made, name, value)
     return made
 
 
-def _decimals(values: Sequence[float]) -> list[str]:
+def decimals(values: Sequence[float]) -> list[str]:
+    """Numbers as decimal strings of at most 16 characters."""
     return [f"{value:.10g}"[:16] for value in values]
 
 
-def _save(image: Dataset, path: Path) -> None:
+def save(image: Dataset, path: Path) -> None:
+    """Write a data set as a DICOM file, with either version of pydicom."""
     if int(pydicom.__version__.partition(".")[0]) < 3:  # as Slicer 5.10 has it
         image.is_little_endian, image.is_implicit_VR = True, False
         image.save_as(path, write_like_original=False)

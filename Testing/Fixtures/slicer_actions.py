@@ -94,6 +94,27 @@ class Session:
         write_series(self._folder / "dicom", 1, 12)
         assert read_volume(self._folder / "dicom").array.shape == (12, 24, 24)
 
+    def read_dicom_segmentations(self) -> None:
+        from dicom_frames import along_z, write_seg
+
+        frames = [(1, place, np.ones((40, 40), np.uint8)) for place in along_z((0.0, 3.0))]
+        for kind, compressed in (("BINARY", ""), ("LABELMAP", "RLE"), ("LABELMAP", "JPEG2000")):
+            path = self._folder / f"seg_{kind}_{compressed}.dcm"
+            write_seg(path, frames, {1: {"SegmentLabel": "all"}}, kind, compressed=compressed)
+            assert Support.read(path).structures[0].voxels == 3200
+
+    def read_an_rtstruct_in_the_console_and_into_the_scene(self) -> None:
+        from dicom_drawn import DrawnCt, Roi, write_rtstruct
+
+        ct = DrawnCt()
+        volume = read_volume(ct.write(self._folder / "drawn on"))
+        contour = ct.contour(3, [(1.5, 1.5), (1.5, 8.5), (9.5, 8.5), (9.5, 1.5)])
+        path = write_rtstruct(self._folder / "rs.dcm", [Roi(1, "box", [contour])])
+        assert Support.read(path, reference=volume).structures[0].voxels == 56
+        node = fx.addVolume(self._bench.scene, volume.geometry.affine, volume.array, "Drawn on")
+        loaded = self._logic.loadSegments(path, node)
+        assert loaded.GetSegmentation().GetNumberOfSegments() == 1
+
     def write_and_read_supports(self) -> None:
         labels = painted(self._patient.truth, (LABEL["liver"],))
         geometry = self._patient.volume.geometry

@@ -154,6 +154,10 @@ class QFileDialog(QtWidgets.QFileDialog):
         return QtWidgets.QFileDialog.getSaveFileName(*arguments)[0]
 
     @staticmethod
+    def getOpenFileName(*arguments: Any) -> str:
+        return QtWidgets.QFileDialog.getOpenFileName(*arguments)[0]
+
+    @staticmethod
     def getOpenFileNames(*arguments: Any) -> list[str]:
         return QtWidgets.QFileDialog.getOpenFileNames(*arguments)[0]
 

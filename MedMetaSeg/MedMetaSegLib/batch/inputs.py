@@ -14,6 +14,7 @@ from ..imageio.csv_list import Line, read_list
 from ..imageio.files import SUFFIXES, check_there, same_file, with_data_file
 from ..imageio.frames import Frames
 from ..imageio.names import shown
+from .item_channels import ItemChannel, channel_column, given_channels, listed_channels
 from .paths import place_problem, result_names
 from .request import BatchRequest
 from .search import FoundImage, LeftOut, file_image, images_in, series_images, unreadable_on
@@ -32,7 +33,7 @@ class BatchItem:
     of several, counted from 0. problem: why it cannot be done, known before it is read; "" if nothing is.
     maps: places of its uncertainty maps, one per structure, relative to their folder; () if none are wanted.
     within: the file, or DICOM folder, of the region outside which nothing is kept, None for none;
-    within_files: all that hold it.
+    within_files: all that hold it. channels: further images of the patient.
     """
 
     name: str
@@ -49,11 +50,13 @@ class BatchItem:
     maps: tuple[str, ...] = ()
     within: Path | None = None
     within_files: tuple[Path, ...] = ()
+    channels: tuple[ItemChannel, ...] = ()
 
     @property
     def inputs(self) -> tuple[Path, ...]:
-        """All files that its result is made of, beside the task."""
-        return (*self.files, *self.within_files)
+        """All files that the result is made from, but the task."""
+        channels = (file for one in self.channels for file in one.files)
+        return (*self.files, *self.within_files, *channels)
 
     def public(self, text: str) -> str:
         """A message about the item without its path and what else is private.
@@ -69,6 +72,9 @@ class BatchItem:
             called[file] = told
         for path in (*self.within_files, *([self.within] if self.within else [])):
             called[path] = shown(path.name)
+        for channel in self.channels:
+            told = f"the channel {channel.name} of {self.image}"
+            called |= dict.fromkeys((channel.path, *channel.files), told)
         places = {str(p): told for path, told in called.items() for p in (path, path.resolve())}
         for place in sorted(places, key=len, reverse=True):
             text = text.replace(place, places[place])
@@ -78,21 +84,26 @@ class BatchItem:
 
 
 def find_items(
-    request: BatchRequest, ending: str
+    request: BatchRequest, ending: str, channels: Sequence[str] = ()
 ) -> tuple[tuple[BatchItem, ...], tuple[tuple[str, str], ...]]:
     """The images of a request, each once, and what was found beside them: names with the reason.
 
-    Raises InputError for an input that is not there, a pattern that matches nothing, a CSV file that cannot
-    be understood, when there is no image at all, and when a result would overwrite an input.
+    channels: names of those that the task was learned with. Raises InputError for an input that is not there,
+    a pattern that matches nothing, a CSV file that cannot be understood, when there is no image at all, for
+    channels that `given_channels` refuses, and when a result would overwrite an input.
     """
     roots: list[Path] = []
-    given = list(_given(request, roots))
+    given = list(_given(request, roots, channels))
     images = _once([one for one in given if isinstance(one, FoundImage)])
     if request.within is not None and len(images) > 1:
         raise InputError(
             f"A region is for one image, and there are {len(images)}; list them in a CSV file with a column "
             "within."
         )
+    if images:
+        listed = any(one.channels for one in images)
+        beside = given_channels(request.channels, channels, len(images), listed)
+        images = [replace(one, channels=beside or one.channels) for one in images]
     found = [frame for one in images for frame in _frames(one, request.frames)]
     left_out = dict.fromkeys(one for one in given if isinstance(one, LeftOut))
     base = _common(roots)
@@ -112,12 +123,14 @@ def find_items(
     return items, skipped
 
 
-def _given(request: BatchRequest, roots: list[Path]) -> Iterator[FoundImage | LeftOut]:
+def _given(
+    request: BatchRequest, roots: list[Path], channels: Sequence[str]
+) -> Iterator[FoundImage | LeftOut]:
     """All that a request gives; the folders that it names, from which results take theirs, go to `roots`."""
     for given in request.inputs:
         if os.path.exists(given) or not glob.has_magic(str(given)):
             check_there(Path(given), "image")
-            yield from _images(Path(given), _own(request), roots)
+            yield from _images(Path(given), _own(request), roots, channels)
             continue
         matches = sorted(glob.glob(str(given), recursive=True))
         unreadable = list(unreadable_on(str(given)))
@@ -126,7 +139,7 @@ def _given(request: BatchRequest, roots: list[Path]) -> Iterator[FoundImage | Le
         roots.append(_fixed_part(str(given)))
         yield from unreadable
         for match in matches:
-            yield from _images(Path(match), _own(request), [])
+            yield from _images(Path(match), _own(request), [], channels)
     for files in request.series:
         yield from _known_series(sorted(map(Path, files)))
 
@@ -136,13 +149,15 @@ def _own(request: BatchRequest) -> tuple[Path, ...]:
     return (request.out,) if request.uncertainty is None else (request.out, request.uncertainty)
 
 
-def _images(path: Path, own: Sequence[Path], roots: list[Path]) -> Iterator[FoundImage | LeftOut]:
+def _images(
+    path: Path, own: Sequence[Path], roots: list[Path], channels: Sequence[str]
+) -> Iterator[FoundImage | LeftOut]:
     whole = Path(os.path.abspath(path))
     if path.is_dir():
         roots.append(whole)
         yield from images_in(path, own)
     elif path.suffix.lower() == ".csv":
-        for one in _in_table(path):
+        for one in _in_table(path, channels):
             is_below = one.folder is not None and one.folder.is_relative_to(whole.parent)
             roots.append(whole.parent if is_below or one.folder is None else one.folder)
             yield one
@@ -212,9 +227,12 @@ def _known_series(files: list[Path]) -> Iterator[FoundImage | LeftOut]:
     yield FoundImage(files[0].parent, series.checksum_name, None, series.files, private=series.identifiers)
 
 
-def _in_table(path: Path) -> Iterator[FoundImage]:
-    """The images that a CSV file lists, relative to its folder; the columns are CSV_COLUMNS."""
-    for number, line in read_list(path, CSV_COLUMNS, ["image"]):
+def _in_table(path: Path, channels: Sequence[str]) -> Iterator[FoundImage]:
+    """The images that a CSV file lists, relative to its folder.
+
+    The columns are CSV_COLUMNS, and one for each channel of the task, of these names.
+    """
+    for number, line in read_list(path, (*CSV_COLUMNS, *map(channel_column, channels)), ["image"]):
         try:
             image, name, allow_nonfinite, within = _table_cells(line)
         except ValueError as error:
@@ -231,6 +249,7 @@ def _in_table(path: Path) -> Iterator[FoundImage]:
                 folder=folder,
                 allow_nonfinite=allow_nonfinite,
                 within=region,
+                channels=listed_channels(line, channels, path.parent),
             )
 
 
@@ -266,7 +285,8 @@ def _once(found: list[FoundImage]) -> list[FoundImage]:
     for one in found:
         # An image that a list gives two names has two results.
         name = one.name if one.folder is None else ""
-        first = unique.setdefault((one.path.resolve(), *one.series[:1], Path(name)), one)
+        beside = (channel.path for channel in one.channels)
+        first = unique.setdefault((one.path.resolve(), *one.series[:1], Path(name), *beside), one)
         if first.within != one.within:
             raise InputError(f"{one.path} is given twice, with different regions; give each a name.")
     counts: dict[Path, int] = {}
@@ -317,6 +337,7 @@ def _item(
         request.resample_uneven,
         within=within,
         within_files=() if within is None else _region_files(within),
+        channels=found.channels,
     )
 
 

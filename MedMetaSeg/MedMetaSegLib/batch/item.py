@@ -12,6 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import BatchStopped, Cancelled, InputError, WriteError, is_out_of_memory
+from ..imageio.channel import Channel
 from ..imageio.files import check_there, suffix
 from ..imageio.names import itk_path
 from ..imageio.nifti import NiftiForms, frame_voxels, is_nifti, nifti_holds
@@ -53,6 +54,7 @@ class ReadItem:
     input_sha256: str
     seconds: float
     within: SearchRegion | None = None
+    channels: tuple[Channel, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,28 +71,37 @@ def needed_bytes(item: BatchItem, options: ItemOptions) -> int:
     working_bytes = WORKING_BYTES + (MAP_BYTES if item.maps else 0)
     working_bytes += 0 if options.measure is None else MEASURE_BYTES
     working_bytes += 0 if item.within is None else REGION_BYTES
+    voxels, voxel_bytes = _stored(item.path, item.files, item.series)
+    channels = (_stored(one.path, one.files, one.path.is_dir()) for one in item.channels)
+    return voxels * (voxel_bytes + working_bytes) + sum(count * size for count, size in channels)
+
+
+def _stored(path: Path, files: Sequence[Path], series: bool) -> tuple[int, int]:
+    """How many voxels an image has, and bytes of each, by its header; zeros when that cannot be read.
+
+    series: whether every file is a slice.
+    """
+    if not files:
+        return 0, 0
     try:
-        if not item.series and is_nifti(item.path):
-            voxels, voxel_bytes = frame_voxels(item.path)
-            return voxels * (voxel_bytes + working_bytes)
+        if not series and is_nifti(path):
+            return frame_voxels(path)
     except (InputError, OSError):
-        return 0
+        return 0, 0
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     reader = sitk.ImageFileReader()
     try:
-        with itk_path(item.files[0]) as name:
+        with itk_path(files[0]) as name:
             reader.SetFileName(name)
             reader.ReadImageInformation()
         voxel_bytes = sitk.GetArrayViewFromImage(sitk.Image([1, 1], reader.GetPixelID())).itemsize
     except (InputError, RuntimeError, KeyError):
-        return 0
+        return 0, 0
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
     voxels = int(np.prod([float(n) for n in reader.GetSize()])) * reader.GetNumberOfComponents()
-    if item.series:
-        voxels *= len(item.files)
-    return voxels * (voxel_bytes + working_bytes)
+    return voxels * (len(files) if series else 1), voxel_bytes
 
 
 def check_size(item: BatchItem, needed: int, limit: int) -> None:
@@ -107,6 +118,8 @@ def read_item(item: BatchItem, ending: str) -> ReadItem:
     begun = time.perf_counter()
     if item.within is not None:
         check_there(item.within, "region")
+    for one in item.channels:
+        check_there(one.path, f"channel {one.name}")
     try:
         input_sha256 = checksum(item.inputs)
     except FileNotFoundError as error:
@@ -120,7 +133,8 @@ def read_item(item: BatchItem, ending: str) -> ReadItem:
             "--format seg.nrrd."
         )
     within = None if item.within is None else SearchRegion.read(item.within, volume)
-    return ReadItem(item, volume, input_sha256, time.perf_counter() - begun, within)
+    channels = tuple(one.read(item.allow_nonfinite, item.resample_uneven) for one in item.channels)
+    return ReadItem(item, volume, input_sha256, time.perf_counter() - begun, within, channels)
 
 
 def item_volume(item: BatchItem) -> Volume:
@@ -138,7 +152,9 @@ def segment_item(
 ) -> SegmentedItem:
     """Apply the task to an item. Raises InputError and Cancelled."""
     begun = time.perf_counter()
-    result = segmenter.apply(task, read.volume, cancelled=cancelled, within=read.within, **options.apply)
+    result = segmenter.apply(
+        task, read.volume, cancelled=cancelled, within=read.within, channels=read.channels, **options.apply
+    )
     return SegmentedItem(read, result, time.perf_counter() - begun)
 
 

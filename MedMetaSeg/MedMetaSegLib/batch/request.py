@@ -41,7 +41,8 @@ class BatchRequest:
     `triage.TriageBounds`. uncertainty: a folder for a map of each structure of each image, None for none; see
     Segmentation.uncertainty. measure: what to measure of each result, None for nothing; tables of it are
     written to the folder of the results. within: a file with the region outside which nothing is kept, for
-    one image alone; see Segmenter.apply.
+    one image alone; see Segmenter.apply. channels: name and file of each further image of the one image that
+    is given; of several images a CSV file lists them.
     """
 
     task: Path
@@ -69,6 +70,7 @@ class BatchRequest:
     uncertainty: Path | None = None
     measure: MeasureOptions | None = None
     within: Path | None = None
+    channels: tuple[tuple[str, Path], ...] = ()
 
     @property
     def bounds(self) -> TriageBounds:
@@ -86,6 +88,7 @@ class BatchRequest:
             "within": None if self.within is None else _absolute(self.within),
             "inputs": [_absolute(path) for path in self.inputs],
             "series": [[_absolute(file) for file in files] for files in self.series],
+            "channels": [[name, _absolute(path)] for name, path in self.channels],
         }
 
     @classmethod
@@ -104,6 +107,7 @@ class BatchRequest:
                 "within": None if within is None else Path(within),
                 "inputs": tuple(fields["inputs"]),
                 "series": tuple(map(tuple, fields["series"])),
+                "channels": tuple((name, Path(path)) for name, path in fields["channels"]),
                 "force": tuple(fields["force"]),
             }
         )

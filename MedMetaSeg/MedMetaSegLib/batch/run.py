@@ -75,7 +75,7 @@ def run_batch(
     names = [one.name for one in task.structures]
     check_structures(names, request.force)
     check_structures(names, () if request.measure is None else request.measure.lesions)
-    items, skipped = find_items(request, ending)
+    items, skipped = find_items(request, ending, [one.name for one in task.channels])
     items = with_maps(items, request, names, ending)
     results = [path for item in items for path in places(item, request).values()]
     check_results(request, [*results, *measured_paths(request)])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..imageio.files import SUFFIXES, other_of_pair, stem, suffix
+from .item_channels import ItemChannel
 from .paths import WORKING_FOLDER
 
 _NAMED_DICOM = (".dcm", ".dicom", ".ima", ".acr")
@@ -29,6 +30,7 @@ class FoundImage:
     series: files of a DICOM series, sorted. number: of the series. private: texts that may not be in a
     report; neutral: what folders are called whose names hold one. frame: of a file of several, from 0.
     within: the file, or DICOM folder, of the region outside which nothing is kept.
+    channels: further images that a list names with it.
     """
 
     path: Path
@@ -41,6 +43,7 @@ class FoundImage:
     neutral: str = ""
     frame: int | None = None
     within: Path | None = None
+    channels: tuple[ItemChannel, ...] = ()
 
 
 @dataclass(frozen=True)

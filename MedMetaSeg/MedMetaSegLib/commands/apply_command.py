@@ -11,6 +11,7 @@ from ..confidence.triage import ACCEPT_ABOVE, PAINT_BELOW
 from ..imageio.frames import named_frames
 from ..measurements.measurements import SMALLEST_LESION_MM3
 from . import options
+from .channels import named_channels
 from .exit_status import EXIT_SOME_FAILED
 from .measure import options_beside
 
@@ -21,7 +22,8 @@ def apply(
         list[str],
         typer.Argument(
             help="Image files, patterns, folders (with all below them), DICOM folders, or CSV files with a "
-            "column image and, where wanted, name, allow_nonfinite and within."
+            "column image and, where wanted, name, allow_nonfinite, within, and channel:NAME for each of the "
+            "task's."
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results, one per image.")],
@@ -52,6 +54,7 @@ def apply(
     connectivity: options.Connectivity = 26,
     smallest_mm3: options.SmallestMm3 = SMALLEST_LESION_MM3,
     within: options.Within = None,
+    channel: options.ChannelsOfOne = None,
 ) -> None:
     """Segment the structures of TASK in other patients' images; nothing is painted on them."""
     from ..batch.request import BatchRequest
@@ -82,6 +85,7 @@ def apply(
         uncertainty=uncertainty,
         measure=options_beside(measure, lesions, connectivity, smallest_mm3),
         within=within,
+        channels=named_channels(channel or ()),
     )
     if apply_files(request):
         raise typer.Exit(EXIT_SOME_FAILED)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..imageio.files import check_there
+from .channels import ChannelFile, channel_files, check_channel_files, check_named, read_channels
 from .outputs import check_task_output
 from .terminal import progress_bar, show_task
 
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 class LearnRequest:
     """The arguments of `medmetaseg learn`.
 
-    pairs: image and support of each patient. frame: of 4D images, counted from 0.
+    pairs: image and support of each patient. frame: of 4D images, counted from 0. channels: of each patient,
+    none for a task of one image.
     """
 
     pairs: tuple[tuple[Path, Path], ...]
@@ -32,6 +35,7 @@ class LearnRequest:
     allow_nonfinite: bool = False
     frame: int | None = None
     resample_uneven: bool = False
+    channels: tuple[tuple[ChannelFile, ...], ...] = ()
 
 
 def in_pairs(files: Sequence[Path]) -> tuple[tuple[Path, Path], ...]:
@@ -41,19 +45,47 @@ def in_pairs(files: Sequence[Path]) -> tuple[tuple[Path, Path], ...]:
     return tuple(zip(files[::2], files[1::2], strict=True))
 
 
+def channels_of_patients(given: Sequence[str], patients: int) -> tuple[tuple[ChannelFile, ...], ...]:
+    """The channels of each patient: NAME=PATH as often as there are patients, in their order.
+
+    None without channels. Raises InputError for a channel without a name, since a task keeps it and must not
+    keep that of a patient's file, and for one that is not given for each patient once.
+    """
+    by_name: dict[str, list[ChannelFile]] = {}
+    for one in channel_files(given):
+        check_named(one)
+        by_name.setdefault(one.name, []).append(one)
+    for name, files in by_name.items():
+        if len(files) != patients:
+            raise InputError(
+                f"The channel {name} is given {len(files)} times for {patients} images; give it once for "
+                "each image, in their order."
+            )
+    return tuple(zip(*by_name.values(), strict=True))
+
+
 def learn_files(request: LearnRequest) -> None:
     """Learn a task from files. Raises InputError with nothing written."""
     for image, support in request.pairs:
         for path, what in ((image, "image"), (support, "support")):
             check_there(path, what)
-    check_task_output(request.out, [path for pair in request.pairs for path in pair])
+    for (image, _), own in zip(request.pairs, request.channels, strict=bool(request.channels)):
+        check_channel_files(own, image)
+    others = [one.path for own in request.channels for one in own]
+    check_task_output(request.out, [*(path for pair in request.pairs for path in pair), *others])
     with progress_bar() as progress:
         progress(0.0, "Reading")
         pairs = [_read(image, support, request) for image, support in request.pairs]
+        channels = [
+            read_channels(
+                own, allow_nonfinite=request.allow_nonfinite, resample_uneven=request.resample_uneven
+            )
+            for own in request.channels
+        ]
         progress(0.02, "Loading the network")
         from ..segmenter import Segmenter
 
-        task = Segmenter.load(device=request.device).learn(pairs, progress=progress)
+        task = Segmenter.load(device=request.device).learn(pairs, channels=channels, progress=progress)
         progress(1.0, "Writing")
         task.write(request.out)
     show_task(task, request.out)
@@ -70,16 +102,21 @@ def inspect_file(path: Path) -> None:
 
 def _read(image: Path, support: Path, request: LearnRequest) -> tuple[Volume, Support]:
     from ..imageio.volume import read_volume
+    from ..support.dicom_objects import holds_contours
     from ..support.placement import placed_support
     from ..support.support import Support, check_overlap, check_something_left
 
-    painted = Support.read(support, annotation=request.annotation, plane=request.plane)
-    volume = read_volume(
+    read_image = partial(
+        read_volume,
         image,
         allow_nonfinite=request.allow_nonfinite,
         frame=request.frame,
         resample_uneven=request.resample_uneven,
     )
+    # Mostly empty, the support is the quicker to read and the likelier to be wrong; contours need the image.
+    first = read_image() if holds_contours(support) else None
+    painted = Support.read(support, annotation=request.annotation, plane=request.plane, reference=first)
+    volume = read_image() if first is None else first
     painted = placed_support(painted, volume)
     check_overlap(painted, volume.geometry)
     if request.annotation != "complete":

@@ -21,13 +21,16 @@ def learn(
     allow_nonfinite: options.AllowNonfinite = False,
     volume: options.OneFrame = None,
     resample_uneven: options.ResampleUneven = False,
+    channel: options.NamedChannels = None,
 ) -> None:
     """Learn a task from one or several patients, to be applied to others."""
-    from .learn import LearnRequest, in_pairs, learn_files
+    from .learn import LearnRequest, channels_of_patients, in_pairs, learn_files
 
+    pairs = in_pairs(files)
     learn_files(
         LearnRequest(
-            pairs=in_pairs(files),
+            pairs=pairs,
+            channels=channels_of_patients(channel or (), len(pairs)),
             out=out,
             annotation=annotation,
             plane=plane,

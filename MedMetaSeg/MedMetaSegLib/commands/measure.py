@@ -75,7 +75,7 @@ class MeasuredCase:
 def measure(
     image: Annotated[Path, typer.Argument(help="NIfTI, NRRD, MetaImage, a DICOM folder or file.")],
     segmentation: Annotated[
-        Path, typer.Argument(help="A label map, .seg.nrrd or DICOM SEG on the image's grid.")
+        Path, typer.Argument(help="A label map, .seg.nrrd or DICOM SEG on the image's grid, or an RTSTRUCT.")
     ],
     out: Annotated[
         Path,

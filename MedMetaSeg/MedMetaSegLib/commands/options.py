@@ -95,6 +95,32 @@ Quality = Annotated[
     Literal["fast", "balanced", "best"],
     typer.Option(help="Coarser working grids, in half the time, or finer ones and --adapt."),
 ]
+Channels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--channel",
+        metavar="[NAME=]PATH",
+        help="A further image of the patient, co-registered: T1 beside CT; may be given several times.",
+    ),
+]
+NamedChannels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--channel",
+        metavar="NAME=PATH",
+        help="A further image of the patient, co-registered, which the task asks for ever after; of several "
+        "patients once for each, in their order.",
+    ),
+]
+ChannelsOfOne = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--channel",
+        metavar="NAME=PATH",
+        help="A channel of the one image, as the task calls it; of several images, the CSV file has a column "
+        "channel:NAME.",
+    ),
+]
 ResultFormat = Annotated[
     Literal["nii.gz", "seg.nrrd"] | None,
     typer.Option("--format", help="Of the results: nii.gz, or seg.nrrd where structures overlap."),

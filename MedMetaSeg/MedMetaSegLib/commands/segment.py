@@ -20,17 +20,18 @@ from ..imageio.names import shown
 from ..imageio.writing import Writer, replace_all, write_text
 from ..measurements.table import table_writers
 from ..progress import Progress
+from .channels import check_channel_files, check_named, read_channels
 from .measure import check_table_name
 from .outputs import check_apart, check_outputs, check_task_output, output_folder
 from .segment_request import LABEL_MAPS, SEGMENTATION, SegmentRequest
 from .terminal import progress_bar, show_segmentation
 
 if TYPE_CHECKING:
+    from ..imageio.channel import Channel
     from ..imageio.volume import Volume
     from ..results.segmentation import Segmentation, SegmentedStructure
     from ..segmenter import Segmenter
     from ..support.search_region import SearchRegion
-    from ..support.seg_nrrd import SegmentationContent
     from ..support.support import Support
 
 
@@ -45,18 +46,22 @@ def segment_files(request: SegmentRequest) -> None:
     reports: list[dict[str, Any]] = []
     with progress_bar() as progress:
         progress(0.0, "Reading")
-        support = _read_support(request)
-        region = None if request.within is None else _read_region(request.within)
+        support = _read_support(request, frames[0])
         _check_maps(request, support, frames)
-        read = _read_image(request, support, region, frames[0])
+        read = _read_image(request, support, frames[0])
+        channels = read_channels(
+            request.channels,
+            allow_nonfinite=request.allow_nonfinite,
+            resample_uneven=request.resample_uneven,
+        )
         progress(0.02, "Loading the network")
         from ..segmenter import Segmenter
 
         segmenter = Segmenter.load(device=request.device)
         for number, frame in enumerate(frames):
             if number:
-                read = _read_image(request, support, region, frame)
-            result = _segmented(segmenter, request, read, _part_of(progress, number, len(frames)))
+                read = _read_image(request, support, frame)
+            result = _segmented(segmenter, request, read, channels, _part_of(progress, number, len(frames)))
             report = _report(request, read, result)
             reports.append(report)
             writers[request.out_of(frame)] = _writer(request, read, result, report)
@@ -64,9 +69,7 @@ def segment_files(request: SegmentRequest) -> None:
             writers |= _table_writers(request, read, result, report)
         if request.save_task is not None:
             progress(1.0, "Learning the task")
-            writers[request.save_task] = segmenter.learn(
-                [(read.volume, read.support)], within=read.within
-            ).write
+            writers[request.save_task] = _task_writer(segmenter, read, channels)
         progress(1.0, "Writing")
         _write(request, writers, reports)
     show_segmentation(reports)
@@ -76,6 +79,7 @@ def check_paths(request: SegmentRequest) -> None:
     """Raise InputError for every path that cannot be read or written, without reading or writing anything."""
     for what, path in request.inputs.items():
         check_there(path, what.removeprefix("the "))
+    check_channel_files(request.channels, request.image)
     if suffix(request.out) not in (*LABEL_MAPS, SEGMENTATION):
         known = ", ".join((*LABEL_MAPS, SEGMENTATION))
         raise InputError(f"{request.out} has no suffix for a result; use one of {known}.")
@@ -87,6 +91,8 @@ def check_paths(request: SegmentRequest) -> None:
     if request.table is not None:
         check_table_name(request.table)
     if request.save_task is not None:
+        for one in request.channels:
+            check_named(one)
         check_task_output(request.save_task, list(request.inputs.values()))
     if request.uncertainty is not None:
         check_result_folder(request.uncertainty)
@@ -112,11 +118,10 @@ def _check_maps(request: SegmentRequest, support: Support, frames: Sequence[int 
         return
     names = map_names([one.structure.name for one in support.structures])
     paths = [request.map_of(name, frame) for name in names for frame in frames]
-    others = request.inputs
     for frame in frames:
-        check_apart(paths, {**others, "the result": request.out_of(frame)})
+        check_apart(paths, {**request.inputs, "the result": request.out_of(frame)})
     if request.uncertainty.is_dir():
-        check_outputs(paths, others)
+        check_outputs(paths, request.inputs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,11 +135,20 @@ class _Read:
     seconds: float
 
 
-def _read_support(request: SegmentRequest) -> Support:
-    """The support: mostly empty, it is the quicker of the two to read and the likelier to be wrong."""
+def _read_support(request: SegmentRequest, frame: int | None) -> Support:
+    """The support: mostly empty, it is the quicker of the two to read and the likelier to be wrong.
+
+    Only contours need the image first, which is read again with the others.
+    """
+    from ..support.dicom_objects import holds_contours
     from ..support.support import Support
 
-    support = Support.read(request.support, annotation=request.annotation, plane=request.plane)
+    support = Support.read(
+        request.support,
+        annotation=request.annotation,
+        plane=request.plane,
+        reference=_read_volume(request, frame) if holds_contours(request.support) else None,
+    )
     if support.overlapping and suffix(request.out) != SEGMENTATION:
         raise InputError(
             f"Structures in {request.support} overlap, which a label map cannot hold; write to a .seg.nrrd."
@@ -152,38 +166,42 @@ def _read_support(request: SegmentRequest) -> Support:
     return support
 
 
-def _read_region(path: Path) -> SegmentationContent:
-    from ..support.search_region import read_region
-
-    return read_region(path)
-
-
-def _read_image(
-    request: SegmentRequest, support: Support, region: SegmentationContent | None, frame: int | None
-) -> _Read:
-    from ..imageio.volume import check_label_map, read_volume
+def _read_image(request: SegmentRequest, support: Support, frame: int | None) -> _Read:
+    from ..imageio.volume import check_label_map
     from ..support.placement import placed_support
-    from ..support.search_region import placed_region
+    from ..support.search_region import SearchRegion
     from ..support.support import check_overlap, check_something_left
 
     started = time.perf_counter()
-    volume = read_volume(
-        request.image,
-        allow_nonfinite=request.allow_nonfinite,
-        frame=frame,
-        resample_uneven=request.resample_uneven,
-    )
+    volume = _read_volume(request, frame)
     if suffix(request.out) != SEGMENTATION:
         check_label_map(request.out, volume.geometry, volume.forms)
     support = placed_support(support, volume)
     check_overlap(support, volume.geometry)
     check_something_left(support, volume.geometry)
-    within = None if region is None else placed_region(region, volume, shown(str(request.within)))
+    within = None
+    if request.within is not None:
+        within = SearchRegion.read(request.within, volume, shown(request.within))
     return _Read(frame, volume, support, within, time.perf_counter() - started)
 
 
+def _read_volume(request: SegmentRequest, frame: int | None) -> Volume:
+    from ..imageio.volume import read_volume
+
+    return read_volume(
+        request.image,
+        allow_nonfinite=request.allow_nonfinite,
+        frame=frame,
+        resample_uneven=request.resample_uneven,
+    )
+
+
 def _segmented(
-    segmenter: Segmenter, request: SegmentRequest, read: _Read, progress: Progress
+    segmenter: Segmenter,
+    request: SegmentRequest,
+    read: _Read,
+    channels: Sequence[Channel],
+    progress: Progress,
 ) -> Segmentation:
     return segmenter.segment(
         read.volume,
@@ -195,6 +213,7 @@ def _segmented(
         adapt=request.adapt,
         confidence=request.confidence,
         within=read.within,
+        channels=channels,
     )
 
 
@@ -205,6 +224,12 @@ def _part_of(progress: Progress, number: int, parts: int) -> Progress:
         progress((number + done) / parts, what if parts == 1 else f"frame {number}: {what}")
 
     return share
+
+
+def _task_writer(segmenter: Segmenter, read: _Read, channels: Sequence[Channel]) -> Writer:
+    """Writes the task that is learned from one frame."""
+    together = [channels] if channels else []
+    return segmenter.learn([(read.volume, read.support)], channels=together, within=read.within).write
 
 
 def _report(request: SegmentRequest, read: _Read, result: Segmentation) -> dict[str, Any]:

@@ -10,13 +10,14 @@ import typer
 from ..imageio.frames import named_frames
 from ..measurements.measurements import SMALLEST_LESION_MM3
 from . import options
+from .channels import channel_files
 from .measure import options_beside
 from .segment_request import SegmentRequest
 
 
 def segment(
     image: Annotated[Path, typer.Argument(help="NIfTI, NRRD, MetaImage, a DICOM folder or file.")],
-    support: Annotated[Path, typer.Argument(help="What was painted: a label map, .seg.nrrd or DICOM SEG.")],
+    support: Annotated[Path, typer.Argument(help="Painted: a label map, .seg.nrrd, DICOM SEG or RTSTRUCT.")],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Label map (.nii.gz, .nii, .nrrd, .mha) or .seg.nrrd.")
     ],
@@ -41,6 +42,7 @@ def segment(
     ] = None,
     confidence: options.Confidence = True,
     uncertainty: options.Uncertainty = None,
+    channel: options.Channels = None,
     volume: options.Frame = None,
     measure: options.MeasureTable = None,
     lesions: options.Lesions = None,
@@ -69,6 +71,7 @@ def segment(
             adapt=adapt,
             confidence=confidence,
             uncertainty=uncertainty,
+            channels=channel_files(channel or ()),
             frames=named_frames(volume),
             table=measure,
             measure=options_beside(measure is not None, lesions, connectivity, smallest_mm3),

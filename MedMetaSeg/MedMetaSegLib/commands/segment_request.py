@@ -10,6 +10,7 @@ from ..imageio.files import stem, suffix
 from ..imageio.frames import Frames
 from ..measurements.measurements import MeasureOptions
 from ..measurements.table import lesions_path
+from .channels import ChannelFile
 
 if TYPE_CHECKING:
     from ..support.support import Annotation
@@ -47,12 +48,14 @@ class SegmentRequest:
     table: Path | None = None
     measure: MeasureOptions | None = None
     within: Path | None = None
+    channels: tuple[ChannelFile, ...] = ()
 
     @property
     def inputs(self) -> dict[str, Path]:
         """The files that are read, by what messages call them."""
-        named = {"the image": self.image, "the support": self.support}
-        return named if self.within is None else {**named, "the region": self.within}
+        region = {} if self.within is None else {"the region": self.within}
+        channels = {f"the channel {one.name}": one.path for one in self.channels}
+        return {"the image": self.image, "the support": self.support, **region, **channels}
 
     def out_of(self, frame: int | None) -> Path:
         """The result of a frame: of all frames each has a name of its own."""

@@ -59,6 +59,7 @@ def show_task(task: Task, path: Path) -> None:
     )
     lines = [
         f"learned on: {about['intensity']}, {len(about['atlases'])} patient(s)",
+        *([f"channels: {', '.join(one['name'] for one in about['channels'])}"] if about["channels"] else []),
         f"annotation: {', '.join(about['provenance'].get('annotations', []))}",
         f"reduced images (k x j x i): {atlases}",
         f"weights: {about['weights_sha256'][:12]}, medmetaseg {about['provenance'].get('medmetaseg', '')}",
@@ -150,7 +151,23 @@ def _lesions(one: StructureMeasurements) -> tuple[str, str]:
 
 def _remarks(report: Mapping[str, Any]) -> list[str]:
     left_out = [f"Left out: {skipped['name']}, {skipped['reason']}." for skipped in report["skipped"]]
-    return [*left_out, *report["notes"], *_next_slice(report)]
+    return [*left_out, *_votes(report), *report["notes"], *_next_slice(report)]
+
+
+def _votes(report: Mapping[str, Any]) -> list[str]:
+    """How the image and its channels voted on each structure, as sentences; none without channels."""
+    return [
+        f"{one['name']}: {', '.join(_vote(vote) for vote in one['channels'])}."
+        for one in report["structures"]
+        if "channels" in one
+    ]
+
+
+def _vote(vote: Mapping[str, Any]) -> str:
+    if vote["millilitres"] is None:
+        return f"{vote['name']} has no say"
+    volume = millilitres_text(vote["millilitres"])
+    return f"{vote['name']} alone {volume} ml (Dice with the result {vote['dice_with_result']:.2f})"
 
 
 def _expected(entry: Mapping[str, Any]) -> str:

@@ -25,7 +25,8 @@ from ..datasets.cases import Case, read_case
 from ..imageio.volume import Volume
 from ..progress import never
 from ..results.merge import LabelMerger
-from ..same_volume.structure_logits import StructureLogits, StructureRun, VolumeMemory
+from ..same_volume.structure_logits import StructureRun
+from ..same_volume.volume_memory import StructureLogits, VolumeMemory
 from ..segmenter import Segmenter
 from ..support.structure import Structure, StructureMask, default_color, filled_slices
 from ..support.support import Support

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .dicom_header import NOT_IMAGES, UNREADABLE, may_be_dicom
+from .dicom_header import NOT_IMAGES, UNREADABLE, ObjectKind, may_be_dicom
 
 __all__ = ["FoundSeries", "may_be_dicom", "series_in", "series_of", "tells_of"]
 
@@ -126,6 +126,9 @@ def _why_not(group: list[tuple[Path, Any]]) -> str:
     modality = _text(header, "Modality")
     if not header:
         return ""
+    drawn = ObjectKind(_text(header, "SOPClassUID"), modality).drawn
+    if drawn:
+        return f"{drawn}, not an image"
     if modality in NOT_IMAGES or not (_text(header, "Rows") and _text(header, "Columns")):
         return "no image"
     if "LOCALIZER" in _text(header, "ImageType").upper():

@@ -18,6 +18,8 @@ from ..errors import InputError
 
 SEGMENTATION_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """SOP classes of DICOM SEG: binary or fractional, and label maps."""
+CONTOUR_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
+"""SOP class of an RT structure set (RTSTRUCT), which holds contours."""
 NOT_IMAGES = ("SR", "KO", "PR", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "SEG", "REG", "DOC", "AU", "ECG")
 """Modalities of objects that are no images to segment."""
 UNREADABLE = (OSError, ValueError, KeyError, AttributeError, EOFError, TypeError, struct.error)
@@ -25,12 +27,15 @@ UNREADABLE = (OSError, ValueError, KeyError, AttributeError, EOFError, TypeError
 
 _ENDINGS = (".dcm", ".dicom", ".ima")
 _NUCLEAR_MEDICINE = "NM"
+_MODALITY = 0x00080060
+"""Tag of the modality, which follows that of the SOP class."""
 _MEDIA_CLASS = "MediaStorageSOPClassUID"
 _DIRECTORY = "Media Storage Directory Storage"
 """Name of the class of a file that lists a medium's DICOM files."""
 _TAGS = (
     "SOPClassUID",
     "SeriesInstanceUID",
+    "FrameOfReferenceUID",
     "Modality",
     "SeriesDescription",
     "Rows",
@@ -79,11 +84,37 @@ class Plane:
         return self.position.size == 3 and self.orientation.size == 6
 
 
+@dataclass(frozen=True)
+class ObjectKind:
+    """What a DICOM file is, by its SOP class and its modality; "" for what it does not say."""
+
+    sop_class: str
+    modality: str
+
+    @property
+    def is_segmentation(self) -> bool:
+        """True for a DICOM SEG."""
+        return self.sop_class in SEGMENTATION_CLASSES or self.modality == "SEG"
+
+    @property
+    def is_contours(self) -> bool:
+        """True for an RTSTRUCT."""
+        return self.sop_class == CONTOUR_CLASS or self.modality == "RTSTRUCT"
+
+    @property
+    def drawn(self) -> str:
+        """What it is called where it holds what somebody drew, "" for everything else."""
+        if self.is_segmentation:
+            return "a DICOM segmentation"
+        return "a DICOM structure set (RTSTRUCT)" if self.is_contours else ""
+
+
 @dataclass(frozen=True, eq=False)
 class DicomFile:
     """The header of a DICOM file.
 
-    series: its identifier, "" where it was taken out. size: rows, columns. samples: values per voxel.
+    series, frame_of_reference: identifiers, "" where they were taken out; positions in one frame of reference
+    can be compared. size: rows, columns. samples: values per voxel.
     photometric: how values are shown; MONOCHROME1 shows large ones dark, which does not change them.
     storage: all that stored voxels of two files have to share to be of one type (bits, sign). padding: lowest
     and highest stored value that stands for no tissue, () where none is named. planes: in stored order.
@@ -91,6 +122,7 @@ class DicomFile:
 
     path: str
     series: str
+    frame_of_reference: str
     sop_class: str
     modality: str
     description: str
@@ -102,14 +134,14 @@ class DicomFile:
     planes: tuple[Plane, ...]
 
     @property
-    def is_segmentation(self) -> bool:
-        """True for a DICOM SEG."""
-        return self.sop_class in SEGMENTATION_CLASSES or self.modality == "SEG"
+    def kind(self) -> ObjectKind:
+        """What the file is."""
+        return ObjectKind(self.sop_class, self.modality)
 
     @property
     def is_image(self) -> bool:
         """True for an image that could be segmented."""
-        return min(self.size) > 0 and self.modality not in NOT_IMAGES and not self.is_segmentation
+        return min(self.size) > 0 and self.modality not in NOT_IMAGES and not self.kind.drawn
 
 
 def may_be_dicom(path: Path) -> bool:
@@ -147,21 +179,46 @@ def read_header(file: str) -> DicomFile:
                     stream, stop_before_pixels=True, force=True, specific_tags=list(_TAGS)
                 )
                 left = Path(file).stat().st_size - stream.tell()
-            found = _described(file, header)
-            whole = _is_whole(header, left)
+            return header_of(file, header, left)
         except (InvalidDicomError, *UNREADABLE) as error:
             raise damaged(file) from error
-    if not whole:
+
+
+def header_of(file: str, data_set: Any, voxel_bytes: int) -> DicomFile:
+    """The header of an open pydicom data set. voxel_bytes: of its voxels, as many as there are.
+
+    Raises InputError for an image that has fewer than it says, and what is in UNREADABLE for values that
+    cannot be understood.
+    """
+    found = _described(file, data_set)
+    if not _is_whole(data_set, voxel_bytes):
         raise damaged(file)
     return found
 
 
+def read_kind(path: Path) -> ObjectKind:
+    """What a DICOM file is; only its first fields are read. One that cannot be read is of no kind."""
+    from pydicom.errors import InvalidDicomError
+    from pydicom.filereader import read_partial
+
+    def is_beyond(tag: int, vr: str | None, length: int) -> bool:
+        return tag > _MODALITY
+
+    try:
+        with path.open("rb") as stream:
+            start = read_partial(stream, stop_when=is_beyond, force=True)
+        return ObjectKind(_text(start, "SOPClassUID"), _text(start, "Modality"))
+    except (InvalidDicomError, *UNREADABLE):
+        return ObjectKind("", "")
+
+
 def functional_group(header: Any, frame: Any, name: str) -> Any:
     """The first item of a frame's functional group, or of the one all frames share; None without one."""
-    shared = header.get("SharedFunctionalGroupsSequence") or ()
-    for group in (frame, *shared):
-        items = group.get(name) if group is not None else None
-        if items:
+    items = None if frame is None else frame.get(name)
+    if items:
+        return items[0]
+    for group in header.get("SharedFunctionalGroupsSequence") or ():
+        if items := group.get(name):
             return items[0]
     return None
 
@@ -198,6 +255,7 @@ def _described(file: str, header: Any) -> DicomFile:
     return DicomFile(
         file,
         _text(header, "SeriesInstanceUID"),
+        _text(header, "FrameOfReferenceUID"),
         _text(header, "SOPClassUID"),
         _text(header, "Modality"),
         _text(header, "SeriesDescription"),

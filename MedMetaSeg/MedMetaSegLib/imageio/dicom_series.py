@@ -34,6 +34,12 @@ class DicomSeries:
         return self.headers[0].modality
 
     @property
+    def frame_of_reference(self) -> str:
+        """Identifier of the space its positions are in; "" where it is not known."""
+        named = {one.frame_of_reference for one in self.headers}
+        return named.pop() if len(named) == 1 else ""
+
+    @property
     def is_multiframe(self) -> bool:
         """True where a file holds several planes."""
         return any(len(one.planes) > 1 for one in self.headers)
@@ -143,14 +149,16 @@ def _series(headers: Sequence[DicomFile], what: str, resample_uneven: bool) -> D
 
 
 def _no_image(path: Path, headers: Sequence[DicomFile]) -> InputError:
-    if any(one.is_segmentation for one in headers):
-        return InputError(f"{path} is a DICOM segmentation, no image; give it as what was painted.")
+    drawn = next((one.kind.drawn for one in headers if one.kind.drawn), "")
+    if drawn:
+        which = f"The folder {path} holds" if path.is_dir() else f"{path} is"
+        return InputError(f"{which} {drawn}, not an image; give it as SUPPORT, beside the image.")
     if path.is_dir():
         return InputError(f"The folder {path} holds no DICOM images; give the folder of one series.")
     if headers and headers[0].modality:
         return InputError(
             f"{path} is a DICOM {headers[0].modality} object, which is not read here; give images, and what "
-            "was painted as a label map, .seg.nrrd or DICOM SEG."
+            "was painted as a label map, .seg.nrrd, DICOM SEG or RTSTRUCT."
         )
     return damaged(path)
 

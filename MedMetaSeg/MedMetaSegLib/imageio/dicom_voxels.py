@@ -199,6 +199,10 @@ def _decoded_by_itk(header: Any, path: str) -> np.ndarray:
         try:
             image = _executed(sitk.ImageFileReader(), str(file))
         except RuntimeError as error:
-            raise damaged(path) from error
+            how = header.file_meta.TransferSyntaxUID.name
+            raise InputError(
+                f"{path} is damaged, or compressed in a way that is not read here ({how}); export it without "
+                "compression."
+            ) from error
     array = sitk.GetArrayFromImage(image)
     return array.reshape(-1, *array.shape[-2:])

@@ -54,7 +54,8 @@ class Volume:
     array: (k, j, i), any real dtype, as read. name: for people and file names. source: the path, if any.
     modality: "CT", "MR", ... where DICOM says, else "". forms: what the header of a NIfTI file says of the
     place, so that a result can say the same. padding: lowest and highest value that DICOM says stands for no
-    tissue. notes: sentences about the reading that who uses the result has to know.
+    tissue. notes: sentences about the reading that who uses the result has to know. frame_of_reference: of a
+    DICOM series, the identifier of the space that its positions are in, else "".
     """
 
     array: np.ndarray
@@ -65,6 +66,7 @@ class Volume:
     forms: NiftiForms | None = None
     padding: tuple[float, float] | None = None
     notes: tuple[str, ...] = ()
+    frame_of_reference: str = ""
 
     def __post_init__(self) -> None:
         if self.array.shape != self.geometry.shape:
@@ -258,7 +260,16 @@ def _read_dicom(path: Path, series: DicomSeries) -> Volume:
         raise InputError(f"{path} has no usable position in space; export it again.") from error
     name = stem(path.resolve())
     notes = _dicom_notes(name, series, geometry)
-    return Volume(array, geometry, name, str(path), series.modality, padding=series.padding, notes=notes)
+    return Volume(
+        array,
+        geometry,
+        name,
+        str(path),
+        series.modality,
+        padding=series.padding,
+        notes=notes,
+        frame_of_reference=series.frame_of_reference,
+    )
 
 
 def _dicom_notes(name: str, series: DicomSeries, geometry: Geometry) -> tuple[str, ...]:

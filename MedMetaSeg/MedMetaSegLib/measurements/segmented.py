@@ -15,6 +15,7 @@ from ..imageio.volume import Volume
 from ..support.lost_header import grid_difference, lost_header
 from ..support.placement import ON_GRID_VOXELS, Place, settled_place
 from ..support.reading import read_segments
+from ..support.seg_nrrd import SegmentationContent
 from ..support.structure import StructureMask, tight
 
 _ROLE = "segmentation"
@@ -39,7 +40,8 @@ def read_segmented(
     names: Mapping[int, str] | None = None,
     may_be_empty: bool = False,
 ) -> Segmented:
-    """Read every segment of a .seg.nrrd or a DICOM SEG, or every label of a label map, on a volume's grid.
+    """Read every segment of a .seg.nrrd, a DICOM SEG or an RTSTRUCT, or every label of a label map, on a
+    volume's grid.
 
     names: structure names by label value, over those in the file. may_be_empty: a label map without labels
     is one in which nothing was found, and gives no mask. Nothing is resampled: the file's voxels
@@ -48,14 +50,18 @@ def read_segmented(
     outside it, and as `support.placement.settled_place`.
     """
     path = Path(path)
-    content = read_segments(path, names, _ROLE)
+    content = read_segments(path, names, _ROLE, volume)
     if not content.masks and not may_be_empty:
         raise InputError(f"{path} holds no segment and no label; there is nothing to measure.")
-    place = settled_place(Place(content.geometry, content.forms, role=_ROLE), volume)
+    place = settled_place(_place_of(content), volume)
     voxel_map = _VoxelMap.between(place.geometry, volume.geometry)
     masks = tuple(voxel_map.moved(one) for one in content.masks)
     notes = place.notes + (_another_size(voxel_map, volume) if content.is_label_map else ())
     return Segmented(masks, notes, content.is_label_map)
+
+
+def _place_of(content: SegmentationContent) -> Place:
+    return Place(content.geometry, content.forms, content.notes, _ROLE, content.frame_of_reference)
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import cast
 
 import numpy as np
 from scipy import ndimage
 
 from ..confidence.slice_place import SliceToPaint, next_plane, slice_to_paint
 from ..errors import InputError
+from ..imageio.channel import IMAGE, Channel
 from ..imageio.geometry import AxisMap, Geometry, Index3, index3, rounded
 from ..imageio.volume import Volume
 from ..network.inference import Predictor
@@ -20,13 +22,16 @@ from ..results.merge import LabelMerger, without_islands
 from ..results.millilitres import rounded_millilitres
 from ..results.search_region import region_report
 from ..results.segmentation import Segmentation, SegmentedStructure, probability_map, segmented_structure
+from ..results.votes import Block
 from ..support.search_region import SearchRegion, region_of
 from ..support.structure import AnnotatedStructure, Structure, region
 from ..support.support import Support
 from ..task.task_file import Task
+from ..working_grid.channels import PlacedChannel, channel_notes, channels_told
 from ..working_grid.grid import Bounds, positive_back, sampled_back
 from ..working_grid.search_region import cut_block, cut_to_region, only_inside, region_on_grid
 from .atlas_placement import AtlasPlacement, register_atlases
+from .channel_votes import check_task_channels, prediction_votes, task_channels
 from .decision import ApplyOptions, Decision, decided, remarks
 from .search import PlaceSearch, Prediction
 
@@ -46,16 +51,19 @@ def applied_task(
     cancelled: Callable[[], bool],
     placement: AtlasPlacement | None = None,
     options: ApplyOptions | None = None,
+    channels: Sequence[Channel] = (),
 ) -> Segmentation:
     """The task's structures in a volume, on its own grid; those that are not there have no voxels.
 
     placement: from `register_atlases`, made when None. The report's entry of each structure has "found" and,
-    if not, "reason"; "left_out" says that it can be forced. Raises InputError (see `check_volume`, and for a
-    name to force that the task does not have) and Cancelled.
+    if not, "reason"; "left_out" says that it can be forced. channels: those that the task was learned with,
+    in any order. Raises InputError (see `check_volume`, for a name to force that the task does not have, and
+    for other channels than the task's) and Cancelled.
     """
     options = options or ApplyOptions()
     _check_names(task, options.force)
     within = region_of(options.within, volume.geometry)
+    check_task_channels(task, [one.name for one in channels])
     begun = time.perf_counter()
     progress(0.0, "laying the atlas over the image")
     notes = predictor.new_notes()
@@ -65,7 +73,9 @@ def applied_task(
     aligned = time.perf_counter()
     axis_map = placement.axis_map
     searched = None if within is None else _on_query(within, placement)
-    decisions, masks = _decided_all(task, placement, predictor, progress, cancelled, options, searched)
+    placed = task_channels(task, channels, volume, placement)
+    search = PlaceSearch(task, placement, predictor, cancelled, options.confidence, placed)
+    decisions, masks = _decided_all(search, placement, progress, options, searched)
     predictions = [decision.prediction for decision in decisions]
     results, probabilities = [], []
     for structure, prediction, (where, mask) in zip(task.structures, predictions, masks, strict=True):
@@ -76,14 +86,19 @@ def applied_task(
     finished = time.perf_counter()
     seconds = {"align": aligned - begun, "network": finished - aligned, "total": finished - begun}
     told = [
-        _told(result, decision, placement, volume.geometry, options, searched)
-        for result, decision in zip(results, decisions, strict=True)
+        {
+            **_told(result, decision, placement, volume.geometry, searched),
+            **_votes(decision, mask, placement, placed, searched),
+        }
+        for result, decision, mask in zip(results, decisions, masks, strict=True)
     ]
     unlike = remarks(decisions, task.structures, options)
     notes = notes if within is None else [*notes, *_about_region(within, options)]
     report = _report(task, placement, predictor, told, unlike, seconds, notes)
     if within is not None:
         report["within"] = region_report(within, volume.geometry)
+    if placed:
+        report = _with_channels(report, placement, placed)
     return Segmentation(volume.geometry, tuple(results), task.overlapping, report, tuple(probabilities))
 
 
@@ -110,21 +125,18 @@ def _check_names(task: Task, names: Sequence[str]) -> None:
 
 
 def _decided_all(
-    task: Task,
+    search: PlaceSearch,
     placement: AtlasPlacement,
-    predictor: Predictor,
     progress: Progress,
-    cancelled: Callable[[], bool],
     options: ApplyOptions,
     searched: SearchRegion | None,
 ) -> tuple[list[Decision], list[tuple[tuple[slice, ...], np.ndarray]]]:
     """Of every structure of the task what is decided, and where its mask lies in the query, with the mask."""
-    search = PlaceSearch(task, placement, predictor, cancelled, options.confidence)
-    geometry = placement.volume.geometry
+    task, geometry = search.task, placement.volume.geometry
     merger = LabelMerger(_nothing_annotated(task, geometry))
     decisions = []
     for number, structure in enumerate(task.structures):
-        check_cancelled(cancelled)
+        check_cancelled(search.cancelled)
         progress(0.3 + 0.7 * number / len(task.structures), structure.name)
         decision = decided(structure, search.look_for(number), options)
         one = decision.prediction
@@ -218,7 +230,6 @@ def _told(
     decision: Decision,
     placement: AtlasPlacement,
     geometry: Geometry,
-    options: ApplyOptions,
     searched: SearchRegion | None,
 ) -> dict[str, object]:
     """The entry of a structure in the report."""
@@ -251,6 +262,28 @@ def _why_empty(result: SegmentedStructure, prediction: Prediction, searched: Sea
         return ""
     found = prediction.logits is not None and bool((prediction.logits > 0).any())
     return _FOUND_NOTHING if searched is None or not found else _OUTSIDE_REGION
+
+
+def _votes(
+    decision: Decision,
+    found: tuple[tuple[slice, ...], np.ndarray],
+    placement: AtlasPlacement,
+    channels: Sequence[PlacedChannel],
+    searched: SearchRegion | None,
+) -> dict[str, object]:
+    """The entry of a structure's report that its image and channels make; none where it was left out."""
+    grid = placement.volume.geometry
+    votes = [] if decision.reason else prediction_votes(decision.prediction, grid, channels, searched)
+    return {"channels": [one.as_dict(Block(*found), grid.voxel_ml) for one in votes]} if votes else {}
+
+
+def _with_channels(
+    report: dict[str, object], placement: AtlasPlacement, channels: Sequence[PlacedChannel]
+) -> dict[str, object]:
+    """The report of an image, with what there is to tell of its channels."""
+    grid, notes = placement.volume.geometry, cast("list[str]", report["notes"])
+    told = channels_told(IMAGE, placement.normalization, channels, grid)
+    return {**report, "notes": [*notes, *channel_notes(channels, grid)], "channels": told}
 
 
 def _to_paint(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import InputError
+from ..imageio.channel import Channel, check_channel_names
 from ..imageio.geometry import Geometry, index3
 from ..imageio.volume import Volume, check_volume
 from ..network.image_evidence import image_channels
@@ -19,8 +20,9 @@ from ..support.placement import placed_support
 from ..support.structure import AnnotatedStructure, Structure, StructureMask
 from ..support.support import MAX_STRUCTURES, Support, check_overlap
 from ..task.atlas import Atlas, make_atlas
-from ..task.task_file import LearnedPrototypes, Task
+from ..task.task_file import LearnedPrototypes, Task, TaskChannel
 from ..working_grid.black_margins import without_margins
+from ..working_grid.channels import PlacedChannel, placed_channel, shown_part
 from ..working_grid.grid import Bounds, WorkingGrid, sampled_image, working_grid
 from ..working_grid.intensity import IntensityNormalization, intensity_normalization
 from ..working_grid.reduced_image import without_world_position
@@ -33,36 +35,41 @@ Pair = tuple[Volume, Support]
 class _Patient:
     """A volume without world position, and its whole structures, by name, on its grid.
 
-    axes: of the volume in the world, see `Atlas`.
+    axes: of the volume in the world, see `Atlas`. channels: in the space of the volume.
     """
 
     volume: Volume
     axes: np.ndarray
     normalization: IntensityNormalization
     structures: dict[str, AnnotatedStructure]
+    channels: tuple[PlacedChannel, ...]
 
 
 def learned_task(
     pairs: Sequence[Pair],
-    segment: Callable[[Volume, Support], Segmentation],
+    segment: Callable[..., Segmentation],
     predictor: Predictor,
     weights_sha256: str,
     version: str,
     progress: Progress,
     cancelled: Callable[[], bool],
+    channels: Sequence[Sequence[Channel]] = (),
 ) -> Task:
     """A task with what the supports teach.
 
     A support that is not complete is completed by `segment` first. Structures of several supports are the
-    same when their names are. Raises InputError for supports that cannot be used, and Cancelled.
+    same when their names are. channels: of each patient, the same names in the same order; none for a task of
+    one image. Raises InputError for supports that cannot be used, and Cancelled.
     """
     if not pairs:
         raise InputError("There is nothing to learn from; give at least one image with its support.")
+    own_channels = channels or [()] * len(pairs)
+    names = _channel_names(own_channels, len(pairs))
     patients: list[_Patient] = []
     for number, (volume, support) in enumerate(pairs):
         check_cancelled(cancelled)
         progress(0.8 * number / len(pairs), f"support {number + 1} of {len(pairs)}")
-        patients.append(_patient(check_volume(volume), support, segment))
+        patients.append(_patient(check_volume(volume), support, segment, own_channels[number]))
     modalities = {patient.normalization.modality for patient in patients}
     if len(modalities) > 1:
         raise InputError("Some supports are CT and some are not; learn one task from each kind.")
@@ -77,9 +84,12 @@ def learned_task(
         check_cancelled(cancelled)
         progress(0.8 + 0.2 * number / len(structures), structure.name)
         first = next(n for n, patient in enumerate(patients) if structure.name in patient.structures)
-        prototypes.append(
-            _prototypes(patients[first], atlases[first], number, structure, predictor, cancelled)
-        )
+        places = _expected_places(patients[first], atlases[first], number, structure)
+        prototypes.append(_prototypes(patients[first], places, predictor, cancelled))
+    learned = [
+        _learned_channel(number, patients, atlases, structures, predictor, cancelled)
+        for number in range(len(names))
+    ]
     progress(1.0, "done")
     return Task(
         structures,
@@ -89,6 +99,7 @@ def learned_task(
         tuple(prototypes),
         weights_sha256,
         {"medmetaseg": version, "annotations": [support.annotation for _, support in pairs]},
+        tuple(learned),
     )
 
 
@@ -112,8 +123,27 @@ def common_structures(supports: Sequence[Support], patients: Sequence[_Patient])
     return tuple(found.values())
 
 
+def _channel_names(channels: Sequence[Sequence[Channel]], patients: int) -> list[str]:
+    """The names of the channels of every patient. Raises InputError where one has others."""
+    if len(channels) != patients:
+        raise ValueError(f"There are channels of {len(channels)} patients, and {patients} patients.")
+    names = [[channel.name for channel in one] for one in channels]
+    check_channel_names(names[0])
+    for number, one in enumerate(names):
+        if one != names[0]:
+            raise InputError(
+                f"The first patient has the channels {_listed(names[0])}, and patient {number + 1} has "
+                f"{_listed(one)}; give all of them the same, in one order."
+            )
+    return names[0]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) or "(none)"
+
+
 def _patient(
-    volume: Volume, support: Support, segment: Callable[[Volume, Support], Segmentation]
+    volume: Volume, support: Support, segment: Callable[..., Segmentation], channels: Sequence[Channel]
 ) -> _Patient:
     placed = placed_support(support, volume)
     check_overlap(placed, volume.geometry)
@@ -126,7 +156,7 @@ def _patient(
     if support.annotation == "complete":
         whole: Sequence[StructureMask] = _on_grid(placed, volume.geometry).structures
     else:
-        whole = segment(volume, support).structures
+        whole = segment(volume, support, channels=channels).structures
     there = [one for one in whole if one.voxels]
     inner, start = without_margins(volume, there)
     canonical, axis_map = inner.canonical()
@@ -138,29 +168,91 @@ def _patient(
     if not structures:
         raise InputError("No structure of the support lies in the image; check that they belong together.")
     plain = without_world_position(canonical)
-    return _Patient(plain, canonical.geometry.axes, intensity_normalization(plain), structures)
+    beside = tuple(placed_channel(one, volume, canonical.geometry, plain.geometry) for one in channels)
+    return _Patient(plain, canonical.geometry.axes, intensity_normalization(plain), structures, beside)
 
 
 def _on_grid(support: Support, geometry: Geometry) -> Support:
     return support.on(geometry) if geometry.is_parallel(support.geometry) else support.voxels_on(geometry)
 
 
-def _prototypes(
-    patient: _Patient,
-    atlas: Atlas,
-    number: int,
-    structure: Structure,
-    predictor: Predictor,
-    cancelled: Callable[[], bool],
-) -> LearnedPrototypes:
-    """Prototypes on the working grid on which the structure would be looked for."""
+@dataclass(frozen=True, eq=False)
+class _Places:
+    """Where a structure is: signed distance (k, j, i) on the working grid that it would be looked for on."""
+
+    grid: WorkingGrid
+    distance: np.ndarray
+
+
+def _expected_places(patient: _Patient, atlas: Atlas, number: int, structure: Structure) -> _Places:
     occupancy = atlas.occupancy(number)
     reference = patient.volume.geometry
     expected = expected_structure(structure, occupancy, atlas.close, reference)
     assert expected is not None
     grid: WorkingGrid = working_grid(expected, reference, Bounds.of(reference, reference))
-    distance = prior_on(grid, occupancy, atlas.close).distance
-    prompt = np.zeros((PROMPT_CHANNELS, *grid.shape), np.float32)
-    prompt[FOREGROUND], prompt[BACKGROUND] = distance > 0, distance < 0
-    image = image_channels(sampled_image(patient.volume, grid, patient.normalization))
+    return _Places(grid, prior_on(grid, occupancy, atlas.close).distance)
+
+
+def _prototypes(
+    patient: _Patient, places: _Places, predictor: Predictor, cancelled: Callable[[], bool]
+) -> LearnedPrototypes:
+    """Prototypes of a structure in the image of a patient."""
+    image = image_channels(sampled_image(patient.volume, places.grid, patient.normalization))
+    prompt = _known(places.distance > 0, places.distance < 0)
+    return LearnedPrototypes(*(part.numpy() for part in predictor.prototypes(image, prompt, cancelled)))
+
+
+def _known(inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
+    """A prompt that only tells which voxels, bool (k, j, i), belong to a structure and which do not."""
+    prompt = np.zeros((PROMPT_CHANNELS, *inside.shape), np.float32)
+    prompt[FOREGROUND], prompt[BACKGROUND] = inside, outside
+    return prompt
+
+
+def _learned_channel(
+    number: int,
+    patients: Sequence[_Patient],
+    atlases: Sequence[Atlas],
+    structures: Sequence[Structure],
+    predictor: Predictor,
+    cancelled: Callable[[], bool],
+) -> TaskChannel:
+    """What the channel `number` of the patients teaches. Raises InputError where it is of several kinds."""
+    name = patients[0].channels[number].name
+    modalities = {patient.channels[number].intensity.modality for patient in patients}
+    if len(modalities) > 1:
+        raise InputError(f"The channel {name} is CT in some patients and not in others; give it one kind.")
+    prototypes = []
+    for index, structure in enumerate(structures):
+        found = None
+        for patient, atlas in zip(patients, atlases, strict=True):
+            check_cancelled(cancelled)
+            if found is None and structure.name in patient.structures:
+                places = _expected_places(patient, atlas, index, structure)
+                found = _channel_prototypes(patient, patient.channels[number], places, predictor, cancelled)
+        if found is None:
+            raise InputError(
+                f"The channel {name} shows nothing of {structure.name} in any patient; leave the channel out."
+            )
+        prototypes.append(found)
+    return TaskChannel(name, modalities.pop(), tuple(prototypes))
+
+
+def _channel_prototypes(
+    patient: _Patient,
+    channel: PlacedChannel,
+    places: _Places,
+    predictor: Predictor,
+    cancelled: Callable[[], bool],
+) -> LearnedPrototypes | None:
+    """Prototypes of a structure in a channel of a patient; None when it shows nothing of the structure."""
+    part = shown_part(places.grid, channel.volume.geometry, patient.volume.geometry)
+    if part is None:
+        return None
+    distance, shown = places.distance[part.where], part.shown[part.where]
+    inside = (distance > 0) & shown
+    if not inside.any():
+        return None
+    image = image_channels(sampled_image(channel.volume, part.grid, channel.intensity))
+    prompt = _known(inside, (distance < 0) & shown)
     return LearnedPrototypes(*(part.numpy() for part in predictor.prototypes(image, prompt, cancelled)))

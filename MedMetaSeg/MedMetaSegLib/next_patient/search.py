@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,10 +13,12 @@ from torch import Tensor
 from ..confidence.answer_features import answer_features
 from ..network.image_evidence import ImageEvidence, image_channels
 from ..network.inference import Predictor
+from ..network.prompt_channels import FOREGROUND
 from ..network.prototypes import Prototypes
 from ..stages import stage
-from ..task.task_file import LearnedPrototypes, Task
-from ..working_grid.grid import Bounds, WorkingGrid, sampled_image, working_grid
+from ..task.task_file import LearnedPrototypes, Task, TaskChannel
+from ..working_grid.channels import PlacedChannel, mean_logits, shown_part
+from ..working_grid.grid import OUTSIDE_LOGIT, Bounds, WorkingGrid, sampled_image, working_grid
 from .absence import AbsenceEvidence, absence_evidence
 from .atlas_placement import AtlasPlacement
 from .fusion import grown
@@ -41,7 +43,9 @@ class Prediction:
 
     logits: float16 (k, j, i) on grid, its working grid; both None where its place lies outside the image.
     evidence: None where the whole task does. features: what the answer shows of its own quality, with what
-    the evidence says; empty where nothing was found. seconds: that it took.
+    the evidence says; empty where nothing was found. seconds: that it took. votes: logits on that grid of the
+    image by itself and of each channel, surely not where it shows nothing, None for one that shows nothing of
+    the place; empty without channels.
     """
 
     grid: WorkingGrid | None
@@ -49,18 +53,24 @@ class Prediction:
     evidence: AbsenceEvidence | None
     features: Mapping[str, float]
     seconds: float
+    votes: tuple[np.ndarray | None, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class _Answer:
     """Logits (k, j, i) on a working grid, those of the network alone, and (k/2, j/2, i/2) those of the task's
-    prototypes, None where they say nothing; image: (C, k, j, i), its channels.
+    prototypes, None where they say nothing; image: (C, k, j, i), its channels. votes: see `Prediction`.
     """
 
     logits: np.ndarray
     by_network: np.ndarray
     prototype_logits: np.ndarray | None
     image: Tensor
+    votes: tuple[np.ndarray | None, ...] = ()
+
+
+_Shown = tuple[np.ndarray, np.ndarray]
+"""Logits (k, j, i) float32 on a working grid, and bool, where the image they come from shows anything."""
 
 
 class PlaceSearch:
@@ -73,8 +83,13 @@ class PlaceSearch:
         predictor: Predictor,
         cancelled: Callable[[], bool],
         confidence: bool = True,
+        channels: Sequence[PlacedChannel] = (),
     ) -> None:
-        """confidence: gather what the answers show of their own quality."""
+        """confidence: gather what the answers show of their own quality.
+
+        channels: those of the task, in its order, in the space of the placement's volume.
+        """
+        self.channels = tuple(zip(task.channels, channels, strict=True))
         self.confidence = confidence
         self.task, self.predictor, self.cancelled = task, predictor, cancelled
         self.volume, self.normalization = placement.volume, placement.normalization
@@ -114,7 +129,7 @@ class PlaceSearch:
             with stage("confidence"):
                 evidence, features = self._features(answer, prior, evidence)
         logits = logits.astype(np.float16)
-        return Prediction(grid, logits, evidence, features, time.perf_counter() - begun)
+        return Prediction(grid, logits, evidence, features, time.perf_counter() - begun, answer.votes)
 
     def _answer(self, number: int, grid: WorkingGrid, prior: Prior, local_ncc: float) -> _Answer:
         """What is said of a structure on its working grid, by the network and by its place."""
@@ -130,11 +145,58 @@ class PlaceSearch:
         learned = _prototypes(self.task.prototypes[number]) if self.same_modality else None
         by_network, encoded = self.predictor.segment(image, prompt, None, self.cancelled, task=learned)
         network = float(np.clip(1 - local_ncc**2, *_NETWORK_SHARE))
+        votes: tuple[np.ndarray | None, ...] = ()
+        if self.channels:
+            by_image = by_network
+            by_network, shown = self._with_channels(number, by_image, grid, prior, others)
+            votes = tuple(
+                None if one is None else _vote(network * one[0] + (1 - network) * prior.logits, one[1])
+                for one in shown
+            )
         logits = network * by_network + (1 - network) * prior.logits
         prototype_logits = None
         if learned is not None and self.confidence:
             prototype_logits = self.predictor.prototype_logits(encoded, learned)
-        return _Answer(logits, by_network, prototype_logits, image)
+        return _Answer(logits, by_network, prototype_logits, image, votes)
+
+    def _with_channels(
+        self, number: int, by_image: np.ndarray, grid: WorkingGrid, prior: Prior, others: np.ndarray
+    ) -> tuple[np.ndarray, list[_Shown | None]]:
+        """Logits (k, j, i) of the mean probability of the image and all channels, and those of each."""
+        each: list[_Shown | None] = [(by_image, np.ones(grid.shape, bool))]
+        each += [self._by_channel(number, *one, grid, prior, others) for one in self.channels]
+        logits, shown = zip(*(one for one in each if one is not None), strict=True)
+        return mean_logits(logits, shown), each
+
+    def _by_channel(
+        self,
+        number: int,
+        learned: TaskChannel,
+        channel: PlacedChannel,
+        grid: WorkingGrid,
+        prior: Prior,
+        others: np.ndarray,
+    ) -> _Shown | None:
+        """What the network says of a structure in a channel; None where that shows nothing of its place."""
+        part = shown_part(grid, channel.volume.geometry, self.volume.geometry)
+        if part is None:
+            return None
+        sampled = sampled_image(channel.volume, part.grid, channel.intensity)
+        expected = replace(prior, distance=prior.distance[part.where])
+
+        def image_and_prompt(device: torch.device) -> tuple[Tensor, Tensor]:
+            evidence = ImageEvidence(image_channels(sampled, device), part.grid.aspect)
+            return evidence.channels, prior_prompt(evidence, expected, others[part.where])
+
+        image, prompt = self.predictor.on_device_or_cpu(image_and_prompt)
+        if not ((prompt[FOREGROUND].cpu().numpy() > 0) & part.shown[part.where]).any():
+            return None
+        same_modality = channel.intensity.modality == learned.modality
+        prototypes = _prototypes(learned.prototypes[number]) if same_modality else None
+        by_network, _ = self.predictor.segment(image, prompt, None, self.cancelled, task=prototypes)
+        logits = np.full(grid.shape, OUTSIDE_LOGIT, np.float32)
+        logits[part.where] = by_network
+        return logits, part.shown
 
     def _features(
         self, answer: _Answer, prior: Prior, evidence: AbsenceEvidence
@@ -160,6 +222,11 @@ class PlaceSearch:
         if not others.any():
             return np.zeros(grid.shape, bool)
         return sampled_on_grid(others, self.close, grid) > 0.5
+
+
+def _vote(logits: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """Logits (k, j, i) as float16, surely not where the image shows nothing."""
+    return np.where(shown, logits, OUTSIDE_LOGIT).astype(np.float16)
 
 
 def doubled(values: np.ndarray) -> np.ndarray:

@@ -47,8 +47,14 @@ def prompt_on(
 
 
 def annotated_slices(grid: WorkingGrid, annotated: AnnotatedStructure) -> list[KnownSlice]:
-    """The annotated slices in the plane of the working grid, with signed distances in working voxels."""
-    return [KnownSlice(*one) for one in _slices_across(grid, annotated, 0, annotated.slices)]
+    """The annotated slices in the plane of the working grid, with signed distances in working voxels.
+
+    Of those that lie before the grid, and of those behind it, only the nearest counts.
+    """
+    found = [KnownSlice(*one) for one in _slices_across(grid, annotated, 0, annotated.slices)]
+    before = sum(one.position < -0.5 for one in found)
+    behind = sum(one.position >= grid.shape[0] - 0.5 for one in found)
+    return found[max(before - 1, 0) : len(found) - max(behind - 1, 0)]
 
 
 def crossing_distances(grid: WorkingGrid, annotated: AnnotatedStructure) -> np.ndarray | None:

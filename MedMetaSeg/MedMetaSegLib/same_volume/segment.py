@@ -11,6 +11,7 @@ import numpy as np
 from ..confidence.calibration import shipped_calibration
 from ..confidence.confidence import painted_confidence
 from ..confidence.slice_place import SliceToPaint, slice_to_paint
+from ..imageio.channel import Channel, check_channel_names, image_name
 from ..imageio.geometry import AxisMap, rounded
 from ..imageio.volume import Volume, check_volume
 from ..network.inference import Predictor
@@ -18,20 +19,26 @@ from ..progress import Progress, check_cancelled
 from ..results.merge import LabelMerger
 from ..results.search_region import painted_outside, region_report
 from ..results.segmentation import Segmentation, SegmentedStructure, probability_map, segmented_structure
+from ..results.votes import Block
 from ..stages import stage
 from ..support.placement import placed_support
 from ..support.search_region import SearchRegion, region_of
 from ..support.structure import StructureMask
 from ..support.support import Support
+from ..working_grid.channels import PlacedChannel, channel_notes, channels_told, check_shows, placed_channel
 from ..working_grid.grid import positive_back, sampled_back
 from ..working_grid.intensity import intensity_normalization
 from ..working_grid.search_region import cut_block, cut_to_region
+from .channel_votes import structure_votes, without_a_say
 from .preview import SegmentPreview
 from .reference_grid import ReferenceGrids, check_request, chosen_names, reference_grids
 from .report import Clock, segment_report
-from .structure_logits import StructureLogits, StructureRun, VolumeMemory
+from .structure_logits import SeenImage, StructureRun
+from .volume_memory import PatientMemory, StructureLogits
 
 Preview = Callable[[StructureMask], None]
+_Found = tuple[tuple[slice, ...], np.ndarray]
+"""Of `LabelMerger.finished`: a block of the volume's grid, and the mask there."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,12 @@ class _Checked:
     axis_map: AxisMap
     grids: ReferenceGrids
     region: SearchRegion | None
+    channels: tuple[PlacedChannel, ...]
+
+    @property
+    def image_name(self) -> str:
+        """What reports call the image beside its channels."""
+        return image_name(self.volume)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,27 +90,30 @@ def segmented_volume(
     support: Support,
     options: SegmentOptions,
     predictor: Predictor,
-    memory: VolumeMemory,
+    memory: PatientMemory,
     progress: Progress,
     cancelled: Callable[[], bool],
     preview: Preview | None,
     provenance: Mapping[str, object],
+    channels: Sequence[Channel] = (),
 ) -> Segmentation:
     """The structures of a support in a volume, on its own grid; see `Segmenter.segment`.
 
-    memory: of this volume or another one, which is forgotten. provenance: "device_reason" and "weights", for
-    the report. Raises InputError and Cancelled.
+    memory: of this volume and its channels, or others, which are forgotten. provenance: "device_reason" and
+    "weights", for the report. Raises InputError and Cancelled.
     """
     clock = Clock()
-    checked = _checked(volume, support, options)
+    checked = _checked(volume, support, options, channels)
     grids, support = checked.grids, checked.support
     with stage("check"):
         intensity = intensity_normalization(grids.volume)
-        memory.recognise(grids.volume)
+        memory.image.recognise(grids.volume)
+        memories = memory.of_channels([one.name for one in checked.channels])
+        seen = tuple(SeenImage.of(*one) for one in zip(checked.channels, memories, strict=True))
     adapt = options.adapt or options.quality == "best"
     run = StructureRun(
         predictor,
-        memory,
+        memory.image,
         grids.volume,
         grids.support,
         intensity,
@@ -106,16 +122,18 @@ def segmented_volume(
         cancelled,
         options.confidence,
         checked.region,
+        seen,
     )
     asked = _Asked(checked, run, progress, preview)
     noted = predictor.new_notes()
     clock.lap("prepare")
     answers, merger = _answered(asked, clock)
-    results = _results(asked, answers, merger, options.remove_islands)
+    found = merger.finished(options.remove_islands)
+    results = _results(asked, answers, found)
     clock.lap("compose")
     progress(1.0, "done")
     there = [answer for answer in answers if answer is not None]
-    about = {
+    about: dict[str, object] = {
         "quality": options.quality,
         "device": predictor.device.type,
         "device_reason": provenance["device_reason"],
@@ -126,7 +144,17 @@ def segmented_volume(
     if checked.region is not None:
         about["within"] = region_report(checked.region, checked.volume.geometry)
         notes += [*checked.region.notes, *painted_outside(checked.region, grids.on_volume, checked.names)]
-    told = [_told(asked, answer, options.confidence) for answer in there]
+    told = [
+        {**_told(asked, answer, options.confidence), **_votes(asked, number, answer, found[number])}
+        for number, answer in enumerate(answers)
+        if answer is not None
+    ]
+    if checked.channels:
+        grid = grids.volume.geometry
+        notes += channel_notes(checked.channels, grid)
+        for one, answer in zip(results, there, strict=True):
+            notes += without_a_say(checked.channels, one.structure.name, answer)
+        about["channels"] = channels_told(checked.image_name, intensity, checked.channels, grid)
     # Slices have the support's own numbers; some of its structures may lie outside the image.
     reported = replace(support, skipped=grids.support.skipped)
     report = segment_report(reported, intensity, results, told, notes, about)
@@ -135,8 +163,11 @@ def segmented_volume(
 
 
 @stage("check")
-def _checked(volume: Volume, support: Support, options: SegmentOptions) -> _Checked:
+def _checked(
+    volume: Volume, support: Support, options: SegmentOptions, channels: Sequence[Channel]
+) -> _Checked:
     """What is given, with everything checked that may be wrong. Raises InputError."""
+    check_channel_names([one.name for one in channels], image_name(volume))
     volume = check_volume(volume)
     support = placed_support(support, volume)
     check_request(volume, support, options.quality)
@@ -144,7 +175,11 @@ def _checked(volume: Volume, support: Support, options: SegmentOptions) -> _Chec
     canonical, axis_map = volume.canonical()
     region = region_of(options.within, volume.geometry)
     region = None if region is None else region.reoriented(axis_map)
-    return _Checked(volume, support, names, axis_map, reference_grids(support, canonical), region)
+    grids = reference_grids(support, canonical)
+    placed = tuple(placed_channel(one, volume, canonical.geometry, grids.volume.geometry) for one in channels)
+    for one in placed:
+        check_shows(one, grids.support, names)
+    return _Checked(volume, support, names, axis_map, grids, region, placed)
 
 
 def _answered(asked: _Asked, clock: Clock) -> tuple[list[StructureLogits | None], LabelMerger]:
@@ -174,12 +209,9 @@ def _answered(asked: _Asked, clock: Clock) -> tuple[list[StructureLogits | None]
 def _results(
     asked: _Asked,
     answers: Sequence[StructureLogits | None],
-    merger: LabelMerger,
-    remove_islands: bool,
+    found: Sequence[_Found],
 ) -> tuple[SegmentedStructure, ...]:
-    found = zip(
-        asked.checked.grids.on_volume.structures, answers, merger.finished(remove_islands), strict=True
-    )
+    structures = asked.checked.grids.on_volume.structures
     return tuple(
         segmented_structure(
             annotated.structure,
@@ -190,9 +222,19 @@ def _results(
             answer.grid.spacing_mm,
             answer.seconds,
         )
-        for annotated, answer, (where, mask) in found
+        for annotated, answer, (where, mask) in zip(structures, answers, found, strict=True)
         if answer is not None
     )
+
+
+def _votes(asked: _Asked, number: int, answer: StructureLogits, found: _Found) -> dict[str, object]:
+    """The entry of a structure's report that its image and channels make; none without channels."""
+    checked = asked.checked
+    if not checked.channels:
+        return {}
+    grid, annotated = checked.grids.on_volume.geometry, checked.grids.on_volume.structures[number]
+    votes = structure_votes(answer, annotated, grid, checked.image_name, checked.channels, checked.region)
+    return {"channels": [one.as_dict(Block(*found), grid.voxel_ml) for one in votes]}
 
 
 def _told(asked: _Asked, answer: StructureLogits, confidence: bool) -> dict[str, object]:

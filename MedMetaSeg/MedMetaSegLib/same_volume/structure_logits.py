@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,22 +16,23 @@ from ..confidence.slice_place import next_plane
 from ..imageio.volume import Volume
 from ..network.adaptation import Adaptation, adapted_to_slices
 from ..network.image_evidence import ImageEvidence, image_channels
-from ..network.inference import EncodedImage, Predictor
+from ..network.inference import Predictor
+from ..network.prompt_channels import FOREGROUND
 from ..stages import stage
 from ..support.search_region import SearchRegion
 from ..support.structure import AnnotatedStructure, filled_slices
 from ..support.support import Support
-from ..working_grid.grid import DETAILS, Bounds, WorkingGrid, sampled_image, working_grid
+from ..working_grid.channels import PlacedChannel, mean_logits, shown_part
+from ..working_grid.grid import DETAILS, OUTSIDE_LOGIT, Bounds, WorkingGrid, sampled_image, working_grid
 from ..working_grid.intensity import IntensityNormalization
 from ..working_grid.search_region import only_inside, region_on_grid
 from .annotation_evidence import beyond_penalty, held_out_prompts, prompt_on
 from .quality_features import quality_features
+from .volume_memory import GridMemory, StructureLogits, VolumeMemory
 
 FirstLogits = Callable[[np.ndarray, WorkingGrid], None]
 """Called with logits (k, j, i) and their grid while better ones are still to come."""
 
-FEATURE_MEMORY = 512 * 2**20
-"""Bytes of features and of evidence that are kept between calls; the oldest go first."""
 _GROWTH = 1.8
 """Factor by which the margin on a side grows when the structure reaches that side."""
 _MAX_GROWTHS = 2
@@ -44,34 +44,17 @@ _SURE = 2.0
 
 
 @dataclass(frozen=True, eq=False)
-class GridMemory:
-    """What the image alone says on one working grid: evidence, and the encoder's features."""
+class _GridAnswer:
+    """Logits (k, j, i) float32 on one working grid, and what the network read there in the image.
 
-    evidence: ImageEvidence
-    encoded: EncodedImage
-
-    @property
-    def bytes(self) -> int:
-        """Memory held."""
-        return self.evidence.bytes + self.encoded.bytes
-
-
-@dataclass(frozen=True, eq=False)
-class StructureLogits:
-    """What the network said of one structure: logits float16 on the last working grid it needed.
-
-    seconds: that it took. adaptation: of the network's head, None without. features: see `quality_features`,
-    empty where the answer is. to_paint: the plane of the grid most worth painting, None where none is. Both
-    are left out where no confidence is asked for. searched: bool (k, j, i), the voxels of the grid that lie
-    in the region outside which nothing is looked for; None without one.
+    votes, searched: see `StructureLogits`.
     """
 
-    grid: WorkingGrid
     logits: np.ndarray
-    seconds: float
     adaptation: Adaptation | None
-    features: Mapping[str, float]
-    to_paint: NextSlice | None
+    evidence: ImageEvidence
+    prompt: Tensor
+    votes: tuple[np.ndarray | None, ...] = ()
     searched: np.ndarray | None = None
 
     @property
@@ -81,50 +64,18 @@ class StructureLogits:
 
 
 @dataclass(frozen=True, eq=False)
-class _GridAnswer:
-    """Logits (k, j, i) float32 on one working grid, and what the network read there.
+class SeenImage:
+    """One image that the network is asked about. memory: of the same volume, which is canonical."""
 
-    searched: see `StructureLogits`.
-    """
+    volume: Volume
+    intensity: IntensityNormalization
+    memory: VolumeMemory
 
-    logits: np.ndarray
-    adaptation: Adaptation | None
-    evidence: ImageEvidence
-    prompt: Tensor
-    searched: np.ndarray | None
-
-    @property
-    def searched_logits(self) -> np.ndarray:
-        """The logits, surely negative outside the region."""
-        return only_inside(self.logits, self.searched)
-
-
-class VolumeMemory:
-    """Features and logits of the volume that was seen last, so that only what changed is computed anew."""
-
-    def __init__(self) -> None:
-        self._volume = b""
-        self._grids: OrderedDict[tuple[object, ...], GridMemory] = OrderedDict()
-        self.logits: dict[bytes, StructureLogits] = {}
-
-    def recognise(self, volume: Volume) -> None:
-        """Forget what was kept when this is another volume."""
-        digest = volume.digest()
-        if digest != self._volume:
-            self._volume = digest
-            self._grids.clear()
-            self.logits.clear()
-
-    def on_grid(self, grid: WorkingGrid) -> GridMemory | None:
-        """What is known of the image on a working grid, None when nothing is kept."""
-        return self._grids.get(grid.key)
-
-    def keep(self, grid: WorkingGrid, known: GridMemory) -> None:
-        """Keep it, and let go of the oldest when there is too much."""
-        self._grids[grid.key] = known
-        self._grids.move_to_end(grid.key)
-        while len(self._grids) > 1 and sum(one.bytes for one in self._grids.values()) > FEATURE_MEMORY:
-            self._grids.popitem(last=False)
+    @classmethod
+    def of(cls, channel: PlacedChannel, memory: VolumeMemory) -> SeenImage:
+        """A channel, recognised by its memory."""
+        memory.recognise(channel.volume)
+        return cls(channel.volume, channel.intensity, memory)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +86,8 @@ class StructureRun:
     with "best" the mirror image is asked as well, which brings at most 0.001 of Dice in twice the time.
     adapt: let the network's head take steps on the annotated slices first. cancelled: asked between pieces of
     work. confidence: gather what the answers show of their own quality. region: on the volume's grid, outside
-    which nothing is looked for; None to look everywhere.
+    which nothing is looked for; None to look everywhere. channels: further images, each of which is asked by
+    itself; the answer is the mean probability of all.
     """
 
     predictor: Predictor
@@ -148,6 +100,7 @@ class StructureRun:
     cancelled: Callable[[], bool]
     confidence: bool = True
     region: SearchRegion | None = None
+    channels: tuple[SeenImage, ...] = ()
 
     @property
     def _mirrored(self) -> bool:
@@ -159,6 +112,7 @@ class StructureRun:
         first: called with logits that are there while better ones are still to come. Raises Cancelled.
         """
         key = self._digest(annotated) + self.quality.encode() + bytes([self.adapt, self.confidence])
+        key += b"".join(one.memory.digest for one in self.channels)
         if key in self.memory.logits:
             return self.memory.logits[key]
         begun = time.perf_counter()
@@ -167,7 +121,7 @@ class StructureRun:
         factors = np.ones((2, 3))
         for growth in range(_MAX_GROWTHS + 1):
             grid = working_grid(annotated, reference_grid, bounds, factors, DETAILS[self.quality])
-            answer = self._answer_on(grid, annotated, first)
+            answer = replace(self._answer_on(grid, annotated, first), searched=self._searched(grid))
             touched = touched_faces(answer.searched_logits, annotated, grid, bounds)
             if not touched.any() or growth == _MAX_GROWTHS:
                 break
@@ -176,7 +130,10 @@ class StructureRun:
         features, to_paint = self._quality(grid, annotated, answer)
         seconds = time.perf_counter() - begun
         logits = answer.logits.astype(np.float16)
-        found = StructureLogits(grid, logits, seconds, answer.adaptation, features, to_paint, answer.searched)
+        quality = (features, to_paint)
+        found = StructureLogits(
+            grid, logits, seconds, answer.adaptation, *quality, answer.votes, answer.searched
+        )
         self.memory.logits[key] = found
         return found
 
@@ -203,38 +160,81 @@ class StructureRun:
         return features, next_plane(logits, grid, bounds, painted)
 
     def _answer_on(self, grid: WorkingGrid, annotated: AnnotatedStructure, first: FirstLogits) -> _GridAnswer:
-        """The answer on one working grid, with an adapted head where that was asked for."""
-        known = self.memory.on_grid(grid)
+        """The answer on one working grid: of the image, or the mean of all images."""
+        image = SeenImage(self.volume, self.intensity, self.memory)
+        if not self.channels:
+            return self._image_answer(image, grid, annotated, first)
+        # What is shown first is the mean, too.
+        answer = self._image_answer(image, grid, annotated, _unseen)
+        logits, shown = [answer.logits], [np.ones(grid.shape, bool)]
+        votes: list[np.ndarray | None] = [answer.logits.astype(np.float16)]
+        for channel in self.channels:
+            voted = self._channel_logits(channel, grid, annotated)
+            votes.append(None if voted is None else voted[0].astype(np.float16))
+            if voted is not None:
+                logits.append(voted[0])
+                shown.append(voted[1])
+        return replace(answer, logits=mean_logits(logits, shown), votes=tuple(votes))
+
+    def _channel_logits(
+        self, channel: SeenImage, grid: WorkingGrid, annotated: AnnotatedStructure
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Logits (k, j, i) float32 of a channel on a working grid of the image, and where it shows something.
+
+        None when it shows nothing of what was annotated of the structure.
+        """
+        part = shown_part(grid, channel.volume.geometry, self.volume.geometry)
+        if part is None:
+            return None
+        answer = self._image_answer(channel, part.grid, annotated, _unseen)
+        known = answer.prompt[FOREGROUND].cpu().numpy() > 0
+        if not (known & part.shown[part.where]).any():
+            return None
+        logits = np.full(grid.shape, OUTSIDE_LOGIT, np.float32)
+        logits[part.where] = answer.logits
+        logits[~part.shown] = OUTSIDE_LOGIT
+        return logits, part.shown
+
+    def _image_answer(
+        self, image: SeenImage, grid: WorkingGrid, annotated: AnnotatedStructure, first: FirstLogits
+    ) -> _GridAnswer:
+        """The answer of one image on one working grid, with an adapted head where that was asked for."""
+        known = image.memory.on_grid(grid)
         evidence, prompt = self.predictor.on_device_or_cpu(
-            lambda device: self._evidence_and_prompt(grid, annotated, known, device)
+            lambda device: self._evidence_and_prompt(image, grid, annotated, known, device)
         )
-        image = evidence.channels
+        channels = evidence.channels
         encoded = None if known is None else known.encoded
         logits, encoded = self.predictor.segment(
-            image, prompt, encoded, self.cancelled, mirrored=self._mirrored
+            channels, prompt, encoded, self.cancelled, mirrored=self._mirrored
         )
         adaptation = None
         if self.adapt:
             first(logits, grid)
             without = held_out_prompts(grid, evidence, annotated)
-            adaptation = adapted_to_slices(self.predictor, image, without, encoded, self.cancelled)
+            adaptation = adapted_to_slices(self.predictor, channels, without, encoded, self.cancelled)
             if adaptation is not None and adaptation.parameters is not None:
                 logits, _ = self.predictor.segment(
-                    image, prompt, encoded, self.cancelled, adaptation.parameters, mirrored=self._mirrored
+                    channels, prompt, encoded, self.cancelled, adaptation.parameters, mirrored=self._mirrored
                 )
-        self.memory.keep(grid, GridMemory(evidence, encoded))
+        image.memory.keep(grid, GridMemory(evidence, encoded))
         logits -= beyond_penalty(grid, annotated)
-        return _GridAnswer(logits, adaptation, evidence, prompt, self._searched(grid))
+        return _GridAnswer(logits, adaptation, evidence, prompt)
 
     def _evidence_and_prompt(
-        self, grid: WorkingGrid, annotated: AnnotatedStructure, known: GridMemory | None, device: torch.device
+        self,
+        image: SeenImage,
+        grid: WorkingGrid,
+        annotated: AnnotatedStructure,
+        known: GridMemory | None,
+        device: torch.device,
     ) -> tuple[ImageEvidence, Tensor]:
-        """What the image says on a working grid, as kept if it lies on the device, and the prompt there."""
+        """What an image says on a working grid, as kept if it lies on the device, and the prompt there."""
         if known is not None and known.evidence.device.type == device.type:
             evidence = known.evidence
         else:
             with stage("grid"):
-                sampled = sampled_image(self.volume, grid, self.intensity)
+                sampled = sampled_image(image.volume, grid, image.intensity)
                 evidence = ImageEvidence(image_channels(sampled, device), grid.aspect)
         return evidence, prompt_on(grid, evidence, annotated, self._others(annotated))
 
@@ -257,6 +257,10 @@ class StructureRun:
         if self.region is not None:
             digest.update(self.region.digest)
         return digest.digest()
+
+
+def _unseen(logits: np.ndarray, grid: WorkingGrid) -> None:
+    """First logits of one image of several, which are shown to nobody."""
 
 
 def touched_faces(

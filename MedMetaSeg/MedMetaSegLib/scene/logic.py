@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ..errors import Cancelled, InputError
+from ..imageio.channel import Channel
 from ..imageio.volume import Volume
 from ..measurements.measurements import SMALLEST_LESION_MM3, Connectivity, MeasureOptions
 from ..progress import Progress, check_cancelled, never, silent
 from ..support.search_region import SearchRegion
 from ..support.structure import StructureMask
 from ..support.support import Annotation, Support
+from .channels import readChannels
 from .reader import isBent, readSupport, readVolume
 from .region import regionOf
 from .sequence import sequenceOf, writeSequence
@@ -55,6 +57,7 @@ class SegmentsVolumes(Protocol):
         quality: str = "balanced",
         confidence: bool = True,
         within: SearchRegion | None = None,
+        channels: Sequence[Channel] = (),
     ) -> Result: ...
 
     def learn(
@@ -121,6 +124,7 @@ class SceneLogic:
         confidence: bool = True,
         uncertainty: bool = False,
         within: Any = None,
+        channels: Sequence[Any] = (),
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Any:
@@ -131,7 +135,9 @@ class SceneLogic:
         chooses among the painted segments. quality, confidence: see Segmenter.segment. uncertainty: show in
         the slice views where the answer is unsure, until the next call. within: outside it nothing is found
         but what was painted: an ROI node, a segmentation node (all of its segments), or a tuple of one and
-        the name of a segment. Afterwards `lastReport` holds the report.
+        the name of a segment. channels: further volumes of the
+        patient, where their transforms put them beside the first; see Segmenter.segment. Afterwards
+        `lastReport` holds the report.
 
         Raises InputError for what cannot be segmented and Cancelled when `cancelled` says so; the scene is
         then as before.
@@ -151,10 +157,11 @@ class SceneLogic:
             quality=quality,
             confidence=confidence,
             within=region,
+            channels=readChannels(channels, volumeNode),
         )
         unsure = result.largest_uncertainty(cancelled or never) if uncertainty else None
         check_cancelled(cancelled or never)
-        for node in (volumeNode, outputSegmentationNode):
+        for node in (volumeNode, outputSegmentationNode, *channels):
             if node is not None and node.GetScene() is None:
                 raise InputError(f"'{node.GetName()}' was removed from the scene: nothing was written.")
         node = writeSegments(result.structures, volumeNode, outputSegmentationNode, withSurface=withSurface)
@@ -316,6 +323,23 @@ class SceneLogic:
         if result.cancelled:
             raise Cancelled(f"Cancelled: {len(result.finished)} of {result.total} images are done.")
         return plainRows(result)
+
+    def loadSegments(self, path: str | Path, volumeNode: Any) -> Any:
+        """Read a .seg.nrrd, DICOM SEG, RTSTRUCT or label map into a new segmentation node beside a volume.
+
+        Returns the node; `lastReport["notes"]` says what was not plain. Raises InputError for a file that
+        cannot be read or was not drawn on this volume; the scene is then as before.
+        """
+        from .segment_files import loadSegments
+
+        loaded = loadSegments(path, volumeNode)
+        self.lastReport = {
+            "path": str(path),
+            "segmentation": loaded.node.GetName(),
+            "structures": list(loaded.names),
+            "notes": list(loaded.notes),
+        }
+        return loaded.node
 
     def measure(
         self,

@@ -6,11 +6,12 @@ becomes the RAS used throughout here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import find_objects
 
 from ..errors import InputError
 from ..imageio.dicom_header import (
@@ -18,11 +19,9 @@ from ..imageio.dicom_header import (
     DicomFile,
     damaged,
     functional_group,
-    may_be_dicom,
+    header_of,
     numbers,
-    read_header,
 )
-from ..imageio.dicom_series import dicom_files
 from ..imageio.dicom_stack import check_common_plane, check_not_shifted
 from ..imageio.dicom_voxels import stored_frames
 from ..imageio.geometry import LPS_RAS, Geometry, Index3
@@ -33,101 +32,47 @@ _OFF = 0.05
 """Fraction of the slice spacing that a frame may lie off its slice."""
 _FINEST = 12
 """Slices, at most, into which the smallest distance of two frames is cut to find a common spacing."""
+_MOST_SLICES = 10_000
+"""Slices of a grid, at most: a header that says less than that of their distance is not believed."""
 _SAME_MM = 1e-3
 _D65 = np.array([0.95047, 1.0, 1.08883])
 """XYZ of white, as dcmtk and Slicer have it for these colours."""
 _XYZ_TO_RGB = np.array([[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]])
+_BACKGROUND = 0
+"""Number of the segment that stands for no structure in a label map."""
+_FRACTIONS = {"PROBABILITY": "probability", "OCCUPANCY": "occupancy"}
+"""What the voxels of a fractional segmentation mean."""
 _CODE = ("CodingSchemeDesignator", "CodeValue", "CodeMeaning")
 
-
-def find_dicom_seg(path: Path) -> Path | None:
-    """The DICOM SEG that a path leads to: the file itself, or the only one in a folder; None without one.
-
-    Raises InputError for a damaged file, and for a folder with several.
-    """
-    if path.is_file():
-        return path if may_be_dicom(path) and read_header(str(path)).is_segmentation else None
-    found = [file for file in dicom_files(path) if read_header(file).is_segmentation]
-    if len(found) > 1:
-        names = ", ".join(Path(file).name for file in found)
-        raise InputError(f"{path} holds {len(found)} DICOM segmentations ({names}); give one of the files.")
-    return Path(found[0]) if found else None
+_FrameMask = Callable[[int], np.ndarray]
+"""The voxels (row, column), bool, of a frame by its number."""
 
 
 def read_dicom_seg(path: Path) -> SegmentationContent:
-    """Read a DICOM SEG, binary or a label map; overlapping segments keep their own masks.
+    """Read a DICOM SEG, binary, fractional or a label map; overlapping segments keep their own masks.
 
-    A structure's label is its segment number. Raises InputError for a damaged file, a fractional
-    segmentation with values in between, and frames that fit no common grid.
+    A structure's label is its segment number; the background of a label map, 0, is none. Of a fractional
+    segmentation the voxels of at least half the largest value are taken, which a note says. Raises InputError
+    for a damaged file, voxels that cannot be decoded, and frames that fit no common grid.
     """
     import pydicom
     from pydicom.config import disable_value_validation
     from pydicom.errors import InvalidDicomError
 
-    header = read_header(str(path))
-    if not header.planes:
-        raise damaged(path)
     with disable_value_validation():
         try:
             content = pydicom.dcmread(path, force=True)
+            header = header_of(str(path), content, len(content.get("PixelData", b"")))
+            if not header.planes:
+                raise damaged(path)
             geometry, slices = _grid(header, _told_spacings(content), path)
-            structures = [_structure(segment) for segment in content.get("SegmentSequence") or ()]
-            frames = _Frames(content, str(path), header.size)
-            masks = _masks(frames, structures, slices, geometry)
+            structures = _structures(content)
+            masks, notes = _masks(content, header, structures, slices, geometry)
         except InputError:
             raise
         except (InvalidDicomError, *UNREADABLE) as error:
             raise damaged(path) from error
-    return SegmentationContent(geometry, tuple(masks))
-
-
-class _Frames:
-    """The frames of an open DICOM SEG; those of a binary one are unpacked one at a time."""
-
-    def __init__(self, content: Any, path: str, size: tuple[int, int]) -> None:
-        self._path, self._size = path, size
-        self._kind = str(content.get("SegmentationType", "BINARY")).upper()
-        self._groups = content.get("PerFrameFunctionalGroupsSequence") or ()
-        self._content = content
-        packed = int(content.BitsAllocated) == 1 and not content.file_meta.TransferSyntaxUID.is_compressed
-        self._bits = content.PixelData if packed else b""
-        self._stored = None if packed else stored_frames(content, path)
-        if self._kind == "FRACTIONAL":
-            self._check_all_or_nothing()
-
-    def segments(self, frame: int) -> Sequence[int]:
-        """The numbers of the segments that a frame shows."""
-        if self._kind == "LABELMAP":
-            assert self._stored is not None
-            return [int(value) for value in np.unique(self._stored[frame]) if value]
-        group = self._groups[frame] if self._groups else None
-        named = functional_group(self._content, group, "SegmentIdentificationSequence")
-        if named is None:
-            raise ValueError("a frame of no segment")
-        return [int(named.ReferencedSegmentNumber)]
-
-    def mask(self, frame: int, segment: int) -> np.ndarray:
-        """The voxels (row, column) of a segment on a frame."""
-        if self._stored is None:
-            return self._unpacked(frame)
-        stored = self._stored[frame]
-        return stored == segment if self._kind == "LABELMAP" else stored > 0
-
-    def _unpacked(self, frame: int) -> np.ndarray:
-        """The bits of all frames follow each other, so that one may begin in the middle of a byte."""
-        voxels = self._size[0] * self._size[1]
-        first, shift = divmod(frame * voxels, 8)
-        packed = np.frombuffer(self._bits[first : first + (shift + voxels + 7) // 8], np.uint8)
-        bits = np.unpackbits(packed, bitorder="little")[shift : shift + voxels]
-        return bits.reshape(self._size).astype(bool)
-
-    def _check_all_or_nothing(self) -> None:
-        whole = int(self._content.get("MaximumFractionalValue", 255))
-        if self._stored is None or not np.isin(self._stored, (0, whole)).all():
-            raise InputError(
-                f"{self._path} is a fractional DICOM segmentation, with values between nothing and all; "
-                "export it as a binary one."
-            )
+    return SegmentationContent(geometry, masks, notes=notes, frame_of_reference=header.frame_of_reference)
 
 
 def _grid(header: DicomFile, told_mm: Sequence[float], path: Path) -> tuple[Geometry, np.ndarray]:
@@ -169,7 +114,7 @@ def _slice_spacing(sorted_mm: np.ndarray, told_mm: Sequence[float], path: Path) 
     if gaps.size == 0:
         return next((told for told in told_mm if told > 0), 1.0)
     for step in (*told_mm, *(gaps.min() / parts for parts in range(1, _FINEST + 1))):
-        if step <= _SAME_MM or step > gaps.min() * (1 + _OFF):
+        if step > gaps.min() * (1 + _OFF) or from_first[-1] >= _MOST_SLICES * step:
             continue
         count = np.rint(from_first / step)
         exact = from_first[-1] / count[-1]
@@ -179,31 +124,129 @@ def _slice_spacing(sorted_mm: np.ndarray, told_mm: Sequence[float], path: Path) 
 
 
 def _masks(
-    frames: _Frames, structures: Sequence[Structure], slices: np.ndarray, geometry: Geometry
-) -> list[StructureMask]:
-    """The mask of every segment. Raises ValueError for frames of a segment that is not described."""
-    shown: dict[int, dict[int, int]] = {one.label: {} for one in structures}
-    for frame, number in enumerate(slices.tolist()):
-        for segment in frames.segments(frame):
-            if segment not in shown or number in shown[segment]:
-                raise ValueError(f"frame {frame + 1} shows segment {segment}, unknown there or a second time")
-            shown[segment][number] = frame
-    return [
-        StructureMask(one, *_placed(frames, one.label, shown[one.label], geometry.shape))
-        for one in structures
-    ]
+    content: Any,
+    header: DicomFile,
+    structures: Sequence[Structure],
+    slices: np.ndarray,
+    geometry: Geometry,
+) -> tuple[tuple[StructureMask, ...], tuple[str, ...]]:
+    """The mask of every segment, and notes. Raises ValueError for frames that contradict the header."""
+    kind = str(content.get("SegmentationType", "BINARY")).upper()
+    if kind == "LABELMAP":
+        labels = _label_map(_stored(content, header), slices, geometry.shape)
+        return _labelled(labels, structures), ()
+    shown = _frames_shown(content, structures, slices)
+    if kind == "FRACTIONAL":
+        frames, notes = _halved(_stored(content, header), content, header.path)
+    elif _is_packed(content):
+        frames, notes = _unpacking(content.PixelData, header.size), ()
+    else:
+        stored = _stored(content, header)
+        frames, notes = lambda frame: stored[frame] > 0, ()
+    masks = (StructureMask(one, *_placed(frames, shown[one.label], geometry.shape)) for one in structures)
+    return tuple(masks), notes
 
 
-def _placed(
-    frames: _Frames, segment: int, by_slice: dict[int, int], shape: Index3
-) -> tuple[Index3, np.ndarray]:
+def _frames_shown(
+    content: Any, structures: Sequence[Structure], slices: np.ndarray
+) -> dict[int | None, dict[int, int]]:
+    """For the number of every segment the frame that shows it on each slice."""
+    groups = content.get("PerFrameFunctionalGroupsSequence") or [None] * len(slices)
+    shown: dict[int | None, dict[int, int]] = {one.label: {} for one in structures}
+    for frame, (group, number) in enumerate(zip(groups, slices.tolist(), strict=True)):
+        named = functional_group(content, group, "SegmentIdentificationSequence")
+        segment = None if named is None else int(named.ReferencedSegmentNumber)
+        if segment not in shown or number in shown[segment]:
+            raise ValueError(f"frame {frame + 1} shows segment {segment}, unknown there or a second time")
+        shown[segment][number] = frame
+    return shown
+
+
+def _placed(frames: _FrameMask, by_slice: dict[int, int], shape: Index3) -> tuple[Index3, np.ndarray]:
+    """Where the mask of a segment begins, and that; by_slice: the frame of each slice that it is on."""
     if not by_slice:
         return (0, 0, 0), np.zeros((0, 0, 0), bool)
     first = min(by_slice)
     mask = np.zeros((max(by_slice) - first + 1, *shape[1:]), bool)
     for number, frame in by_slice.items():
-        mask[number - first] = frames.mask(frame, segment)
+        mask[number - first] = frames(frame)
     return tight(mask, (first, 0, 0))
+
+
+def _is_packed(content: Any) -> bool:
+    """Whether eight voxels share a byte."""
+    return int(content.BitsAllocated) == 1 and not content.file_meta.TransferSyntaxUID.is_compressed
+
+
+def _unpacking(packed: bytes, size: tuple[int, int]) -> _FrameMask:
+    """Unpacks one frame of (row, column) at a time; each begins where the last ends, in a byte or within."""
+    voxels = size[0] * size[1]
+
+    def frame_mask(frame: int) -> np.ndarray:
+        first, shift = divmod(frame * voxels, 8)
+        piece = np.frombuffer(packed, np.uint8, (shift + voxels + 7) // 8, first)
+        bits = np.unpackbits(piece, bitorder="little")[shift : shift + voxels]
+        return bits.reshape(size).view(bool)
+
+    return frame_mask
+
+
+def _halved(stored: np.ndarray, content: Any, path: str) -> tuple[_FrameMask, tuple[str, ...]]:
+    """The voxels of each frame of a fractional segmentation that hold at least half, and a note if any holds
+    a part.
+    """
+    whole = int(content.get("MaximumFractionalValue", 255))
+    least = (whole + 1) // 2
+    if not any(((frame > 0) & (frame < whole)).any() for frame in stored):
+        return lambda frame: stored[frame] >= least, ()
+    meaning = _FRACTIONS.get(str(content.get("SegmentationFractionalType", "")).upper(), "fraction")
+    note = (
+        f"{Path(path).name} is a fractional DICOM segmentation: a voxel is in a segment where its "
+        f"{meaning} is at least one half ({least} of {whole})."
+    )
+    return lambda frame: stored[frame] >= least, (note,)
+
+
+def _label_map(stored: np.ndarray, slices: np.ndarray, shape: Index3) -> np.ndarray:
+    """The frames of a label map in their places (k, j, i). Raises ValueError for two of one slice."""
+    if len(np.unique(slices)) < len(slices):
+        raise ValueError("two frames of a label map on one slice")
+    if np.array_equal(slices, np.arange(shape[0])):
+        return stored
+    labels = np.zeros(shape, stored.dtype)
+    labels[slices] = stored
+    return labels
+
+
+def _labelled(labels: np.ndarray, structures: Sequence[Structure]) -> tuple[StructureMask, ...]:
+    """The mask of every segment of a label map. Raises ValueError for a value that is no segment's."""
+    boxes = {value: box for value, box in enumerate(find_objects(labels), start=1) if box is not None}
+    strange = boxes.keys() - {one.label for one in structures}
+    if strange:
+        raise ValueError(f"voxels of the unknown segments {sorted(strange)}")
+    masks = []
+    for one in structures:
+        box = boxes.get(one.label, (slice(0, 0),) * 3)
+        offset = (box[0].start, box[1].start, box[2].start)
+        masks.append(StructureMask(one, offset, labels[box] == one.label))
+    return tuple(masks)
+
+
+def _stored(content: Any, header: DicomFile) -> np.ndarray:
+    """The stored values (frame, row, column); those of whole bytes are seen where they lie."""
+    count, (rows, columns) = len(header.planes), header.size
+    if int(content.BitsAllocated) == 8 and not content.file_meta.TransferSyntaxUID.is_compressed:
+        flat = np.frombuffer(content.PixelData, np.uint8, count * rows * columns)
+        return flat.reshape(count, rows, columns)
+    return stored_frames(content, header.path)
+
+
+def _structures(content: Any) -> list[Structure]:
+    """The segments that the header describes. Raises ValueError where two have one number."""
+    found = [_structure(one) for one in content.get("SegmentSequence") or ()]
+    if len({one.label for one in found}) < len(found):
+        raise ValueError("two segments of one number")
+    return [one for one in found if one.label != _BACKGROUND]
 
 
 def _structure(segment: Any) -> Structure:

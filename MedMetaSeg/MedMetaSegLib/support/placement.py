@@ -16,6 +16,7 @@ from ..errors import InputError
 from ..imageio.geometry import Geometry, corners
 from ..imageio.nifti import NiftiForms, Reading
 from ..imageio.volume import Volume
+from .frame_of_reference import check_frame_of_reference
 from .lost_header import lost_header
 from .support import Support
 
@@ -61,13 +62,14 @@ class _Combination:
 class Place:
     """Where something drawn lies: its grid, what the header of a NIfTI file says, and notes about both.
 
-    role: what it is called in messages.
+    role: what it is called in messages. frame_of_reference: of DICOM, "" where it is not known.
     """
 
     geometry: Geometry
     forms: NiftiForms | None = None
     notes: tuple[str, ...] = ()
     role: str = "support"
+    frame_of_reference: str = ""
 
 
 def placed_support(support: Support, volume: Volume) -> Support:
@@ -77,7 +79,10 @@ def placed_support(support: Support, volume: Volume) -> Support:
     """
     if support.placed_on is not None and support.placed_on.same_grid(volume.geometry):
         return support
-    place = settled_place(Place(support.geometry, support.forms, support.notes), volume)
+    found = Place(
+        support.geometry, support.forms, support.notes, frame_of_reference=support.frame_of_reference
+    )
+    place = settled_place(found, volume)
     return replace(
         support, geometry=place.geometry, forms=place.forms, notes=place.notes, placed_on=volume.geometry
     )
@@ -87,8 +92,9 @@ def settled_place(place: Place, volume: Volume) -> Place:
     """The place in a volume of what was drawn, with a note when that was not plain; else as it is.
 
     Raises InputError when headers put it in several places more than 1 mm, or two voxels, apart and none is
-    certain, and when image and support name different units of length.
+    certain, when image and support name different units of length, and as `check_frame_of_reference`.
     """
+    check_frame_of_reference(place.frame_of_reference, volume.frame_of_reference, place.role)
     settled = _in_one_reading(_in_one_unit(place, volume), volume)
     return _noted(settled, lost_header(settled.geometry, volume.geometry, place.role))
 

@@ -1,4 +1,4 @@
-"""Segments and labels as a file holds them: .seg.nrrd, DICOM SEG, and label maps of any format."""
+"""Segments and labels as a file holds them: .seg.nrrd, DICOM SEG, RTSTRUCT, and label maps of any format."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from scipy.ndimage import find_objects
 
 from ..errors import InputError
 from ..imageio.frames import SequenceError
-from ..imageio.volume import read_image
-from .dicom_seg import find_dicom_seg, read_dicom_seg
+from ..imageio.volume import Volume, read_image
+from .dicom_objects import find_drawn_object
+from .dicom_seg import read_dicom_seg
 from .label_values import SupportProblem, whole_labels
+from .rtstruct import read_rtstruct
 from .seg_nrrd import SegmentationContent, is_segmentation_file, read_segmentation
 from .structure import Structure, StructureMask, default_color
 
@@ -21,15 +23,21 @@ MAX_STRUCTURES = 250
 
 
 def read_segments(
-    path: Path, names: Mapping[int, str] | None = None, role: str = "support"
+    path: Path,
+    names: Mapping[int, str] | None = None,
+    role: str = "support",
+    reference: Volume | None = None,
 ) -> SegmentationContent:
-    """Read every segment of a .seg.nrrd or a DICOM SEG, or every label of a label map, as a cropped mask.
+    """Read every segment of a .seg.nrrd, a DICOM SEG or an RTSTRUCT, or every label of a label map, as a
+    cropped mask.
 
     names: structure names by label value, over those in the file. role: what the file is called in messages.
-    Raises InputError for a file that cannot be read, has several frames, or is no segmentation.
+    reference: the image on whose grid contours are read, which an RTSTRUCT alone needs. Raises InputError for
+    a file that cannot be read, has several frames, or is no segmentation, and for an RTSTRUCT without a
+    reference.
     """
     try:
-        content = _segments(path)
+        content = _segments(path, reference, role)
         if content is not None:
             check_count(len(content.masks), role)
             return content.renamed(names) if names else content
@@ -69,11 +77,11 @@ def check_count(number: int, role: str = "support") -> None:
         raise SupportProblem(f"The {role} has {number} structures; give at most {MAX_STRUCTURES}.")
 
 
-def _segments(path: Path) -> SegmentationContent | None:
+def _segments(path: Path, reference: Volume | None, role: str) -> SegmentationContent | None:
     """What a file of segments holds, None for an image or label map. Raises InputError."""
     if is_segmentation_file(path):
         return read_segmentation(path)
-    if not path.exists():
-        return None  # which reading it as an image will say
-    found = find_dicom_seg(path)
-    return None if found is None else read_dicom_seg(found)
+    found = find_drawn_object(path)
+    if found is None:
+        return None
+    return read_rtstruct(found.path, reference, role) if found.is_contours else read_dicom_seg(found.path)

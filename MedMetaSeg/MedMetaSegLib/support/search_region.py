@@ -11,13 +11,13 @@ import numpy as np
 
 from ..errors import InputError
 from ..imageio.frames import by
-from ..imageio.geometry import AxisMap, Geometry, Index3, index3
+from ..imageio.geometry import AxisMap, Geometry, Index3, corners, index3
 from ..imageio.volume import Volume
 from .label_values import SupportProblem, whole_labels
 from .lost_header import lost_header
 from .placement import Place, settled_place
 from .reading import read_segments
-from .regrid import GridResampling, without_slices_on
+from .regrid import GridResampling, mask_at_centres
 from .seg_nrrd import SegmentationContent
 from .structure import AnnotatedStructure, Structure, StructureMask, region, tight
 
@@ -54,9 +54,16 @@ class SearchRegion:
         return cls._cropped((0, 0, 0), mask, source, ())
 
     @classmethod
-    def read(cls, path: str | Path, volume: Volume) -> SearchRegion:
-        """The region in a file that may be whatever a support may; see `read_region` and `placed_region`."""
-        return placed_region(read_region(path), volume, Path(path).name)
+    def read(cls, path: str | Path, volume: Volume, source: str = "") -> SearchRegion:
+        """The region in a file that may be whatever a support may: all of its structures together.
+
+        source: what reports call it, the file's name when "". Raises InputError for a file that cannot be
+        read or has no voxel, and as `placed_region`.
+        """
+        content = read_segments(Path(path), role=_ROLE, reference=volume)
+        if not any(one.mask.any() for one in content.masks):
+            raise SupportProblem(f"{path}: {_EMPTY}")
+        return placed_region(content, volume, source or Path(path).name)
 
     @classmethod
     def _cropped(cls, offset: Index3, mask: np.ndarray, source: str, notes: tuple[str, ...]) -> SearchRegion:
@@ -125,37 +132,27 @@ def region_of(within: np.ndarray | SearchRegion | None, geometry: Geometry) -> S
     return within
 
 
-def read_region(path: str | Path) -> SegmentationContent:
-    """What a file holds that is given as a region: a .seg.nrrd, a DICOM SEG, or a label map of any format.
-
-    Raises InputError for one that cannot be read or has no voxel.
-    """
-    content = read_segments(Path(path), role=_ROLE)
-    if not any(one.mask.any() for one in content.masks):
-        raise SupportProblem(f"{path}: {_EMPTY}")
-    return content
-
-
 def placed_region(content: SegmentationContent, volume: Volume, source: str) -> SearchRegion:
     """All structures of a file together, on the grid of a volume: a voxel is in where its centre is.
 
     source: what reports call it. Raises InputError for one without voxels, where nothing of it lies in the
     volume, and as `settled_place`.
     """
-    place = settled_place(Place(content.geometry, content.forms, role=_ROLE), volume)
+    found = Place(content.geometry, content.forms, content.notes, _ROLE, content.frame_of_reference)
+    place = settled_place(found, volume)
     there = [one for one in content.masks if one.mask.any()]
     if not there:
         raise InputError(_EMPTY)
     united = _united(there)
-    found = _on_grid(united, place.geometry, volume.geometry)
-    if found is None or not found.mask.any():
+    inside = _on_grid(united, place.geometry, volume.geometry)
+    if inside is None or not inside.mask.any():
         told = (
             "The region lies outside the image, or between its voxels; check that both show the same patient."
         )
         raise InputError(f"{told} {lost_header(place.geometry, volume.geometry, _ROLE)}".strip())
     several = (f"The region is its {len(content.masks)} structures together.",)
     notes = (*place.notes, *(several if len(content.masks) > 1 else ()))
-    return SearchRegion._cropped(found.offset, found.mask, source, notes)
+    return SearchRegion._cropped(inside.offset, inside.mask, source, notes)
 
 
 def _united(masks: Sequence[StructureMask]) -> AnnotatedStructure:
@@ -176,4 +173,17 @@ def _on_grid(one: AnnotatedStructure, source: Geometry, target: Geometry) -> Str
         return one
     if target.is_parallel(source):
         return GridResampling.between(source, target).resample(one, "complete")[0]
-    return without_slices_on(one, source, target)
+    low, high = _block(one, source, target)
+    if (high <= low).any():
+        return None
+    block = target.cropped(index3(low), index3(high - low))
+    return StructureMask(_REGION, index3(low), mask_at_centres(one.mask, one.offset, source, block))
+
+
+def _block(one: StructureMask, source: Geometry, target: Geometry) -> tuple[np.ndarray, np.ndarray]:
+    """(3,) each: the first voxel of the target that may hold one of the mask, and the one after the last."""
+    edges = corners([size + 1 for size in one.mask.shape]) + np.array(one.offset) - 0.5
+    ends = target.world_to_index(source.index_to_world(edges))
+    low = np.clip(np.floor(ends.min(0)), 0, target.shape).astype(int)
+    high = np.clip(np.ceil(ends.max(0)) + 1, 0, target.shape).astype(int)
+    return low, high

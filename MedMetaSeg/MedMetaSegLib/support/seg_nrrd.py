@@ -41,6 +41,8 @@ class SegmentationContent:
     background_ids: identities of the segments tagged as background. forms: what the header of a NIfTI file
     says of its place. overlapping: False where no voxel can belong to two, None where it is not known.
     is_label_map: structures are known by their values alone, and one without voxels is not in it.
+    notes: sentences about the reading that who uses it has to know. frame_of_reference: the identifier that
+    DICOM gives the space it lies in, "" where none is known.
     """
 
     geometry: Geometry
@@ -49,6 +51,8 @@ class SegmentationContent:
     forms: NiftiForms | None = None
     overlapping: bool | None = None
     is_label_map: bool = False
+    notes: tuple[str, ...] = ()
+    frame_of_reference: str = ""
 
     def renamed(self, names: Mapping[int, str]) -> SegmentationContent:
         """The same with other structure names, by label value."""

@@ -19,6 +19,7 @@ import numpy as np
 from ..errors import InputError
 from ..imageio.geometry import Geometry, index3
 from ..imageio.nifti import NiftiForms
+from ..imageio.volume import Volume
 from .annotated_planes import with_complete_slices
 from .drawing_plane import PLANES, drawing_axes, plane_axis, plane_name
 from .label_values import SupportProblem
@@ -68,7 +69,8 @@ class Support:
     voxels on slices that are not complete, about annotated slices that were given up when the support moved
     to another grid, and about where it lies.
     forms: what the header of a NIfTI file says of its place. placed_on: the grid of the image in which that
-    place is settled (`placement.placed_support`), if it is.
+    place is settled (`placement.placed_support`), if it is. frame_of_reference: the identifier that DICOM
+    gives the space it lies in, "" where none is known.
     """
 
     geometry: Geometry
@@ -80,6 +82,7 @@ class Support:
     notes: tuple[str, ...] = ()
     forms: NiftiForms | None = None
     placed_on: Geometry | None = None
+    frame_of_reference: str = ""
 
     @classmethod
     def read(
@@ -88,20 +91,27 @@ class Support:
         annotation: Annotation = "slices",
         plane: str | None = None,
         names: Mapping[int, str] | None = None,
+        reference: Volume | None = None,
     ) -> Support:
-        """Read a .seg.nrrd, a DICOM SEG or a label map of any format; see `from_masks` and `from_labels`.
+        """Read a .seg.nrrd, a DICOM SEG, an RTSTRUCT or a label map of any format; see `from_masks` and
+        `from_labels`.
 
-        names: structure names by label value, over those in the file. Raises InputError for a file that
-        cannot be read or used.
+        names: structure names by label value, over those in the file. reference: the image, which an RTSTRUCT
+        needs: contours have no grid of their own. Raises InputError for a file that cannot be read or used.
         """
         path = Path(path)
-        content = read_segments(path, names)
+        content = read_segments(path, names, reference=reference)
         try:
             tagged, overlapping = content.background_ids, content.overlapping
             support = cls._made(content.masks, content.geometry, annotation, plane, tagged, overlapping)
         except SupportProblem as problem:
             raise InputError(f"{path}: {problem}") from problem
-        return replace(support, forms=content.forms)
+        return replace(
+            support,
+            forms=content.forms,
+            notes=(*content.notes, *support.notes),
+            frame_of_reference=content.frame_of_reference,
+        )
 
     @classmethod
     def from_labels(
@@ -249,12 +259,22 @@ class Support:
 
 def check_overlap(support: Support, geometry: Geometry) -> None:
     """Raise InputError when no annotated voxel lies inside the image's grid; any orientation."""
-    for one in support.structures:
+    check_masks_overlap(support.structures, support.geometry, geometry)
+
+
+def check_masks_overlap(
+    masks: Sequence[StructureMask], source: Geometry, image: Geometry, role: str = "support"
+) -> None:
+    """Raise InputError when no voxel of masks on the grid `source` lies inside the image's; any orientation.
+
+    role: what the masks are called.
+    """
+    for one in masks:
         voxels = np.argwhere(one.mask)
         voxels = voxels[:: max(1, len(voxels) // _SAMPLED_VOXELS)] + np.array(one.offset)
-        if geometry.contains(support.geometry.index_to_world(voxels)).any():
+        if image.contains(source.index_to_world(voxels)).any():
             return
-    raise _outside_the_image(support.geometry, geometry)
+    raise _outside_the_image(source, image, role)
 
 
 def check_something_left(support: Support, geometry: Geometry) -> None:
@@ -338,6 +358,6 @@ def _overlap(one: StructureMask, other: StructureMask) -> bool:
     return bool(np.any(first & second))
 
 
-def _outside_the_image(support: Geometry, image: Geometry) -> InputError:
-    outside = "The support lies outside the image; check that both show the same region of the same patient."
-    return InputError(f"{outside} {lost_header(support, image)}".strip())
+def _outside_the_image(support: Geometry, image: Geometry, role: str = "support") -> InputError:
+    outside = f"The {role} lies outside the image; check that both show the same region of the same patient."
+    return InputError(f"{outside} {lost_header(support, image, role)}".strip())

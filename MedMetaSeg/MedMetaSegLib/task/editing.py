@@ -20,6 +20,7 @@ def merged_tasks(tasks: Sequence[Task]) -> Task:
     or weights, or when two hold the same support.
     """
     first, names = tasks[0], [one.name for one in tasks[0].structures]
+    channels = [(one.name, one.modality) for one in first.channels]
     atlases: list[Atlas] = []
     for task in tasks:
         others = [one.name for one in task.structures]
@@ -28,6 +29,8 @@ def merged_tasks(tasks: Sequence[Task]) -> Task:
             raise InputError(f"The structure {odd[0]} is in one task and not in another; rename it first.")
         if task.modality != first.modality:
             raise InputError("One task is of CT and another is not; merge tasks of one kind.")
+        if [(one.name, one.modality) for one in task.channels] != channels:
+            raise InputError("The tasks have other channels; learn them anew with the same ones.")
         if task.weights_sha256 != first.weights_sha256:
             raise InputError("The tasks were learned with different weights; learn them anew with one.")
         order = [others.index(name) for name in names]

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, TaskError
+from ..imageio.channel import check_channel_names
 from ..imageio.geometry import rounded
 from ..imageio.writing import write_bytes
 from ..support.structure import Structure
@@ -25,8 +26,8 @@ from ..working_grid.reduced_image import ReducedImage
 from .atlas import Atlas, Place
 from .header import check_header
 
-FORMAT = 1
-"""Version of the file format; files of another are refused."""
+FORMAT, CHANNELS_FORMAT = 1, 2
+"""Versions of the file format: of tasks of one image, and of those with channels; others are refused."""
 MAX_NAME = 400
 """Characters of a structure's name at most."""
 _TEXT = "medmetaseg task"
@@ -51,13 +52,26 @@ class LearnedPrototypes:
 
 
 @dataclass(frozen=True, eq=False)
+class TaskChannel:
+    """What a task learned of one more image of each patient, see `imageio.channel.Channel`.
+
+    name: as the channel of another patient has to be called. modality: "CT" or "MR". prototypes: one per
+    structure.
+    """
+
+    name: str
+    modality: str
+    prototypes: tuple[LearnedPrototypes, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Task:
     """A saved few-shot task: structures to find in other patients, and what supports taught of them.
 
     overlapping: structures may share voxels. modality: "CT" or "MR", see `IntensityNormalization`. atlases:
     one per support.
     prototypes: one per structure. weights_sha256: of the network that made the prototypes. provenance: how
-    the task was made; nothing in it says of whom.
+    the task was made; nothing in it says of whom. channels: further images that every patient needs.
 
         task = Task.read("kidneys.medmetaseg")
         Segmenter.load().apply(task, Volume.read("next.nii.gz"))
@@ -70,6 +84,12 @@ class Task:
     prototypes: tuple[LearnedPrototypes, ...]
     weights_sha256: str
     provenance: dict[str, Any] = field(default_factory=dict)
+    channels: tuple[TaskChannel, ...] = ()
+
+    @property
+    def format(self) -> int:
+        """Version of the file format that holds it; one of a single image can be read by every version."""
+        return CHANNELS_FORMAT if self.channels else FORMAT
 
     @classmethod
     def read(cls, path: str | Path) -> Task:
@@ -101,19 +121,30 @@ class Task:
             version, about, sha256 = (str(sealed[key]) for key in ("format", "about", "sha256"))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise _damaged(path, "its description cannot be read") from error
-        if version != str(FORMAT):
+        if version not in (str(FORMAT), str(CHANNELS_FORMAT)):
             raise TaskError(
-                f"{path} has format {version[:20]!r} and this version reads {FORMAT}: update MedMetaSeg."
+                f"{path} has format {version[:20]!r} and this version reads {FORMAT} and {CHANNELS_FORMAT}: "
+                "update MedMetaSeg."
             )
         try:
             tensors = load(content)
         except SafetensorError as error:
             raise _damaged(path, "its contents do not fit its header") from error
-        if sha256 != _fingerprint(about, tensors):
+        if sha256 != _fingerprint(version, about, tensors):
             raise _damaged(path, "it does not match its checksum")
         try:
-            return _task(json.loads(about), tensors)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
+            task = _task(json.loads(about), tensors)
+            _require(version == str(task.format))
+            return task
+        except (
+            InputError,
+            KeyError,
+            TypeError,
+            ValueError,
+            IndexError,
+            AttributeError,
+            RecursionError,
+        ) as error:
             raise _damaged(path, "its contents do not belong together") from error
 
     def write(self, path: str | Path) -> None:
@@ -136,7 +167,7 @@ class Task:
     def describe(self) -> dict[str, Any]:
         """What the file says of itself, for people: structures, modality, spacings, provenance."""
         return {
-            "format": FORMAT,
+            "format": self.format,
             "structures": [
                 {
                     "name": one.name,
@@ -150,6 +181,7 @@ class Task:
             ],
             "overlapping": self.overlapping,
             "intensity": self.modality,
+            "channels": [{"name": one.name, "intensity": one.modality} for one in self.channels],
             "atlases": [
                 {
                     "voxels": list(atlas.close.intensity.shape),
@@ -181,12 +213,19 @@ class Task:
                 "weights_sha256": self.weights_sha256,
                 "atlases": [_atlas_entry(atlas) for atlas in self.atlases],
                 "provenance": self.provenance,
+                **self._channel_entries(),
             },
             sort_keys=True,
         )
-        sealed = {"format": FORMAT, "about": about, "sha256": _fingerprint(about, tensors)}
+        sha256 = _fingerprint(str(self.format), about, tensors)
+        sealed = {"format": self.format, "about": about, "sha256": sha256}
         # One text, since safetensors keeps several in no certain order.
         return save(tensors, {_TEXT: json.dumps(sealed)})
+
+    def _channel_entries(self) -> dict[str, Any]:
+        """None without channels, so that a file of one image is what it always was."""
+        channels = [{"name": one.name, "kind": one.modality} for one in self.channels]
+        return {"channels": channels} if channels else {}
 
     def _tensors(self) -> Iterator[tuple[str, np.ndarray]]:
         for n, atlas in enumerate(self.atlases):
@@ -198,6 +237,10 @@ class Task:
         for m, prototypes in enumerate(self.prototypes):
             for part, field_name in _PROTOTYPE_PARTS.items():
                 yield f"prototypes.{m}.{part}", getattr(prototypes, field_name)
+        for n, channel in enumerate(self.channels):
+            for m, prototypes in enumerate(channel.prototypes):
+                for part, field_name in _PROTOTYPE_PARTS.items():
+                    yield f"channel.{n}.prototypes.{m}.{part}", getattr(prototypes, field_name)
 
 
 def check_structure_name(name: str) -> None:
@@ -223,10 +266,10 @@ def _no_task(path: Path) -> TaskError:
     return TaskError(f"{path} is no task file; make one with `medmetaseg learn`.")
 
 
-def _fingerprint(about: str, tensors: dict[str, np.ndarray]) -> str:
+def _fingerprint(version: str, about: str, tensors: dict[str, np.ndarray]) -> str:
     """SHA-256 over the description and every array with its name, type and shape."""
     digest = hashlib.sha256()
-    digest.update(f"{FORMAT}{len(about)}{about}".encode())
+    digest.update(f"{version}{len(about)}{about}".encode())
     for name in sorted(tensors):
         array = tensors[name]
         digest.update(f"{name}{array.dtype.str}{array.shape}".encode())
@@ -254,11 +297,30 @@ def _task(about: dict[str, Any], tensors: dict[str, np.ndarray]) -> Task:
     _require(len(structures) > 0 and len({one.label for one in structures}) == len(structures))
     atlases = tuple(_atlas(n, entry, left, len(structures)) for n, entry in enumerate(about["atlases"]))
     _require(len(atlases) > 0)
-    prototypes = tuple(_prototypes(m, left) for m in range(len(structures)))
+    prototypes = _prototypes("prototypes", len(structures), left)
+    channels = tuple(
+        _channel(n, entry, left, len(structures)) for n, entry in enumerate(about.get("channels", ()))
+    )
+    check_channel_names([one.name for one in channels])
     modality, weights = about["intensity"]["kind"], about["weights_sha256"]
     _require(not left and modality in ("CT", "MR") and isinstance(about["overlapping"], bool))
     _require(isinstance(weights, str) and len(weights) == 64 and isinstance(about["provenance"], dict))
-    return Task(structures, about["overlapping"], modality, atlases, prototypes, weights, about["provenance"])
+    return Task(
+        structures,
+        about["overlapping"],
+        modality,
+        atlases,
+        prototypes,
+        weights,
+        about["provenance"],
+        channels,
+    )
+
+
+def _channel(number: int, entry: dict[str, Any], left: dict[str, np.ndarray], structures: int) -> TaskChannel:
+    _require(isinstance(entry["name"], str) and entry["kind"] in ("CT", "MR"))
+    prototypes = _prototypes(f"channel.{number}.prototypes", structures, left)
+    return TaskChannel(entry["name"], entry["kind"], prototypes)
 
 
 def _structure(entry: dict[str, Any]) -> Structure:
@@ -306,8 +368,13 @@ def _image(intensity: np.ndarray, entry: dict[str, Any]) -> ReducedImage:
     return ReducedImage(intensity, spacing, start)
 
 
-def _prototypes(number: int, left: dict[str, np.ndarray]) -> LearnedPrototypes:
-    parts = [left.pop(f"prototypes.{number}.{part}") for part in _PROTOTYPE_PARTS]
+def _prototypes(place: str, structures: int, left: dict[str, np.ndarray]) -> tuple[LearnedPrototypes, ...]:
+    """Those of each structure, whose arrays have names that begin with `place`."""
+    return tuple(_structure_prototypes(f"{place}.{m}", left) for m in range(structures))
+
+
+def _structure_prototypes(place: str, left: dict[str, np.ndarray]) -> LearnedPrototypes:
+    parts = [left.pop(f"{place}.{part}") for part in _PROTOTYPE_PARTS]
     width = parts[2].shape[-1]
     shapes = [(len(parts[0]), width), (len(parts[1]), width), (1, width), (width + 1,)]
     _require(all(part.dtype == np.float32 and bool(np.isfinite(part).all()) for part in parts))

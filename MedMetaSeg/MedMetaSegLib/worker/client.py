@@ -21,26 +21,26 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..batch.request import BatchProgress, BatchRequest, BatchResult
+from ..imageio.channel import Channel
 from ..imageio.volume import Volume
 from ..support.search_region import SearchRegion
 from ..support.support import Support
 from .exchange import (
     Description,
-    describe_volume,
     load_array,
     load_structures,
     save_region,
     save_support,
     sent_mask,
-    written_in_pieces,
 )
 from .messages import DeviceFound, Event, Failed, Finished, Preview, Progress, Stopped
+from .sent_volumes import SentVolumes
 
 CANCEL_PATIENCE_S = 1.2
 """Short, since somebody waits at a window."""
@@ -69,13 +69,12 @@ class _Process:
 
     folder: Path
     popen: subprocess.Popen[bytes]
+    volumes: SentVolumes
     pid: int | None = None
     read_bytes: int = 0
     """So much of its events was read."""
-    writing: list[Iterator[None]] = field(default_factory=list)
-    """Volumes on their way to the folder, piece by piece; the request follows them."""
     request: dict[str, Any] | None = None
-    files: dict[Hashable, Description] = field(default_factory=dict)
+    """What follows the volumes, once they are written."""
 
 
 class WorkerClient:
@@ -121,19 +120,26 @@ class WorkerClient:
         preview: bool = False,
         uncertainty: bool = False,
         within: SearchRegion | None = None,
+        channels: Sequence[Channel] = (),
+        channel_keys: Sequence[Hashable] = (),
     ) -> None:
         """Send a job; `poll` gives its events. Starts the worker when none is running.
 
         volume_key: the same for two jobs whose volumes are the same to the last voxel, so that they are sent
         once; None to send them anew. structures: names of those to segment, all if None. memory: "as needed"
-        or "low". quality, confidence, within: see Segmenter.segment. preview: send a Preview of each
-        structure. uncertainty: send `Finished.uncertainty`. Raises RuntimeError while a job is running,
-        OSError when the disk is full or the interpreter is not there.
+        or "low". quality, confidence, within, channels: see Segmenter.segment. preview: send a Preview of
+        each structure. uncertainty: send `Finished.uncertainty`. channel_keys: for each channel, as
+        volume_key. Raises RuntimeError while a job is running, OSError when the disk is full or the
+        interpreter is not there.
         """
 
         def content(process: _Process, folder: Path) -> Description:
+            volumes = [volume, *(one.volume for one in channels)]
+            keys = [volume_key, *channel_keys] if channel_keys else [volume_key, *(None for _ in channels)]
+            sent, *others = process.volumes.of_job(self._jobs, list(zip(volumes, keys, strict=True)))
             return {
-                "volume": self._sent_volume(process, volume, volume_key),
+                "volume": sent,
+                "channels": [[one.name, other] for one, other in zip(channels, others, strict=True)],
                 "support": save_support(folder, support),
                 "structures": None if structures is None else list(structures),
                 "quality": quality,
@@ -155,7 +161,7 @@ class WorkerClient:
             for number, (volume, support) in enumerate(pairs):
                 own = folder / str(number)
                 own.mkdir()
-                sent.append([_written(process, own / "volume.npy", volume), save_support(own, support)])
+                sent.append([process.volumes.write(own / "volume.npy", volume), save_support(own, support)])
             return {"pairs": sent}
 
         self._begin("learn", device, memory, content)
@@ -180,7 +186,7 @@ class WorkerClient:
         def content(process: _Process, folder: Path) -> Description:
             return {
                 "task": str(task),
-                "volume": self._sent_volume(process, volume, volume_key),
+                "volume": process.volumes.of_job(self._jobs, [(volume, volume_key)])[0],
                 "keep_doubtful": keep_doubtful,
                 "force": list(force),
                 "confidence": confidence,
@@ -296,25 +302,13 @@ class WorkerClient:
         except OSError:
             shutil.rmtree(folder)
             raise
-        self._process = _Process(folder, popen)
+        self._process = _Process(folder, popen, SentVolumes(folder))
         return self._process
-
-    def _sent_volume(self, process: _Process, volume: Volume, key: Hashable) -> Description:
-        if key is None or key not in process.files:
-            for old in process.files.values():
-                # On Windows a file that is being read cannot be removed; it goes with the folder.
-                with contextlib.suppress(PermissionError):
-                    Path(old["file"]).unlink()
-            process.files.clear()
-            process.files[key] = _written(process, process.folder / f"volume-{self._jobs}.npy", volume)
-        return process.files[key]
 
     def _write_on(self, process: _Process) -> None:
         """Write one more piece; when there is none left, send the request."""
-        while process.writing:
-            for _ in process.writing[0]:
-                return
-            process.writing.pop(0)
+        if process.volumes.write_piece():
+            return
         if process.request is not None:
             self._send(process, process.request)
             process.request = None
@@ -366,12 +360,6 @@ class WorkerClient:
             ended = Finished(structures, message["report"], task, batch, unsure)
         shutil.rmtree(process.folder / f"job-{self._jobs}", ignore_errors=True)
         return ended
-
-
-def _written(process: _Process, path: Path, volume: Volume) -> Description:
-    """The description of a volume whose voxels will be written as `poll` is called."""
-    process.writing.append(written_in_pieces(path, volume.array))
-    return describe_volume(path, volume)
 
 
 def _death(process: _Process, exit_status: int) -> Failed:

@@ -2,7 +2,8 @@
 
 It reads requests from stdin and writes events to stdout, each a JSON object in a line of its own. Requests:
 
-    {"do": "segment", "job": 1, "volume": ..., "support": ..., "structures": null or names, ...}
+    {"do": "segment", "job": 1, "volume": ..., "support": ..., "structures": null or names,
+     "channels": [[name, volume], ...], ...}
     {"do": "learn", "job": 2, "pairs": [[volume, support], ...], ...}
     {"do": "apply", "job": 3, "task": "kidneys.medmetaseg", "volume": ..., "force": names, ...}
     {"do": "batch", "job": 4, "request": BatchRequest.as_dict()}
@@ -40,6 +41,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, InputError, is_out_of_memory
+from ..imageio.channel import Channel
 from ..imageio.volume import Volume
 from .exchange import load_region, load_support, load_volume, save_array, save_mask, save_structures
 
@@ -87,7 +89,7 @@ class Worker:
         self._send, self._load = send, load
         self._segmenter: Any = None
         self._device = ""
-        self._volume: tuple[str, Volume] | None = None
+        self._volumes: dict[str, Volume] = {}
         self._work = {
             "segment": self._segment,
             "learn": self._learn,
@@ -115,8 +117,11 @@ class Worker:
             self._send({"event": "done", **_NOTHING, **done})
 
     def _segment(self, segmenter: Any, request: Request, cancelled: Callable[[], bool]) -> Message:
+        sent = request.get("channels", ())
+        names = [name for name, _ in sent]
+        volume, *others = self._volumes_of([request["volume"], *(one for _, one in sent)])
         result = segmenter.segment(
-            self._volume_of(request["volume"]),
+            volume,
             load_support(request["support"]),
             progress=self._progress,
             cancelled=cancelled,
@@ -125,6 +130,7 @@ class Worker:
             confidence=request.get("confidence", True),
             preview=self._preview(Path(request["folder"])) if request.get("preview") else None,
             within=load_region(request.get("within")),
+            channels=tuple(Channel(name, other) for name, other in zip(names, others, strict=True)),
         )
         answer = _answer(result, request)
         if request.get("uncertainty"):
@@ -156,7 +162,7 @@ class Worker:
         task = Task.read(request["task"])
         result = segmenter.apply(
             task,
-            self._volume_of(request["volume"]),
+            self._volumes_of([request["volume"]])[0],
             progress=self._progress,
             cancelled=cancelled,
             keep_doubtful=request.get("keep_doubtful", True),
@@ -170,7 +176,7 @@ class Worker:
         from ..batch.request import BatchRequest
         from ..batch.run import run_batch
 
-        self._segmenter = self._volume = None
+        self._segmenter, self._volumes = None, {}
         try:
             result = run_batch(BatchRequest.from_dict(request["request"]), self._item, cancelled)
         except ModuleNotFoundError as error:
@@ -211,11 +217,14 @@ class Worker:
         threads = torch.get_num_threads()
         return "cpu", f"{why}; {threads} thread{'s' if threads > 1 else ''}"
 
-    def _volume_of(self, description: Message) -> Volume:
-        if self._volume is None or self._volume[0] != description["file"]:
-            self._volume = None
-            self._volume = description["file"], load_volume(description)
-        return self._volume[1]
+    def _volumes_of(self, descriptions: list[Message]) -> list[Volume]:
+        """The volumes of a job; those of the last one that it does not name are let go."""
+        files = [one["file"] for one in descriptions]
+        self._volumes = {file: volume for file, volume in self._volumes.items() if file in files}
+        for description in descriptions:
+            if description["file"] not in self._volumes:
+                self._volumes[description["file"]] = load_volume(description)
+        return [self._volumes[file] for file in files]
 
 
 def _answer(result: Any, request: Request) -> Message:

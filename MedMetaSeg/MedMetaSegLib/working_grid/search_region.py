@@ -8,24 +8,17 @@ from dataclasses import replace
 import numpy as np
 
 from ..imageio.geometry import Geometry
-from ..imageio.volume import Volume
+from ..support.regrid import mask_at_centres
 from ..support.search_region import SearchRegion
-from .grid import OUTSIDE_LOGIT, PositiveLogits, WorkingGrid, sampled_image
-from .intensity import IntensityNormalization
+from .grid import OUTSIDE_LOGIT, PositiveLogits, WorkingGrid
 
 SampledLogits = Callable[[], tuple[np.ndarray, tuple[slice, ...]]]
 """Makes logits (k, j, i) on a block of a grid, and tells which block."""
 
-_FILLED = 0.5
-"""Share of a working voxel that lies in the region, from which on it counts as inside."""
-_SHARES = IntensityNormalization("MR", 0.0, 1.0, "")
-
 
 def region_on_grid(region: SearchRegion, image: Geometry, grid: WorkingGrid) -> np.ndarray:
-    """Bool (k, j, i): the voxels of a working grid that mostly lie in a region on the grid `image`."""
-    whole = np.zeros(image.shape, np.uint8)
-    whole[region.block] = region.mask
-    return sampled_image(Volume(whole, image), grid, _SHARES) >= _FILLED
+    """Bool (k, j, i): the voxels of a working grid whose centres lie in a region on the grid `image`."""
+    return mask_at_centres(region.mask, region.offset, image, grid.geometry)
 
 
 def cut_to_region(found: PositiveLogits, region: SearchRegion | None) -> PositiveLogits:

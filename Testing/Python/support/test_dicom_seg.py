@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
 from dicom_frames import along_z, write_seg, write_slices
 from MedMetaSegLib.errors import InputError
 from MedMetaSegLib.imageio.volume import read_volume
+from MedMetaSegLib.measurements.segmented import read_segmented
 from MedMetaSegLib.support.dicom_seg import lab_color
+from MedMetaSegLib.support.placement import placed_support
 from MedMetaSegLib.support.support import Support
 
 SHAPE = (7, 5)
@@ -74,13 +78,67 @@ def test_a_label_map_segmentation_is_read(tmp_path: Path) -> None:
     assert support.skipped[0][0] == "Liver"
 
 
-def test_a_fractional_segmentation_is_read_only_where_it_is_all_or_nothing(tmp_path: Path) -> None:
-    frames = [(2, along_z([3.0 * n])[0], 255 * square(n, n).astype(np.uint8)) for n in range(3)]
-    path = write_seg(tmp_path / "whole.dcm", frames, SEGMENTS, "FRACTIONAL")
-    assert Support.read(path).structures[0].voxels == 36
-    frames[1][2][0, 0] = 128
-    with pytest.raises(InputError, match="fractional DICOM segmentation"):
-        Support.read(write_seg(tmp_path / "parts.dcm", frames, SEGMENTS, "FRACTIONAL"))
+@pytest.mark.parametrize("meaning", ["PROBABILITY", "OCCUPANCY"])
+def test_of_a_fractional_segmentation_one_half_is_taken_and_told(meaning: str, tmp_path: Path) -> None:
+    tags = {"SegmentationFractionalType": meaning, "MaximumFractionalValue": 201}
+    frames = [(2, along_z([3.0 * n])[0], 201 * square(n, n).astype(np.uint8)) for n in range(3)]
+    whole = Support.read(write_seg(tmp_path / "whole.dcm", frames, SEGMENTS, "FRACTIONAL", tags=tags))
+    assert (whole.structures[0].voxels, whole.notes) == (36, ())
+    frames[1][2][0, :2] = 101, 100
+    parts = Support.read(write_seg(tmp_path / "parts.dcm", frames, SEGMENTS, "FRACTIONAL", tags=tags))
+    assert parts.structures[0].voxels == 37
+    assert parts.notes[0] == (
+        f"parts.dcm is a fractional DICOM segmentation: a voxel is in a segment where its {meaning.lower()} "
+        "is at least one half (101 of 201)."
+    )
+
+
+def test_the_background_of_a_label_map_is_no_structure(tmp_path: Path) -> None:
+    frames = [(0, along_z([6.0 * n])[0], 5 * square(n, n)) for n in range(3)]
+    segments = {0: {"SegmentLabel": "Background"}, 5: SEGMENTS[5]}
+    support = Support.read(write_seg(tmp_path / "seg.dcm", frames, segments, "LABELMAP", 6.0))
+    assert [one.structure.name for one in support.structures] == ["Lésion"]
+    assert support.skipped == ()
+
+
+def test_a_value_without_a_segment_is_damaged(tmp_path: Path) -> None:
+    frames = [(0, along_z([6.0 * n])[0], 4 * square(n, n)) for n in range(3)]
+    with pytest.raises(InputError, match="damaged"):
+        Support.read(write_seg(tmp_path / "seg.dcm", frames, SEGMENTS, "LABELMAP", 6.0))
+
+
+def test_a_cut_segmentation_is_damaged(tmp_path: Path) -> None:
+    frames = [(2, along_z([3.0 * n])[0], square(n, n)) for n in range(3)]
+    path = write_seg(tmp_path / "seg.dcm", frames, SEGMENTS)
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(InputError, match="damaged"):
+        Support.read(path)
+
+
+def test_a_compression_that_is_not_read_is_named(tmp_path: Path) -> None:
+    large = np.full((40, 40), 5)  # ITK spoils its memory when it writes smaller ones
+    frames = [(0, along_z([6.0 * n])[0], large) for n in range(3)]
+    path = write_seg(tmp_path / "seg.dcm", frames, SEGMENTS, "LABELMAP", 6.0, compressed="JPEG2000")
+    content = pydicom.dcmread(path)
+    content.file_meta.TransferSyntaxUID = pydicom.uid.JPEGLSLossless
+    content.save_as(path)
+    with pytest.raises(InputError, match=r"not read here \(JPEG-LS Lossless .*\); export it"):
+        Support.read(path)
+
+
+def test_another_frame_of_reference_than_the_images_is_refused(tmp_path: Path) -> None:
+    stored = np.arange(4 * 35).reshape(4, *SHAPE).astype(np.int16)
+    write_slices(tmp_path / "ct", stored, along_z([0.0, 3.0, 6.0, 9.0]))
+    volume = read_volume(tmp_path / "ct")
+    frames = [(2, along_z([3.0])[0], square(0, 0))]
+    same = {"SeriesInstanceUID": "1.2.99"}
+    placed_support(Support.read(write_seg(tmp_path / "same.dcm", frames, SEGMENTS, tags=same)), volume)
+    other = Support.read(write_seg(tmp_path / "o.dcm", frames, SEGMENTS, tags={"FrameOfReferenceUID": "1.9"}))
+    with pytest.raises(InputError, match="support was drawn in another frame of reference"):
+        placed_support(other, volume)
+    placed_support(other, replace(volume, frame_of_reference=""))
+    with pytest.raises(InputError, match="segmentation was drawn in another frame of reference"):
+        read_segmented(tmp_path / "o.dcm", volume)
 
 
 def test_frames_that_fit_no_common_grid_are_refused(tmp_path: Path) -> None:
@@ -106,7 +164,7 @@ def test_several_segmentations_in_a_folder_are_listed(tmp_path: Path) -> None:
 def test_a_segmentation_is_no_image_and_does_not_stand_in_the_way_of_one(tmp_path: Path) -> None:
     path = write_seg(tmp_path / "ct" / "seg.dcm", [(2, along_z([3.0])[0], square(0, 0))], SEGMENTS)
     for given in (path, path.parent):
-        with pytest.raises(InputError, match="is a DICOM segmentation, no image"):
+        with pytest.raises(InputError, match="a DICOM segmentation, not an image; give it as SUPPORT"):
             read_volume(given)
     stored = np.arange(4 * 35).reshape(4, *SHAPE).astype(np.int16)
     write_slices(path.parent, stored, along_z([0.0, 3.0, 6.0, 9.0]))

@@ -63,17 +63,20 @@ def test_a_region_that_is_stored_with_other_axes_is_exact(
 @pytest.mark.parametrize(
     "to_image",
     [
-        np.diag([1.7, 0.6, 0.8, 1.0]) + offset(-0.23, -3.14, -0.31),
-        rotation(0.3, 0.2, -0.4) + offset(2.0, -4.0, -2.0),
+        np.diag([1.7, 0.6, 0.8, 1.0]),
+        rotation(0.3, 0.2, -0.4),
+        rotation(0.3, 0.2, -0.4) @ np.diag([5.0, 4.0, 6.0, 1.0]),
     ],
-    ids=["parallel", "turned"],
+    ids=["parallel", "turned", "turned and coarse"],
 )
 def test_on_another_grid_each_voxel_takes_the_nearest_one(
     tmp_path: Path, patient: Volume, to_image: np.ndarray
 ):
     shape = (18, 30, 20)
-    source = Geometry(shape, patient.geometry.affine @ to_image)
-    mask = ball(shape, 7.3)
+    # The middle of the one near that of the other, and no centre half-way between two voxels.
+    middle = np.array([12.13, 10.21, 6.07]) - (to_image @ (9.5, 14.5, 8.5, 1))[:3]
+    source = Geometry(shape, patient.geometry.affine @ (to_image + offset(*middle)))
+    mask = ball(shape, 1.9 if to_image[0, 0] > 3 else 7.3)
     found = SearchRegion.read(written(tmp_path, mask, source), patient)
     expected = nearest(mask, source, patient.geometry)
     assert expected.any()

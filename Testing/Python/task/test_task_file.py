@@ -162,7 +162,7 @@ def test_a_file_from_a_newer_version_says_to_update(path: Path):
     content = path.read_bytes()
     header = header_of(content)
     sealed = json.loads(header["__metadata__"]["medmetaseg task"])
-    header["__metadata__"]["medmetaseg task"] = json.dumps({**sealed, "format": 2})
+    header["__metadata__"]["medmetaseg task"] = json.dumps({**sealed, "format": 3})
     path.write_bytes(with_header(content, header))
     assert "update MedMetaSeg" in refusal(path)
 

@@ -162,3 +162,30 @@ def test_a_cancel_is_read_while_a_job_runs():
     assert requests.next()["job"] == 2
     assert not requests.is_cancelled(2)
     assert requests.next() is None
+
+
+class Asked(StandInSegmenter):
+    """Keeps the channels that it is asked with."""
+
+    def __init__(self):
+        super().__init__()
+        self.channels = []
+
+    def segment(self, volume, support, *, channels=(), **rest):
+        self.channels.append(channels)
+        return super().segment(volume, support, **rest)
+
+
+def test_channels_come_with_their_names_and_the_volumes_of_the_last_job_stay(tmp_path, patient):
+    segmenter, sent = Asked(), []
+    worker = Worker(sent.append, lambda device: segmenter)
+    t1 = save_volume(tmp_path / "t1.npy", patient.volume)
+    request = {**request_for(patient, tmp_path), "folder": str(tmp_path)}
+    for channels in ([["T1", t1]], [["T1", t1]], []):
+        worker.handle({**request, "channels": channels}, lambda: False)
+    (first,), (second,), none = segmenter.channels
+    assert first.name == "T1"
+    np.testing.assert_array_equal(first.volume.array, patient.volume.array)
+    assert second.volume is first.volume
+    assert none == ()
+    assert sent[-1]["event"] == "done"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import slicer
+import slicer.util
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
@@ -197,6 +198,10 @@ class _Choices:
     keepFeatures: bool = True
 
 
+_CHANNELS = "channels"
+"""Role of the references to further volumes; Slicer keeps them right when nodes go, and in saved scenes."""
+
+
 class PanelParameters(parameterNodeWrapper(_Choices)):  # type: ignore[misc]
     """What the user chose, in a parameter node, and the widgets that show it."""
 
@@ -234,8 +239,26 @@ class PanelParameters(parameterNodeWrapper(_Choices)):  # type: ignore[misc]
         self._observerTags.append(tag)
         return tag
 
+    @property
+    def channels(self) -> list[Any]:
+        """The volumes that are used with `volume`, in the order in which they were chosen."""
+        node = self.parameterNode
+        count = node.GetNumberOfNodeReferences(_CHANNELS)
+        found = (node.GetNthNodeReference(_CHANNELS, number) for number in range(count))
+        return [one for one in found if one is not None]
+
+    def chooseChannels(self, nodes: Sequence[Any]) -> None:
+        """Choose the volumes that are used with `volume`."""
+        with slicer.util.NodeModify(self.parameterNode):
+            self.parameterNode.RemoveNodeReferenceIDs(_CHANNELS)
+            for node in nodes:
+                self.parameterNode.AddNodeReferenceID(_CHANNELS, node.GetID())
+
     def unchoose(self, node: Any) -> None:
         """Where this node is chosen, none is from now on."""
+        channels = self.channels
+        if node in channels:
+            self.chooseChannels([one for one in channels if one is not node])
         for name in ("volume", "segmentation", "output", "within", "measureVolume", "measureSegmentation"):
             if getattr(self, name) is node:
                 setattr(self, name, None)

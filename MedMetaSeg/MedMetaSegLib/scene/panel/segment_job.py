@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from ...worker.client import WorkerClient
 from ...worker.messages import Finished, Preview
 from ..answer_quality import qualityTags, referToPainted
+from ..channels import readChannels
 from ..preview import ScenePreview
 from ..reader import isBent, readSupport, readVolume
 from ..results import ResultSegments
@@ -29,6 +30,7 @@ class PaintedSelection:
     outputNode: None for a new segmentation. segmentIds: all that the support holds; soughtIds: those of them
     to be segmented, the others keep what was painted of them. backgroundIds: what is no structure, for
     scribbles. annotation: see `Support`. within: the region outside which nothing is looked for, if any.
+    channelNodes: further volumes, see Segmenter.segment.
     """
 
     volumeNode: Any
@@ -39,6 +41,7 @@ class PaintedSelection:
     backgroundIds: Sequence[str]
     annotation: str
     within: ChosenRegion | None = None
+    channelNodes: Sequence[Any] = ()
 
 
 class SegmentJob:
@@ -66,13 +69,15 @@ class SegmentJob:
 
     @property
     def nodes(self) -> Sequence[Any]:
-        return self._selection.volumeNode, self._selection.segmentationNode, self._selection.outputNode
+        chosen = self._selection
+        return chosen.volumeNode, chosen.segmentationNode, chosen.outputNode, *chosen.channelNodes
 
     def send(self, client: WorkerClient) -> None:
         chosen, options = self._selection, self._options
         if chosen.outputNode is not None:
             checkOutput(chosen.outputNode)
         volume = readVolume(chosen.volumeNode)
+        channels = readChannels(chosen.channelNodes, chosen.volumeNode)
         support = readSupport(
             chosen.segmentationNode,
             chosen.volumeNode,
@@ -97,6 +102,11 @@ class SegmentJob:
             preview=options.preview,
             uncertainty=options.uncertainty,
             within=within,
+            channels=channels,
+            channel_keys=[
+                volumeKey(node, one.volume.geometry.affine)
+                for node, one in zip(chosen.channelNodes, channels, strict=True)
+            ],
         )
 
     def handle_event(self, event: Any) -> None:

@@ -14,6 +14,7 @@ from ...results.millilitres import millilitres_text
 from ..space import CHANGED, PREVIEW_ATTRIBUTE
 from ..uncertainty_overlay import UncertaintyOverlay
 from .answers import Answers
+from .channels import ChannelMenu, votesText
 from .expectations import Expectations
 from .host import Host
 from .legend import Legend
@@ -23,6 +24,7 @@ from .parameters import Role
 from .region import RegionSelector, regionText
 from .run_options import runOptions
 from .segment_editor import EmbeddedEditor, openSegmentEditor
+from .segment_files import SegmentFileButton
 from .segment_table import SegmentTable
 
 if TYPE_CHECKING:
@@ -47,6 +49,8 @@ class SegmentTab(slicer.util.VTKObservationMixin):
         self._expectations = Expectations()
         self._nextSlice = NextSliceButton(host, self._editor)
         self._legend = Legend(self.ui)
+        self._channels = ChannelMenu(host)
+        self._segmentFile = SegmentFileButton(host)
         self._overlay = UncertaintyOverlay()
         self._region = RegionSelector(host)
         self.ui.paintHereCheck.setVisible(EmbeddedEditor.isThere())
@@ -105,6 +109,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
         self._shown = (parameters.volume, parameters.segmentation)
         self._removeUnwantedOverlay()
         self._region.show()
+        self._channels.show()
         if segmentation is not parameters.segmentation:
             self._observeSegmentation(parameters.segmentation)
             parameters.untickedSegmentIds = []
@@ -261,6 +266,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
             backgroundIds=parameters.backgroundSegmentIds,
             annotation=parameters.annotation.value,
             within=self._region.chosen(),
+            channelNodes=self._channels.nodes,
         )
         return SegmentJob(
             selection, runOptions(parameters), self._answers.results, self._overlay, self._onResult
@@ -298,8 +304,10 @@ class SegmentTab(slicer.util.VTKObservationMixin):
         ui = self.ui
         for widget in (
             ui.volumeSelector,
+            ui.channelsButton,
             ui.segmentationSelector,
             ui.paintButton,
+            ui.segmentFileButton,
             ui.paintHereCheck,
             ui.segmentTable,
             ui.annotationCombo,
@@ -322,6 +330,8 @@ class SegmentTab(slicer.util.VTKObservationMixin):
         there = parameters is not None and parameters.volume is not None
         self.ui.segmentButton.setEnabled(not advice)
         self.ui.paintButton.setEnabled(there)
+        self._channels.showIdle()
+        self.ui.segmentFileButton.setEnabled(there)
         self.ui.paintHereCheck.setEnabled(there)
         has_result = there and self._answers.areThere([one.segmentId for one in self._painting.segments])
         self.ui.segmentButton.setText(_("Update") if has_result else _("Segment"))
@@ -380,6 +390,7 @@ def summary(report: dict[str, Any], seconds: float) -> str:
         _("{structures} in {seconds:.1f}\N{NO-BREAK SPACE}s").format(structures=structures, seconds=seconds)
     ]
     lines += regionText(report)
+    lines += votesText(report)
     lines += [
         _("{name} was left out: {reason}.").format(name=one["name"], reason=one["reason"])
         for one in report.get("skipped", [])
