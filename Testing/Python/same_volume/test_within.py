@@ -15,6 +15,7 @@ import torch
 
 from affines import offset, rotation
 from MedMetaSegLib.errors import InputError
+from MedMetaSegLib.imageio.channel import Channel
 from MedMetaSegLib.imageio.geometry import Geometry
 from MedMetaSegLib.imageio.volume import Volume
 from MedMetaSegLib.network.inference import Predictor
@@ -150,6 +151,17 @@ def test_the_preview_lies_in_the_region_too(segmenter: Segmenter):
     allowed = np.roll(REGION, -2, axis=2) | (painting() > 0)
     for one in shown:
         assert not (one.mask & ~allowed[one.region]).any()
+
+
+def test_an_image_and_its_channel_vote_in_the_region_alone(segmenter: Segmenter):
+    other = Channel("other", Volume.from_array(volume().array[::-1].copy(), AFFINE))
+    found = segmenter.segment(volume(), support(), within=REGION, channels=[other])
+    for label, row in enumerate(found.report["structures"], start=1):
+        mine = painting() == label
+        assert not found.mask(label)[~REGION & ~mine].any()
+        largest = np.count_nonzero(REGION | mine) * 1.2 * 1.1 * 2.0 / 1000
+        assert [vote["name"] for vote in row["channels"]] == ["phantom", "other"]
+        assert all(0 < vote["millilitres"] <= largest for vote in row["channels"])
 
 
 def test_a_region_without_voxels_and_one_of_another_grid_are_refused(segmenter: Segmenter):
