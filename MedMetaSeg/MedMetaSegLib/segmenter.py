@@ -8,8 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
+import numpy as np
+
 from . import __version__
 from .confidence.calibration import shipped_calibration
+from .errors import InputError
 from .imageio.channel import Channel
 from .imageio.volume import Volume
 from .network.inference import Predictor, chosen_device
@@ -21,6 +24,7 @@ from .results.segmentation import Segmentation
 from .same_volume.report import versions
 from .same_volume.segment import SegmentOptions, segmented_volume
 from .same_volume.volume_memory import PatientMemory
+from .support.search_region import SearchRegion
 from .support.structure import StructureMask
 from .support.support import Support
 from .task.task_file import Task
@@ -65,6 +69,7 @@ class Segmenter:
         adapt: bool = False,
         confidence: bool = True,
         preview: Callable[[StructureMask], None] | None = None,
+        within: np.ndarray | SearchRegion | None = None,
         channels: Sequence[Channel] = (),
     ) -> Segmentation:
         """The annotated structures in the whole volume, on the volume's own grid.
@@ -77,15 +82,17 @@ class Segmenter:
         confidence: say of every structure in the report which Dice to expect, and which slice to paint next.
         preview: called once for each structure with the network's first answer and what was annotated, on the
         volume's grid: before adaptation, before its region grows, and before structures compete for voxels.
-        channels: further images of the patient, co-registered with the volume, on grids of their own. Each is
-        asked by itself with the same annotation, and the answer is the mean probability of those that show a
-        voxel; the report says how each voted.
+        within: the region outside which nothing is found but what was annotated there: voxels that are not 0
+        of an array (k, j, i) on the volume's grid, or a `SearchRegion`. channels: further images of the
+        patient, co-registered with the volume, on grids of their own. Each is asked by itself with the same
+        annotation, and the answer is the mean probability of those that show a voxel; the report says how
+        each voted.
         Raises InputError (see the checks of `Support` and `Volume`) and Cancelled.
         """
         result = segmented_volume(
             volume,
             support,
-            SegmentOptions(remove_islands, structures, quality, adapt, confidence),
+            SegmentOptions(remove_islands, structures, quality, adapt, confidence, within),
             self.predictor,
             self._memory,
             progress or silent,
@@ -103,14 +110,18 @@ class Segmenter:
         channels: Sequence[Sequence[Channel]] = (),
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
+        within: np.ndarray | SearchRegion | None = None,
     ) -> Task:
         """A task for `apply`, from one or several patients.
 
         A "complete" support is taken as it is; one with annotated slices or scribbles is segmented first.
         Structures of the same name are one. channels: further images of each patient, of the same names in
-        the same order, which the task asks for ever after. Raises InputError and Cancelled.
+        the same order, which the task asks for ever after. within: of one patient alone, as of `segment`.
+        Raises InputError and Cancelled.
         """
-        segment = partial(self.segment, cancelled=cancelled, confidence=False)
+        if within is not None and len(pairs) > 1:
+            raise InputError("A region is for one patient; learn from several without it.")
+        segment = partial(self.segment, cancelled=cancelled, confidence=False, within=within)
         about = (str(self.provenance["sha256"]), __version__)
         return learned_task(
             pairs, segment, self.predictor, *about, progress or silent, cancelled or never, channels
@@ -126,6 +137,7 @@ class Segmenter:
         keep_doubtful: bool = True,
         force: Sequence[str] = (),
         confidence: bool = True,
+        within: np.ndarray | SearchRegion | None = None,
         channels: Sequence[Channel] = (),
     ) -> Segmentation:
         """The task's structures in another patient's volume; nothing is annotated on it.
@@ -134,12 +146,13 @@ class Segmenter:
         "present" is the probability that it is there. keep_doubtful: keep what may be there or not, marked
         "doubtful". force: names of structures that are kept however little speaks for them. confidence: False
         to have no probabilities and no predicted Dice: then nothing is left out that the network finds.
-        channels: further images of the patient, those that the task was learned with. Raises TaskError for a
-        task of other weights, InputError (for a name that the task does not have, for other channels than its
-        own, and see `check_volume`) and Cancelled.
+        within: the region outside which nothing is kept, as of `segment`; it has no say in where structures
+        are looked for, nor in what is left out. channels: further images of the patient, those that the task
+        was learned with. Raises TaskError for a task of other weights, InputError (for a name that the task
+        does not have, for other channels than its own, and see `check_volume`) and Cancelled.
         """
         task.check_weights(str(self.provenance["sha256"]))
-        options = ApplyOptions(keep_doubtful, tuple(force), confidence)
+        options = ApplyOptions(keep_doubtful, tuple(force), confidence, within)
         result = applied_task(
             task,
             volume,

@@ -141,6 +141,8 @@ def _whole(item: BatchItem) -> BatchItem:
         item,
         path=item.path.resolve(),
         files=tuple(file.resolve() for file in item.files),
+        within=None if item.within is None else item.within.resolve(),
+        within_files=tuple(file.resolve() for file in item.within_files),
         channels=tuple(one.whole for one in item.channels),
     )
 

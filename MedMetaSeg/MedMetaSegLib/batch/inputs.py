@@ -19,7 +19,7 @@ from .paths import place_problem, result_names
 from .request import BatchRequest
 from .search import FoundImage, LeftOut, file_image, images_in, series_images, unreadable_on
 
-CSV_COLUMNS = ("image", "name", "allow_nonfinite")
+CSV_COLUMNS = ("image", "name", "allow_nonfinite", "within")
 _YES, _NO = ("yes", "true", "1"), ("no", "false", "0", "")
 
 
@@ -32,7 +32,8 @@ class BatchItem:
     image. series: whether it is a DICOM series. private: texts that may not be in a report. frame: of a file
     of several, counted from 0. problem: why it cannot be done, known before it is read; "" if nothing is.
     maps: places of its uncertainty maps, one per structure, relative to their folder; () if none are wanted.
-    channels: further images of the patient.
+    within: the file, or DICOM folder, of the region outside which nothing is kept, None for none;
+    within_files: all that hold it. channels: further images of the patient.
     """
 
     name: str
@@ -47,12 +48,15 @@ class BatchItem:
     problem: str = ""
     resample_uneven: bool = False
     maps: tuple[str, ...] = ()
+    within: Path | None = None
+    within_files: tuple[Path, ...] = ()
     channels: tuple[ItemChannel, ...] = ()
 
     @property
     def inputs(self) -> tuple[Path, ...]:
         """All files that the result is made from, but the task."""
-        return (*self.files, *(file for one in self.channels for file in one.files))
+        channels = (file for one in self.channels for file in one.files)
+        return (*self.files, *self.within_files, *channels)
 
     def public(self, text: str) -> str:
         """A message about the item without its path and what else is private.
@@ -66,6 +70,8 @@ class BatchItem:
         for number, file in enumerate(sorted(self.files), start=1):
             told = f"{self.image} (file {number} of {len(self.files)} by name)" if self.series else self.image
             called[file] = told
+        for path in (*self.within_files, *([self.within] if self.within else [])):
+            called[path] = shown(path.name)
         for channel in self.channels:
             told = f"the channel {channel.name} of {self.image}"
             called |= dict.fromkeys((channel.path, *channel.files), told)
@@ -101,6 +107,11 @@ def images_of(
     roots: list[Path] = []
     given = list(_given(request, roots, channels))
     images = _once([one for one in given if isinstance(one, FoundImage)])
+    if request.within is not None and len(images) > 1:
+        raise InputError(
+            f"A region is for one image, and there are {len(images)}; list them in a CSV file with a column "
+            "within."
+        )
     if images:
         listed = any(one.channels for one in images)
         beside = given_channels(request.channels, channels, len(images), listed)
@@ -234,7 +245,7 @@ def _in_table(path: Path, channels: Sequence[str]) -> Iterator[FoundImage]:
     """
     for number, line in read_list(path, (*CSV_COLUMNS, *map(channel_column, channels)), ["image"]):
         try:
-            image, name, allow_nonfinite = _table_cells(line)
+            image, name, allow_nonfinite, within = _table_cells(line)
         except ValueError as error:
             raise InputError(
                 f"Line {number} of the list {path} cannot be understood; see `apply --help`."
@@ -242,18 +253,20 @@ def _in_table(path: Path, channels: Sequence[str]) -> Iterator[FoundImage]:
         # A file that is not there is a row that fails, like any other that cannot be read.
         for one in _listed(path.parent / image):
             folder = None if name else one.folder
+            region = path.parent / within if within else None
             yield replace(
                 one,
                 name=name or one.name,
                 folder=folder,
                 allow_nonfinite=allow_nonfinite,
+                within=region,
                 channels=listed_channels(line, channels, path.parent),
             )
 
 
-def _table_cells(line: Line) -> tuple[str, str, bool | None]:
-    """The cells of a line: image, name ("" if none), allow_nonfinite. Raises ValueError."""
-    image, name, nonfinite = ((line.get(column) or "").strip() for column in CSV_COLUMNS)
+def _table_cells(line: Line) -> tuple[str, str, bool | None, str]:
+    """The cells of a line: image, name ("" if none), allow_nonfinite, within (as name). Raises ValueError."""
+    image, name, nonfinite, within = ((line.get(column) or "").strip() for column in CSV_COLUMNS)
     # A name may be given as the result's file name, too.
     name = name.removesuffix(next((one for one in SUFFIXES if name.lower().endswith(one)), ""))
     if not image or (name and name != Path(name).name):
@@ -261,7 +274,7 @@ def _table_cells(line: Line) -> tuple[str, str, bool | None]:
     answer = nonfinite.lower()
     if answer not in (*_YES, *_NO):
         raise ValueError(f"{nonfinite!r} is neither yes nor no")
-    return image, name, answer in _YES if answer else None
+    return image, name, answer in _YES if answer else None, within
 
 
 def _listed(path: Path) -> Iterator[FoundImage]:
@@ -284,7 +297,9 @@ def _once(found: list[FoundImage]) -> list[FoundImage]:
         # An image that a list gives two names has two results.
         name = one.name if one.folder is None else ""
         beside = (channel.path for channel in one.channels)
-        unique.setdefault((one.path.resolve(), *one.series[:1], Path(name), *beside), one)
+        first = unique.setdefault((one.path.resolve(), *one.series[:1], Path(name), *beside), one)
+        if first.within != one.within:
+            raise InputError(f"{one.path} is given twice, with different regions; give each a name.")
     counts: dict[Path, int] = {}
     for one in unique.values():
         if one.series:
@@ -318,6 +333,7 @@ def _item(
     allowed = request.allow_nonfinite if found.allow_nonfinite is None else found.allow_nonfinite
     last = name.rpartition("/")[2] if found.series else found.path.name
     image = str(found.path) if request.with_identifiers else "/".join((*folders, last))
+    within = found.within or request.within
     return BatchItem(
         name,
         name + ending,
@@ -330,5 +346,14 @@ def _item(
         found.frame,
         place_problem(request.out / (name + ending)),
         request.resample_uneven,
+        within=within,
+        within_files=() if within is None else _region_files(within),
         channels=found.channels,
     )
+
+
+def _region_files(path: Path) -> tuple[Path, ...]:
+    """The files of a region: of a DICOM folder all that lie in it."""
+    if path.is_dir():
+        return tuple(sorted(one for one in path.iterdir() if one.is_file()))
+    return with_data_file(path)

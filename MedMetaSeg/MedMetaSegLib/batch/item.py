@@ -28,6 +28,7 @@ from ..support.dicom_seg_writing import (
     label_notes,
     write_dicom_seg,
 )
+from ..support.search_region import SearchRegion
 from ..support.seg_nrrd import write_segmentation
 from .executor import Outcome
 from .inputs import BatchItem
@@ -50,6 +51,8 @@ MAP_BYTES = 8
 """Per voxel where uncertainty maps are wanted: logits, probability and map of one structure, and its copy."""
 MEASURE_BYTES = 24
 """Per voxel where results are measured: masks, parts and values of one structure of the size of the image."""
+REGION_BYTES = 4
+"""Per voxel where there is a region: its label map and masks."""
 
 DICOM_BYTES = 12
 """Per voxel where results are DICOM segmentations: structures that overlap, and highdicom's sum of them."""
@@ -63,6 +66,7 @@ class ReadItem:
     volume: Volume
     input_sha256: str
     seconds: float
+    within: SearchRegion | None = None
     channels: tuple[Channel, ...] = ()
 
 
@@ -80,6 +84,7 @@ def needed_bytes(item: BatchItem, options: ItemOptions) -> int:
     working_bytes = WORKING_BYTES + (MAP_BYTES if item.maps else 0)
     working_bytes += 0 if options.measure is None else MEASURE_BYTES
     working_bytes += DICOM_BYTES if item.output.endswith(f".{DICOM}") else 0
+    working_bytes += 0 if item.within is None else REGION_BYTES
     voxels, voxel_bytes = _stored(item.path, item.files, item.series)
     channels = (_stored(one.path, one.files, one.path.is_dir()) for one in item.channels)
     return voxels * (voxel_bytes + working_bytes) + sum(count * size for count, size in channels)
@@ -127,6 +132,8 @@ def read_item(item: BatchItem, ending: str) -> ReadItem:
     begun = time.perf_counter()
     if ending.endswith(f".{DICOM}") and not item.series:
         check_dicom_image(item.path, item.image)
+    if item.within is not None:
+        check_there(item.within, "region")
     for one in item.channels:
         check_there(one.path, f"channel {one.name}")
     try:
@@ -143,8 +150,9 @@ def read_item(item: BatchItem, ending: str) -> ReadItem:
         )
     if ending.endswith(f".{DICOM}"):
         check_source(volume)
+    within = None if item.within is None else SearchRegion.read(item.within, volume)
     channels = tuple(one.read(item.allow_nonfinite, item.resample_uneven) for one in item.channels)
-    return ReadItem(item, volume, input_sha256, time.perf_counter() - begun, channels)
+    return ReadItem(item, volume, input_sha256, time.perf_counter() - begun, within, channels)
 
 
 def item_volume(item: BatchItem) -> Volume:
@@ -162,7 +170,9 @@ def segment_item(
 ) -> SegmentedItem:
     """Apply the task to an item. Raises InputError and Cancelled."""
     begun = time.perf_counter()
-    result = segmenter.apply(task, read.volume, cancelled=cancelled, channels=read.channels, **options.apply)
+    result = segmenter.apply(
+        task, read.volume, cancelled=cancelled, within=read.within, channels=read.channels, **options.apply
+    )
     return SegmentedItem(read, result, time.perf_counter() - begun)
 
 

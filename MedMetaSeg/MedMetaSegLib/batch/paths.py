@@ -30,6 +30,8 @@ def check_request(request: BatchRequest) -> None:
         raise InputError("There is no image to segment; give files, folders, patterns or a CSV file.")
     if request.format not in (None, *FORMATS):
         raise InputError(f"There is no format {request.format}; use {' or '.join(FORMATS)}.")
+    if request.within is not None:
+        check_there(request.within, "region")
     if request.layout not in LAYOUTS:
         raise InputError(f"There is no layout {request.layout}; use {' or '.join(LAYOUTS)}.")
     if request.workers < 1:

@@ -40,7 +40,8 @@ class BatchRequest:
     force, confidence: see Segmenter.apply. accept_above, paint_below: expected Dice of the triage; see
     `triage.TriageBounds`. uncertainty: a folder for a map of each structure of each image, None for none; see
     Segmentation.uncertainty. measure: what to measure of each result, None for nothing; tables of it are
-    written to the folder of the results. channels: name and file of each further image of the one image that
+    written to the folder of the results. within: a file with the region outside which nothing is kept, for
+    one image alone; see Segmenter.apply. channels: name and file of each further image of the one image that
     is given; of several images a CSV file lists them.
     """
 
@@ -68,6 +69,7 @@ class BatchRequest:
     paint_below: float = PAINT_BELOW
     uncertainty: Path | None = None
     measure: MeasureOptions | None = None
+    within: Path | None = None
     channels: tuple[tuple[str, Path], ...] = ()
 
     @property
@@ -83,6 +85,7 @@ class BatchRequest:
             **paths,
             "report": None if self.report is None else _absolute(self.report),
             "uncertainty": None if self.uncertainty is None else _absolute(self.uncertainty),
+            "within": None if self.within is None else _absolute(self.within),
             "inputs": [_absolute(path) for path in self.inputs],
             "series": [[_absolute(file) for file in files] for files in self.series],
             "channels": [[name, _absolute(path)] for name, path in self.channels],
@@ -92,6 +95,7 @@ class BatchRequest:
     def from_dict(cls, fields: dict[str, Any]) -> BatchRequest:
         """The request that `as_dict` gave."""
         report, uncertainty, measure = fields["report"], fields["uncertainty"], fields["measure"]
+        within = fields["within"]
         return cls(
             **{
                 **fields,
@@ -100,6 +104,7 @@ class BatchRequest:
                 "report": None if report is None else Path(report),
                 "uncertainty": None if uncertainty is None else Path(uncertainty),
                 "measure": None if measure is None else MeasureOptions.from_dict(measure),
+                "within": None if within is None else Path(within),
                 "inputs": tuple(fields["inputs"]),
                 "series": tuple(map(tuple, fields["series"])),
                 "channels": tuple((name, Path(path)) for name, path in fields["channels"]),

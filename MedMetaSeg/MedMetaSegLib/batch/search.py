@@ -29,6 +29,7 @@ class FoundImage:
     folder: absolute, where the result's folder or name is taken from; None for a result with `name` alone.
     series: files of a DICOM series, sorted. number: of the series. private: texts that may not be in a
     report; neutral: what folders are called whose names hold one. frame: of a file of several, from 0.
+    within: the file, or DICOM folder, of the region outside which nothing is kept.
     channels: further images that a list names with it.
     """
 
@@ -41,6 +42,7 @@ class FoundImage:
     private: tuple[str, ...] = ()
     neutral: str = ""
     frame: int | None = None
+    within: Path | None = None
     channels: tuple[ItemChannel, ...] = ()
 
 

@@ -22,7 +22,8 @@ def apply(
         list[str],
         typer.Argument(
             help="Image files, patterns, folders (with all below them), DICOM folders, or CSV files with a "
-            "column image and, where wanted, name, allow_nonfinite and channel:NAME for each of the task's."
+            "column image and, where wanted, name, allow_nonfinite, within, and channel:NAME for each of the "
+            "task's."
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results, one per image.")],
@@ -52,6 +53,7 @@ def apply(
     lesions: options.Lesions = None,
     connectivity: options.Connectivity = 26,
     smallest_mm3: options.SmallestMm3 = SMALLEST_LESION_MM3,
+    within: options.Within = None,
     channel: options.ChannelsOfOne = None,
 ) -> None:
     """Segment the structures of TASK in other patients' images; nothing is painted on them."""
@@ -82,6 +84,7 @@ def apply(
         paint_below=paint_below,
         uncertainty=uncertainty,
         measure=options_beside(measure, lesions, connectivity, smallest_mm3),
+        within=within,
         channels=named_channels(channel or ()),
     )
     if apply_files(request):

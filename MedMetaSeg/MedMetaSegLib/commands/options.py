@@ -36,6 +36,12 @@ Confidence = Annotated[
     bool,
     typer.Option("--confidence/--no-confidence", help="Tell which Dice to expect; quicker without."),
 ]
+Within = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="MASK", help="Look nowhere else: a label map, .seg.nrrd or DICOM SEG; all of it together."
+    ),
+]
 Uncertainty = Annotated[
     Path | None,
     typer.Option(metavar="FOLDER", help="Write a map of each structure, too: 255 where it is undecided."),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ..imageio.volume import Volume
     from ..results.segmentation import Segmentation, SegmentedStructure
     from ..segmenter import Segmenter
+    from ..support.search_region import SearchRegion
     from ..support.support import Support
 
 
@@ -76,8 +77,8 @@ def segment_files(request: SegmentRequest) -> None:
 
 def check_paths(request: SegmentRequest) -> None:
     """Raise InputError for every path that cannot be read or written, without reading or writing anything."""
-    for path, what in ((request.image, "image"), (request.support, "support")):
-        check_there(path, what)
+    for what, path in request.inputs.items():
+        check_there(path, what.removeprefix("the "))
     check_channel_files(request.channels, request.image, request.support)
     if suffix(request.out) not in (*LABEL_MAPS, *SEGMENTATIONS):
         known = ", ".join((*LABEL_MAPS, *SEGMENTATIONS))
@@ -130,11 +131,12 @@ def _check_maps(request: SegmentRequest, support: Support, frames: Sequence[int 
 
 @dataclass(frozen=True, eq=False)
 class _Read:
-    """One frame of the image, the support in its place, and how long reading took."""
+    """One frame of the image, the support and the region in their places, and how long reading took."""
 
     frame: int | None
     volume: Volume
     support: Support
+    within: SearchRegion | None
     seconds: float
 
 
@@ -172,6 +174,7 @@ def _read_support(request: SegmentRequest, frame: int | None) -> Support:
 def _read_image(request: SegmentRequest, support: Support, frame: int | None) -> _Read:
     from ..imageio.volume import check_label_map
     from ..support.placement import placed_support
+    from ..support.search_region import SearchRegion
     from ..support.support import check_overlap, check_something_left
 
     started = time.perf_counter()
@@ -183,7 +186,10 @@ def _read_image(request: SegmentRequest, support: Support, frame: int | None) ->
     support = placed_support(support, volume)
     check_overlap(support, volume.geometry)
     check_something_left(support, volume.geometry)
-    return _Read(frame, volume, support, time.perf_counter() - started)
+    within = None
+    if request.within is not None:
+        within = SearchRegion.read(request.within, volume, shown(request.within))
+    return _Read(frame, volume, support, within, time.perf_counter() - started)
 
 
 def _check_dicom(request: SegmentRequest, volume: Volume) -> None:
@@ -223,6 +229,7 @@ def _segmented(
         quality=request.quality,
         adapt=request.adapt,
         confidence=request.confidence,
+        within=read.within,
         channels=channels,
     )
 
@@ -239,7 +246,7 @@ def _part_of(progress: Progress, number: int, parts: int) -> Progress:
 def _task_writer(segmenter: Segmenter, read: _Read, channels: Sequence[Channel]) -> Writer:
     """Writes the task that is learned from one frame."""
     together = [channels] if channels else []
-    return segmenter.learn([(read.volume, read.support)], channels=together).write
+    return segmenter.learn([(read.volume, read.support)], channels=together, within=read.within).write
 
 
 def _report(request: SegmentRequest, read: _Read, result: Segmentation) -> dict[str, Any]:

@@ -53,6 +53,7 @@ def segment(
     lesions: options.Lesions = None,
     connectivity: options.Connectivity = 26,
     smallest_mm3: options.SmallestMm3 = SMALLEST_LESION_MM3,
+    within: options.Within = None,
 ) -> None:
     """Segment the whole of what SUPPORT shows on a few slices of IMAGE."""
     from .segment import segment_files
@@ -79,5 +80,6 @@ def segment(
             frames=named_frames(volume),
             table=measure,
             measure=options_beside(measure is not None, lesions, connectivity, smallest_mm3),
+            within=within,
         )
     )

@@ -49,13 +49,15 @@ class SegmentRequest:
     frames: Frames = None
     table: Path | None = None
     measure: MeasureOptions | None = None
+    within: Path | None = None
     channels: tuple[ChannelFile, ...] = ()
 
     @property
     def inputs(self) -> dict[str, Path]:
         """The files that are read, by what messages call them."""
+        region = {} if self.within is None else {"the region": self.within}
         channels = {f"the channel {one.name}": one.path for one in self.channels}
-        return {"the image": self.image, "the support": self.support, **channels}
+        return {"the image": self.image, "the support": self.support, **region, **channels}
 
     def out_of(self, frame: int | None) -> Path:
         """The result of a frame: of all frames each has a name of its own."""

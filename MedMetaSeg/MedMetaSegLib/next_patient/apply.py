@@ -20,13 +20,16 @@ from ..network.inference import Predictor
 from ..progress import Progress, check_cancelled
 from ..results.merge import LabelMerger, without_islands
 from ..results.millilitres import rounded_millilitres
+from ..results.search_region import region_report
 from ..results.segmentation import Segmentation, SegmentedStructure, probability_map, segmented_structure
 from ..results.votes import Block, disagreement
+from ..support.search_region import SearchRegion, region_of
 from ..support.structure import AnnotatedStructure, Structure, region
 from ..support.support import Support
 from ..task.task_file import Task
 from ..working_grid.channels import PlacedChannel, channel_notes, channels_told
 from ..working_grid.grid import Bounds, positive_back, sampled_back
+from ..working_grid.search_region import cut_block, cut_to_region, only_inside, region_on_grid
 from .atlas_placement import AtlasPlacement, register_atlases
 from .channel_votes import check_task_channels, prediction_votes, task_channels
 from .decision import ApplyOptions, Decision, decided, remarks
@@ -35,6 +38,9 @@ from .search import PlaceSearch, Prediction
 _MAX_PARTS = 3
 """Parts that a structure has in the supports, on average, for small islands to be removed."""
 _NOTHING = np.zeros((0, 0, 0), bool)
+_FOUND_NOTHING = "the network finds nothing where it should be"
+_OUTSIDE_REGION = "nothing of what the network finds lies in the region"
+"""Reasons for a structure that has no voxels though it was not left out."""
 
 
 def applied_task(
@@ -56,6 +62,7 @@ def applied_task(
     """
     options = options or ApplyOptions()
     _check_names(task, options.force)
+    within = region_of(options.within, volume.geometry)
     check_task_channels(task, [one.name for one in channels])
     begun = time.perf_counter()
     progress(0.0, "laying the atlas over the image")
@@ -65,27 +72,49 @@ def applied_task(
     )
     aligned = time.perf_counter()
     axis_map = placement.axis_map
+    searched = None if within is None else _on_query(within, placement)
     placed = task_channels(task, channels, volume, placement)
     search = PlaceSearch(task, placement, predictor, cancelled, options.confidence, placed)
-    decisions, masks = _decided_all(search, placement, progress, options)
+    decisions, masks = _decided_all(search, placement, progress, options, searched)
     predictions = [decision.prediction for decision in decisions]
     results, probabilities = [], []
     for structure, prediction, (where, mask) in zip(task.structures, predictions, masks, strict=True):
         found = _result(structure, prediction, where, mask, axis_map, volume.geometry)
         results.append(replace(found, offset=index3(np.add(found.offset, placement.offset))))
-        probabilities.append(partial(_probability, prediction, placement, volume.geometry.shape))
+        probabilities.append(partial(_probability, prediction, placement, volume.geometry.shape, searched))
     progress(1.0, "done")
     finished = time.perf_counter()
     seconds = {"align": aligned - begun, "network": finished - aligned, "total": finished - begun}
     told = [
-        {**_told(result, decision, placement, volume.geometry), **_votes(decision, mask, placement, placed)}
+        {
+            **_told(result, decision, placement, volume.geometry, searched),
+            **_votes(decision, mask, placement, placed, searched),
+        }
         for result, decision, mask in zip(results, decisions, masks, strict=True)
     ]
     unlike = remarks(decisions, task.structures, options)
+    notes = notes if within is None else [*notes, *_about_region(within, options)]
     report = _report(task, placement, predictor, told, unlike, seconds, notes)
+    if within is not None:
+        report["within"] = region_report(within, volume.geometry)
     if placed:
         report = _with_channels(report, placement, placed)
     return Segmentation(volume.geometry, tuple(results), task.overlapping, report, tuple(probabilities))
+
+
+def _on_query(within: SearchRegion, placement: AtlasPlacement) -> SearchRegion:
+    """A region on the grid of an image, on the canonical grid on which structures are looked for in it."""
+    axis_map = placement.axis_map
+    return within.on_part(placement.offset, axis_map.shape).reoriented(axis_map)
+
+
+def _about_region(within: SearchRegion, options: ApplyOptions) -> list[str]:
+    told = [*within.notes]
+    if options.confidence:
+        told.append(
+            "Only what lies in the region was kept; probabilities and expected Dice are of whole answers."
+        )
+    return told
 
 
 def _check_names(task: Task, names: Sequence[str]) -> None:
@@ -96,7 +125,11 @@ def _check_names(task: Task, names: Sequence[str]) -> None:
 
 
 def _decided_all(
-    search: PlaceSearch, placement: AtlasPlacement, progress: Progress, options: ApplyOptions
+    search: PlaceSearch,
+    placement: AtlasPlacement,
+    progress: Progress,
+    options: ApplyOptions,
+    searched: SearchRegion | None,
 ) -> tuple[list[Decision], list[tuple[tuple[slice, ...], np.ndarray]]]:
     """Of every structure of the task what is decided, and where its mask lies in the query, with the mask."""
     task, geometry = search.task, placement.volume.geometry
@@ -108,7 +141,7 @@ def _decided_all(
         decision = decided(structure, search.look_for(number), options)
         one = decision.prediction
         if one.grid is not None and one.logits is not None and not decision.reason:
-            found = positive_back(one.logits, one.grid, geometry)
+            found = cut_to_region(positive_back(one.logits, one.grid, geometry), searched)
             merger.add(number, found.logits, found.where, found.seen)
         decisions.append(decision)
     masks = []
@@ -149,13 +182,19 @@ def _result(
     return segmented_structure(structure, where, mask, axis_map, geometry, spacing, prediction.seconds)
 
 
-def _probability(prediction: Prediction, placement: AtlasPlacement, shape: Index3) -> np.ndarray:
-    """Probability, float16 (k, j, i), on the whole of the volume, which has `shape`; 0 on its margins."""
+def _probability(
+    prediction: Prediction, placement: AtlasPlacement, shape: Index3, searched: SearchRegion | None
+) -> np.ndarray:
+    """Probability, float16 (k, j, i), on the whole of the volume, which has `shape`.
+
+    It is 0 on the volume's margins and outside the region.
+    """
     whole = np.zeros(shape, np.float16)
     if prediction.grid is None or prediction.logits is None:
         return whole
     grid = placement.volume.geometry
-    logits = partial(sampled_back, prediction.logits, prediction.grid, grid)
+    sampled = partial(sampled_back, prediction.logits, prediction.grid, grid)
+    logits = partial(cut_block, sampled, searched)
     inner = probability_map(logits, grid.shape, placement.axis_map)
     whole[region(placement.offset, inner.shape)] = inner
     return whole
@@ -191,11 +230,11 @@ def _told(
     decision: Decision,
     placement: AtlasPlacement,
     geometry: Geometry,
+    searched: SearchRegion | None,
 ) -> dict[str, object]:
     """The entry of a structure in the report."""
-    prediction, reason = decision.prediction, decision.reason
-    if not reason and not result.voxels:
-        reason = "the network finds nothing where it should be"
+    prediction, confidence = decision.prediction, decision.confidence
+    reason = decision.reason or _why_empty(result, prediction, searched)
     entry: dict[str, object] = {
         "name": result.structure.name,
         "label": result.structure.label,
@@ -207,12 +246,22 @@ def _told(
         "working_spacing_mm": [rounded(s, 3) for s in result.spacing_mm],
         "evidence": {} if prediction.evidence is None else prediction.evidence.as_dict(),
     }
-    if decision.confidence is not None:
-        entry |= {**decision.confidence.as_dict(), "left_out": decision.left_out}
-        place = None if reason else _to_paint(prediction, placement, geometry)
+    if confidence is not None:
+        if reason == _OUTSIDE_REGION:
+            confidence = replace(confidence, predicted=None)
+        entry |= {**confidence.as_dict(), "left_out": decision.left_out}
+        place = None if reason else _to_paint(prediction, placement, geometry, searched)
         entry["next_slice"] = None if place is None else place.as_dict()
         entry["features"] = {name: rounded(value, 4) for name, value in prediction.features.items()}
     return entry
+
+
+def _why_empty(result: SegmentedStructure, prediction: Prediction, searched: SearchRegion | None) -> str:
+    """Why a structure that was kept has no voxels; "" where it has."""
+    if result.voxels:
+        return ""
+    found = prediction.logits is not None and bool((prediction.logits > 0).any())
+    return _FOUND_NOTHING if searched is None or not found else _OUTSIDE_REGION
 
 
 def _votes(
@@ -220,10 +269,11 @@ def _votes(
     found: tuple[tuple[slice, ...], np.ndarray],
     placement: AtlasPlacement,
     channels: Sequence[PlacedChannel],
+    searched: SearchRegion | None,
 ) -> dict[str, object]:
     """The entry of a structure's report that its image and channels make; none where it was left out."""
     grid = placement.volume.geometry
-    votes = [] if decision.reason else prediction_votes(decision.prediction, grid, channels)
+    votes = [] if decision.reason else prediction_votes(decision.prediction, grid, channels, searched)
     return {"channels": [one.as_dict(Block(*found), grid.voxel_ml) for one in votes]} if votes else {}
 
 
@@ -238,12 +288,16 @@ def _with_channels(
     return {**report, "notes": [*notes, *channel_notes(channels, grid), *apart], "channels": told}
 
 
-def _to_paint(prediction: Prediction, placement: AtlasPlacement, geometry: Geometry) -> SliceToPaint | None:
+def _to_paint(
+    prediction: Prediction, placement: AtlasPlacement, geometry: Geometry, searched: SearchRegion | None
+) -> SliceToPaint | None:
     """The slice of the query that is most worth painting, if any."""
     grid, logits = prediction.grid, prediction.logits
     if grid is None or logits is None:
         return None
     reference = placement.volume.geometry
+    if searched is not None:
+        logits = only_inside(logits, region_on_grid(searched, reference, grid))
     found = next_plane(logits, grid, Bounds.of(reference, reference), None)
     if found is None:
         return None

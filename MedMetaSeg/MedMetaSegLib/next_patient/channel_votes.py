@@ -10,9 +10,11 @@ from ..imageio.channel import IMAGE, Channel, check_channel_names
 from ..imageio.geometry import Geometry
 from ..imageio.volume import Volume
 from ..results.votes import Block, Vote
+from ..support.search_region import SearchRegion
 from ..task.task_file import Task
 from ..working_grid.channels import PlacedChannel, block_view, placed_channel
 from ..working_grid.grid import positive_back
+from ..working_grid.search_region import cut_to_region
 from .atlas_placement import AtlasPlacement
 from .search import Prediction
 
@@ -46,8 +48,16 @@ def task_channels(
     return tuple(placed_channel(by_name[one.name], volume, canonical, working) for one in task.channels)
 
 
-def prediction_votes(prediction: Prediction, grid: Geometry, channels: Sequence[PlacedChannel]) -> list[Vote]:
-    """What the image and each channel say by themselves of a structure, on a grid; none without channels."""
+def prediction_votes(
+    prediction: Prediction,
+    grid: Geometry,
+    channels: Sequence[PlacedChannel],
+    region: SearchRegion | None,
+) -> list[Vote]:
+    """What the image and each channel say by themselves of a structure, on a grid; none without channels.
+
+    region: on the grid, outside which nothing counts; None for everywhere.
+    """
     if not prediction.votes or prediction.grid is None:
         return []
     votes = []
@@ -57,7 +67,7 @@ def prediction_votes(prediction: Prediction, grid: Geometry, channels: Sequence[
     ):
         found = None
         if logits is not None:
-            positive = positive_back(logits, prediction.grid, grid)
+            positive = cut_to_region(positive_back(logits, prediction.grid, grid), region)
             found = Block(positive.where, positive.logits > 0)
         votes.append(Vote(name, found, view))
     return votes

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from ..confidence.calibration import shipped_calibration
 from ..confidence.confidence import Confidence, applied_confidence
+from ..support.search_region import SearchRegion
 from ..support.structure import Structure
 from .search import Prediction
 
@@ -32,6 +35,7 @@ class ApplyOptions:
     keep_doubtful: bool = True
     force: tuple[str, ...] = ()
     confidence: bool = True
+    within: np.ndarray | SearchRegion | None = None
 
 
 @dataclass(frozen=True, eq=False)

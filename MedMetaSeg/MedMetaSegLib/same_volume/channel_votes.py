@@ -8,9 +8,11 @@ from functools import partial
 from ..imageio.geometry import Geometry
 from ..results.merge import first_mask
 from ..results.votes import Block, Vote
+from ..support.search_region import SearchRegion
 from ..support.structure import AnnotatedStructure
 from ..working_grid.channels import PlacedChannel, block_view
 from ..working_grid.grid import positive_back
+from ..working_grid.search_region import cut_to_region
 from .volume_memory import StructureLogits
 
 
@@ -20,14 +22,18 @@ def structure_votes(
     grid: Geometry,
     image: str,
     channels: Sequence[PlacedChannel],
+    region: SearchRegion | None,
 ) -> list[Vote]:
-    """What the image, of this name, and each channel say by themselves of a structure annotated on a grid."""
+    """What the image, of this name, and each channel say by themselves of a structure annotated on a grid.
+
+    region: on the grid, outside which nothing counts; None for everywhere.
+    """
     votes = []
     views = [None, *(partial(block_view, one.volume.geometry, grid) for one in channels)]
     for name, logits, view in zip([image, *(one.name for one in channels)], answer.votes, views, strict=True):
         found = None
         if logits is not None:
-            positive = positive_back(logits, answer.grid, grid)
+            positive = cut_to_region(positive_back(logits, answer.grid, grid), region)
             found = Block(*first_mask(annotated, positive.logits, positive.where))
         votes.append(Vote(name, found, view))
     return votes

@@ -18,15 +18,18 @@ from ..imageio.volume import Volume, check_volume
 from ..network.inference import Predictor
 from ..progress import Progress, check_cancelled
 from ..results.merge import LabelMerger
+from ..results.search_region import painted_outside, region_report
 from ..results.segmentation import Segmentation, SegmentedStructure, probability_map, segmented_structure
 from ..results.votes import Block, disagreement
 from ..stages import stage
 from ..support.placement import placed_support
+from ..support.search_region import SearchRegion, region_of
 from ..support.structure import StructureMask
 from ..support.support import Support
 from ..working_grid.channels import PlacedChannel, channel_notes, channels_told, check_shows, placed_channel
 from ..working_grid.grid import positive_back, sampled_back
 from ..working_grid.intensity import intensity_normalization
+from ..working_grid.search_region import cut_block, cut_to_region
 from .channel_votes import structure_votes, without_a_say
 from .preview import SegmentPreview
 from .reference_grid import ReferenceGrids, check_request, chosen_names, reference_grids
@@ -48,13 +51,15 @@ class SegmentOptions:
     quality: str = "balanced"
     adapt: bool = False
     confidence: bool = True
+    within: np.ndarray | SearchRegion | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class _Checked:
     """A volume and a support, as they were given and on the grids that are worked on, and the names asked.
 
-    Reports number slices as the support does.
+    Reports number slices as the support does. region: on the volume's canonical grid; None to look
+    everywhere.
     """
 
     volume: Volume
@@ -62,6 +67,7 @@ class _Checked:
     names: frozenset[str]
     axis_map: AxisMap
     grids: ReferenceGrids
+    region: SearchRegion | None
     channels: tuple[PlacedChannel, ...]
 
     @property
@@ -116,6 +122,7 @@ def segmented_volume(
         adapt,
         cancelled,
         options.confidence,
+        checked.region,
         seen,
     )
     asked = _Asked(checked, run, progress, preview)
@@ -135,6 +142,9 @@ def segmented_volume(
         "weights": provenance["weights"],
     }
     notes = [*checked.volume.notes, *grids.support.notes, *noted]
+    if checked.region is not None:
+        about["within"] = region_report(checked.region, checked.volume.geometry)
+        notes += [*checked.region.notes, *painted_outside(checked.region, grids.on_volume, checked.names)]
     told = [
         {**_told(asked, answer, options.confidence), **_votes(asked, number, answer, found[number])}
         for number, answer in enumerate(answers)
@@ -166,16 +176,18 @@ def _checked(
     check_request(volume, support, options.quality)
     names = chosen_names(support, options.structures)
     canonical, axis_map = volume.canonical()
+    region = region_of(options.within, volume.geometry)
+    region = None if region is None else region.reoriented(axis_map)
     grids = reference_grids(support, canonical)
     placed = tuple(placed_channel(one, volume, canonical.geometry, grids.volume.geometry) for one in channels)
     for one in placed:
         check_shows(one, grids.support, names)
-    return _Checked(volume, support, names, axis_map, grids, placed)
+    return _Checked(volume, support, names, axis_map, grids, region, placed)
 
 
 def _answered(asked: _Asked, clock: Clock) -> tuple[list[StructureLogits | None], LabelMerger]:
     """Logits of each structure, None for one that was not asked for, and all of them merged."""
-    on_volume = asked.checked.grids.on_volume
+    on_volume, region = asked.checked.grids.on_volume, asked.checked.region
     structures = asked.run.support.structures
     merger = LabelMerger(on_volume)
     answers: list[StructureLogits | None] = []
@@ -185,10 +197,10 @@ def _answered(asked: _Asked, clock: Clock) -> tuple[list[StructureLogits | None]
         asked.progress(number / len(structures), name)
         answer = None
         if name in asked.checked.names:
-            shown = SegmentPreview(asked.preview, on_volume, number, asked.checked.axis_map)
+            shown = SegmentPreview(asked.preview, on_volume, number, asked.checked.axis_map, region)
             answer = asked.run.logits_of(annotated, shown.first)
             clock.lap("network")
-            found = positive_back(answer.logits, answer.grid, on_volume.geometry)
+            found = cut_to_region(positive_back(answer.logits, answer.grid, on_volume.geometry), region)
             shown.show(found.logits, found.where)
             merger.add(number, found.logits, found.where, found.seen)
             clock.lap("compose")
@@ -224,7 +236,7 @@ def _votes(asked: _Asked, number: int, answer: StructureLogits, found: _Found) -
     if not checked.channels:
         return {}
     grid, annotated = checked.grids.on_volume.geometry, checked.grids.on_volume.structures[number]
-    votes = structure_votes(answer, annotated, grid, checked.image_name, checked.channels)
+    votes = structure_votes(answer, annotated, grid, checked.image_name, checked.channels, checked.region)
     return {"channels": [one.as_dict(Block(*found), grid.voxel_ml) for one in votes]}
 
 
@@ -248,11 +260,12 @@ def _to_paint(asked: _Asked, answer: StructureLogits) -> SliceToPaint:
     if not geometry.is_parallel(asked.checked.support.geometry):
         geometry = asked.checked.support.geometry
         axis_map = geometry.canonical()[1]
-    return slice_to_paint(answer.to_paint, answer.logits, answer.grid, geometry, axis_map)
+    return slice_to_paint(answer.to_paint, answer.searched_logits, answer.grid, geometry, axis_map)
 
 
 def _probability(asked: _Asked, answer: StructureLogits) -> Callable[[], np.ndarray]:
     """Makes the probability of one structure when it is asked for."""
     geometry = asked.checked.grids.on_volume.geometry
-    logits = partial(sampled_back, answer.logits, answer.grid, geometry)
+    sampled = partial(sampled_back, answer.logits, answer.grid, geometry)
+    logits = partial(cut_block, sampled, asked.checked.region)
     return partial(probability_map, logits, geometry.shape, asked.checked.axis_map)

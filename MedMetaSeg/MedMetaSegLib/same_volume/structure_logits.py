@@ -19,11 +19,13 @@ from ..network.image_evidence import ImageEvidence, image_channels
 from ..network.inference import Predictor
 from ..network.prompt_channels import FOREGROUND
 from ..stages import stage
+from ..support.search_region import SearchRegion
 from ..support.structure import AnnotatedStructure, filled_slices
 from ..support.support import Support
 from ..working_grid.channels import PlacedChannel, mean_logits, shown_part
 from ..working_grid.grid import DETAILS, OUTSIDE_LOGIT, Bounds, WorkingGrid, sampled_image, working_grid
 from ..working_grid.intensity import IntensityNormalization
+from ..working_grid.search_region import only_inside, region_on_grid
 from .annotation_evidence import beyond_penalty, held_out_prompts, prompt_on
 from .quality_features import quality_features
 from .volume_memory import GridMemory, StructureLogits, VolumeMemory
@@ -45,7 +47,7 @@ _SURE = 2.0
 class _GridAnswer:
     """Logits (k, j, i) float32 on one working grid, and what the network read there in the image.
 
-    votes: see `StructureLogits`.
+    votes, searched: see `StructureLogits`.
     """
 
     logits: np.ndarray
@@ -53,6 +55,12 @@ class _GridAnswer:
     evidence: ImageEvidence
     prompt: Tensor
     votes: tuple[np.ndarray | None, ...] = ()
+    searched: np.ndarray | None = None
+
+    @property
+    def searched_logits(self) -> np.ndarray:
+        """The logits, surely negative outside the region."""
+        return only_inside(self.logits, self.searched)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +85,9 @@ class StructureRun:
     memory: of the same volume. volume: canonical; support: on the reference grid. quality: a key of DETAILS;
     with "best" the mirror image is asked as well, which brings at most 0.001 of Dice in twice the time.
     adapt: let the network's head take steps on the annotated slices first. cancelled: asked between pieces of
-    work. confidence: gather what the answers show of their own quality. channels: further images, each of
-    which is asked by itself; the answer is the mean probability of all.
+    work. confidence: gather what the answers show of their own quality. region: on the volume's grid, outside
+    which nothing is looked for; None to look everywhere. channels: further images, each of which is asked by
+    itself; the answer is the mean probability of all.
     """
 
     predictor: Predictor
@@ -90,6 +99,7 @@ class StructureRun:
     adapt: bool
     cancelled: Callable[[], bool]
     confidence: bool = True
+    region: SearchRegion | None = None
     channels: tuple[SeenImage, ...] = ()
 
     @property
@@ -111,19 +121,25 @@ class StructureRun:
         factors = np.ones((2, 3))
         for growth in range(_MAX_GROWTHS + 1):
             grid = working_grid(annotated, reference_grid, bounds, factors, DETAILS[self.quality])
-            answer = self._answer_on(grid, annotated, first)
-            logits = answer.logits
-            touched = touched_faces(logits, annotated, grid, bounds)
+            answer = replace(self._answer_on(grid, annotated, first), searched=self._searched(grid))
+            touched = touched_faces(answer.searched_logits, annotated, grid, bounds)
             if not touched.any() or growth == _MAX_GROWTHS:
                 break
-            first(logits, grid)
+            first(answer.logits, grid)
             factors = np.where(touched, factors * _GROWTH, factors)
         features, to_paint = self._quality(grid, annotated, answer)
         seconds = time.perf_counter() - begun
-        logits = logits.astype(np.float16)
-        found = StructureLogits(grid, logits, seconds, answer.adaptation, features, to_paint, answer.votes)
+        logits = answer.logits.astype(np.float16)
+        quality = (features, to_paint)
+        found = StructureLogits(
+            grid, logits, seconds, answer.adaptation, *quality, answer.votes, answer.searched
+        )
         self.memory.logits[key] = found
         return found
+
+    def _searched(self, grid: WorkingGrid) -> np.ndarray | None:
+        """Bool (k, j, i), the voxels of a working grid in which something is looked for; None for all."""
+        return None if self.region is None else region_on_grid(self.region, self.volume.geometry, grid)
 
     @stage("confidence")
     def _quality(
@@ -132,12 +148,16 @@ class StructureRun:
         """What an answer shows of its own quality, and the plane that is most worth painting."""
         if not self.confidence:
             return {}, None
-        features = quality_features(grid, answer.evidence, annotated, answer.prompt, answer.logits)
+        logits, prompt = answer.searched_logits, answer.prompt
+        if answer.searched is not None:
+            # No opinion of what is outside counts, either.
+            prompt = torch.where(torch.from_numpy(answer.searched).to(prompt.device), prompt, -1.0)
+        features = quality_features(grid, answer.evidence, annotated, prompt, logits)
         painted = None
         if annotated.axis is not None:
             painted = filled_slices(annotated.mask, annotated.axis) + annotated.offset[annotated.axis]
         bounds = Bounds.of(self.volume.geometry, self.support.geometry)
-        return features, next_plane(answer.logits, grid, bounds, painted)
+        return features, next_plane(logits, grid, bounds, painted)
 
     def _answer_on(self, grid: WorkingGrid, annotated: AnnotatedStructure, first: FirstLogits) -> _GridAnswer:
         """The answer on one working grid: of the image, or the mean of all images."""
@@ -234,6 +254,8 @@ class StructureRun:
         for one in (annotated, *self._others(annotated)):
             digest.update(repr((one.offset, one.mask.shape, one.planes)).encode())
             digest.update(np.packbits(one.mask).tobytes())
+        if self.region is not None:
+            digest.update(self.region.digest)
         return digest.digest()
 
 

@@ -14,6 +14,7 @@ from ..network.adaptation import Adaptation
 from ..network.image_evidence import ImageEvidence
 from ..network.inference import EncodedImage
 from ..working_grid.grid import WorkingGrid
+from ..working_grid.search_region import only_inside
 
 FEATURE_MEMORY = 512 * 2**20
 """Bytes of features and of evidence that are kept between calls; the oldest go first."""
@@ -40,7 +41,8 @@ class StructureLogits:
     empty where the answer is. to_paint: the plane of the grid most worth painting, None where none is. Both
     are left out where no confidence is asked for. votes: logits on that grid of the image by
     itself and of each channel, surely not where it shows nothing, None for one that shows nothing of what was
-    annotated; empty without channels.
+    annotated; empty without channels. searched: bool (k, j, i), the voxels of the grid that lie in the region
+    outside which nothing is looked for; None without one.
     """
 
     grid: WorkingGrid
@@ -50,6 +52,12 @@ class StructureLogits:
     features: Mapping[str, float]
     to_paint: NextSlice | None
     votes: tuple[np.ndarray | None, ...] = ()
+    searched: np.ndarray | None = None
+
+    @property
+    def searched_logits(self) -> np.ndarray:
+        """The logits, surely negative outside the region."""
+        return only_inside(self.logits, self.searched)
 
 
 class VolumeMemory:

@@ -18,10 +18,12 @@ from ..imageio.channel import Channel
 from ..imageio.volume import Volume
 from ..measurements.measurements import SMALLEST_LESION_MM3, Connectivity, MeasureOptions
 from ..progress import Progress, check_cancelled, never, silent
+from ..support.search_region import SearchRegion
 from ..support.structure import StructureMask
 from ..support.support import Annotation, Support
 from .channels import readChannels
 from .reader import isBent, readSupport, readVolume
+from .region import regionOf
 from .sequence import sequenceOf, writeSequence
 from .space import CLOSED_SURFACE
 from .uncertainty_overlay import UncertaintyOverlay
@@ -54,6 +56,7 @@ class SegmentsVolumes(Protocol):
         cancelled: Callable[[], bool] | None = None,
         quality: str = "balanced",
         confidence: bool = True,
+        within: SearchRegion | None = None,
         channels: Sequence[Channel] = (),
     ) -> Result: ...
 
@@ -75,6 +78,7 @@ class SegmentsVolumes(Protocol):
         keep_doubtful: bool = True,
         force: Sequence[str] = (),
         confidence: bool = True,
+        within: SearchRegion | None = None,
     ) -> Result: ...
 
 
@@ -119,6 +123,7 @@ class SceneLogic:
         quality: str = "balanced",
         confidence: bool = True,
         uncertainty: bool = False,
+        within: Any = None,
         channels: Sequence[Any] = (),
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
@@ -128,7 +133,9 @@ class SceneLogic:
         The painted segments are never changed. The result goes to a new node named after the volume, or is
         added to `outputSegmentationNode` (which may be the painted one) under unique names. `segmentIds`
         chooses among the painted segments. quality, confidence: see Segmenter.segment. uncertainty: show in
-        the slice views where the answer is unsure, until the next call. channels: further volumes of the
+        the slice views where the answer is unsure, until the next call. within: outside it nothing is found
+        but what was painted: an ROI node, a segmentation node (all of its segments), or a tuple of one and
+        the name of a segment. channels: further volumes of the
         patient, where their transforms put them beside the first; see Segmenter.segment. Afterwards
         `lastReport` holds the report.
 
@@ -141,6 +148,7 @@ class SceneLogic:
         support = readSupport(segmentationNode, volumeNode, annotation=annotation, segmentIds=segmentIds)
         withSurface = segmentationNode.GetSegmentation().ContainsRepresentation(CLOSED_SURFACE)
         bent = isBent(segmentationNode, volumeNode)
+        region = regionOf(within, volumeNode)
         result = self._segmenter(device).segment(
             volume,
             support,
@@ -148,6 +156,7 @@ class SceneLogic:
             cancelled=cancelled,
             quality=quality,
             confidence=confidence,
+            within=region,
             channels=readChannels(channels, volumeNode),
         )
         unsure = result.largest_uncertainty(cancelled or never) if uncertainty else None
@@ -198,21 +207,22 @@ class SceneLogic:
         keepDoubtful: bool = True,
         force: Sequence[str] = (),
         confidence: bool = True,
+        within: Any = None,
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Any:
         """Segment a task's structures in a volume on which nothing is painted; returns the output node.
 
         Structures that were not found get no segment; `lastReport` says why, with the probability that they
-        are there. keepDoubtful, force (names of structures) and confidence: see Segmenter.apply. Raises
-        InputError and Cancelled; the scene is then as before.
+        are there. keepDoubtful, force (names of structures) and confidence: see Segmenter.apply. within: as
+        of `segment`. Raises InputError and Cancelled; the scene is then as before.
         """
         from ..task.task_file import Task
 
         if outputSegmentationNode is not None:
             checkOutput(outputSegmentationNode)
         task = Task.read(path)
-        volume = readVolume(volumeNode)
+        volume, region = readVolume(volumeNode), regionOf(within, volumeNode)
         result = self._segmenter(device).apply(
             task,
             volume,
@@ -221,6 +231,7 @@ class SceneLogic:
             keep_doubtful=keepDoubtful,
             force=force,
             confidence=confidence,
+            within=region,
         )
         for node in (volumeNode, outputSegmentationNode):
             if node is not None and node.GetScene() is None:

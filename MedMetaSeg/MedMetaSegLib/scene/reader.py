@@ -82,7 +82,7 @@ def readSupport(
         raise InputError("Choose the segmentation that holds the painted slices.")
     chosen = _chosenIds(segmentationNode, segmentIds)
     segments = [
-        _readSegment(segmentationNode, segmentId, label, volumeNode)
+        readSegment(segmentationNode, segmentId, label, volumeNode)
         for label, segmentId in enumerate(chosen, 1)
     ]
     grid = onCommonGrid(segments, readVolume(volumeNode).geometry, annotation)
@@ -155,7 +155,8 @@ def _isTaggedBackground(segment: Any) -> bool:
     return segment.HasTag("background") or segment.HasTag("Background") or "background" in meanings
 
 
-def _readSegment(segmentationNode: Any, segmentId: str, label: int, volumeNode: Any) -> SegmentMask:
+def readSegment(segmentationNode: Any, segmentId: str, label: int, volumeNode: Any) -> SegmentMask:
+    """One segment on the grid that it is stored on, in the common space. label: its value in a support."""
     structure = replace(
         readStructure(segmentationNode.GetSegmentation(), segmentId), label=label, segment_id=segmentId
     )

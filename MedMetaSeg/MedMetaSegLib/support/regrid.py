@@ -185,6 +185,26 @@ def without_slices_on(
     return AnnotatedStructure(annotated.structure, index3(low), mask)
 
 
+def mask_at_centres(mask: np.ndarray, offset: Index3, source: Geometry, target: Geometry) -> np.ndarray:
+    """Bool (k, j, i): the voxels of any grid whose centres lie in a voxel of a mask.
+
+    mask: bool (k, j, i) whose first voxel is at `offset` on the grid `source`. target: the other grid.
+    """
+    to_source = np.linalg.solve(source.affine, target.affine)[2::-1, [2, 1, 0, 3]]
+    rows, columns = np.arange(target.shape[1])[:, None], np.arange(target.shape[2])
+    first = [j * rows + i * columns + start for _, j, i, start in to_source]
+    found = np.zeros(target.shape, bool)
+    for number in range(target.shape[0]):
+        valid = np.ones(target.shape[1:], bool)
+        index = []
+        for plane, step, start, size in zip(first, to_source[:, 0], offset, mask.shape, strict=True):
+            along = np.rint(plane + step * number).astype(np.intp) - start
+            valid &= (along >= 0) & (along < size)
+            index.append(along)
+        found[number][valid] = mask[tuple(along[valid] for along in index)]
+    return found
+
+
 def _slices_of_each_plane(annotated: AnnotatedStructure) -> Iterator[AnnotatedStructure]:
     """The structure on its complete slices of one plane after the other."""
     for plane in annotated.planes:

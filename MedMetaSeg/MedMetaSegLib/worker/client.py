@@ -29,11 +29,13 @@ from typing import Any
 from ..batch.request import BatchProgress, BatchRequest, BatchResult
 from ..imageio.channel import Channel
 from ..imageio.volume import Volume
+from ..support.search_region import SearchRegion
 from ..support.support import Support
 from .exchange import (
     Description,
     load_array,
     load_structures,
+    save_region,
     save_support,
     sent_mask,
 )
@@ -117,6 +119,7 @@ class WorkerClient:
         confidence: bool = True,
         preview: bool = False,
         uncertainty: bool = False,
+        within: SearchRegion | None = None,
         channels: Sequence[Channel] = (),
         channel_keys: Sequence[Hashable] = (),
     ) -> None:
@@ -124,10 +127,10 @@ class WorkerClient:
 
         volume_key: the same for two jobs whose volumes are the same to the last voxel, so that they are sent
         once; None to send them anew. structures: names of those to segment, all if None. memory: "as needed"
-        or "low". quality, confidence: see Segmenter.segment. preview: send a Preview of each structure.
-        uncertainty: send `Finished.uncertainty`. channels: see Segmenter.segment; channel_keys: for each, as
-        volume_key. Raises RuntimeError while a job is running, OSError when the
-        disk is full or the interpreter is not there.
+        or "low". quality, confidence, within, channels: see Segmenter.segment. preview: send a Preview of
+        each structure. uncertainty: send `Finished.uncertainty`. channel_keys: for each channel, as
+        volume_key. Raises RuntimeError while a job is running, OSError when the disk is full or the
+        interpreter is not there.
         """
 
         def content(process: _Process, folder: Path) -> Description:
@@ -143,6 +146,7 @@ class WorkerClient:
                 "confidence": confidence,
                 "preview": preview,
                 "uncertainty": uncertainty,
+                "within": save_region(folder, within),
             }
 
         self._begin("segment", device, memory, content)

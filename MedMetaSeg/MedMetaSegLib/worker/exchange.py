@@ -11,6 +11,7 @@ import numpy as np
 
 from ..imageio.geometry import Geometry, Index3, index3
 from ..imageio.volume import Volume
+from ..support.search_region import SearchRegion
 from ..support.structure import AnnotatedStructure, SlicePlane, Structure, StructureMask
 from ..support.support import Support
 
@@ -115,6 +116,26 @@ def load_support(description: Description) -> Support:
         tuple((name, reason) for name, reason in description["skipped"]),
         tuple(description["notes"]),
     )
+
+
+def save_region(folder: Path, region: SearchRegion | None) -> Description | None:
+    """Write the mask of a region into `folder` and describe the rest; None where there is none."""
+    if region is None:
+        return None
+    return {
+        "file": save_array(folder / "region.npy", region.mask),
+        "offset": list(region.offset),
+        "source": region.source,
+        "notes": list(region.notes),
+    }
+
+
+def load_region(description: Description | None) -> SearchRegion | None:
+    """The region that `save_region` described."""
+    if description is None:
+        return None
+    offset, mask = index3(description["offset"]), load_array(description["file"])
+    return SearchRegion(offset, mask, description["source"], tuple(description["notes"]))
 
 
 def save_structures(folder: Path, structures: Sequence[StructureMask]) -> list[Description]:

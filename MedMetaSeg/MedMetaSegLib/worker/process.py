@@ -43,7 +43,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import Cancelled, InputError, is_out_of_memory
 from ..imageio.channel import Channel
 from ..imageio.volume import Volume
-from .exchange import load_support, load_volume, save_array, save_mask, save_structures
+from .exchange import load_region, load_support, load_volume, save_array, save_mask, save_structures
 
 if TYPE_CHECKING:
     from ..batch.request import BatchProgress
@@ -129,6 +129,7 @@ class Worker:
             quality=request.get("quality", "balanced"),
             confidence=request.get("confidence", True),
             preview=self._preview(Path(request["folder"])) if request.get("preview") else None,
+            within=load_region(request.get("within")),
             channels=tuple(Channel(name, other) for name, other in zip(names, others, strict=True)),
         )
         answer = _answer(result, request)

@@ -277,7 +277,8 @@ def test_tables_that_are_there_need_a_word(request_for: BatchRequest, segmenter:
 
 
 def test_the_request_comes_out_as_it_went_in(request_for: BatchRequest):
-    request = replace(request_for, measure=MeasureOptions(("left kidney",), 6, 2.5))
+    within = request_for.out.parent / "region.nii.gz"
+    request = replace(request_for, measure=MeasureOptions(("left kidney",), 6, 2.5), within=within)
     back = BatchRequest.from_dict(json.loads(json.dumps(request.as_dict())))
     assert replace(back, inputs=request.inputs) == request
 

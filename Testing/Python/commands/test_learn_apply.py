@@ -230,7 +230,7 @@ def test_with_a_stand_in_segmenter_choices_reach_the_segmenter(folder: Path, seg
     assert run(folder, *call) == 0
     assert run(folder, *call, "--drop-doubtful", "--force", "left kidney", "--force", "Niere rechts") == 0
     assert run(folder, *call, "--no-confidence") == 0
-    usual = {"keep_doubtful": True, "force": (), "confidence": True}
+    usual = {"keep_doubtful": True, "force": (), "confidence": True, "within": None, "channels": ()}
     forced = {**usual, "keep_doubtful": False, "force": ("left kidney", "Niere rechts")}
     assert segmenter.asked == [usual, forced, {**usual, "confidence": False}]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from MedMetaSegLib.errors import InputError
 from MedMetaSegLib.imageio.nifti import NiftiForms
 from MedMetaSegLib.imageio.volume import Volume, read_volume
 from MedMetaSegLib.support.placement import placed_support
+from MedMetaSegLib.support.search_region import SearchRegion
 from MedMetaSegLib.support.support import Support
 
 CT = DrawnCt(shape=(9, 32, 30))
@@ -232,3 +234,14 @@ def test_a_damaged_file_is_refused(damage: str, tmp_path: Path, volume: Volume) 
         content.save_as(path)
     with pytest.raises(InputError, match="damaged"):
         Support.read(path, reference=volume)
+
+
+def test_contours_are_a_region_too(tmp_path: Path, volume: Volume) -> None:
+    rois = [Roi(1, "One", [circle(2, 7.0)]), Roi(2, "Other", [circle(5, 4.0)])]
+    region = SearchRegion.read(write_rtstruct(tmp_path / "rs.dcm", rois), volume)
+    expected = on_slices(disc(7.0), 2) | on_slices(disc(4.0), 5)
+    np.testing.assert_array_equal(region.on_block([slice(0, size) for size in CT.shape]), expected)
+    assert region.notes == ("The region is its 2 structures together.",)
+    elsewhere = replace(volume, frame_of_reference="1.2.3")
+    with pytest.raises(InputError, match="frame of reference"):
+        SearchRegion.read(tmp_path / "rs.dcm", elsewhere)

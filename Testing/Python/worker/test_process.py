@@ -12,6 +12,7 @@ from annotated_phantom import support_of
 from MedMetaSegLib.demo.phantom import LABEL, painted
 from MedMetaSegLib.errors import Cancelled, InputError
 from MedMetaSegLib.progress import check_cancelled
+from MedMetaSegLib.support.search_region import SearchRegion
 from MedMetaSegLib.support.support import Support
 from MedMetaSegLib.worker import exchange
 from MedMetaSegLib.worker.process import Requests, Worker
@@ -43,6 +44,14 @@ def test_a_support_comes_out_as_it_went_in(tmp_path, patient, annotation):
     assert (back.annotation, back.overlapping, back.notes) == (annotation, False, sent.notes)
 
 
+def test_a_region_comes_out_as_it_went_in(tmp_path, patient):
+    sent = SearchRegion((2, 3, 4), patient.truth[2:9, 3:30, 4:40] > 0, "Box", ("A note.",))
+    description = json.loads(json.dumps(exchange.save_region(tmp_path, sent)))
+    back = exchange.load_region(description)
+    assert (back.digest, back.source, back.notes) == (sent.digest, "Box", ("A note.",))
+    assert exchange.load_region(exchange.save_region(tmp_path, None)) is None
+
+
 def test_a_pickle_in_the_folder_is_not_opened(tmp_path):
     np.save(tmp_path / "v.npy", np.array([{"a": 1}], object), allow_pickle=True)
     with pytest.raises(ValueError, match="allow_pickle"):
@@ -58,7 +67,8 @@ class StandInSegmenter:
     def __init__(self, failure=None, unsure=None):
         self.failure, self.unsure = failure, unsure
 
-    def segment(self, volume, support, *, progress=None, **rest):
+    def segment(self, volume, support, *, progress=None, within=None, **rest):
+        self.within = within
         if self.failure is not None:
             raise self.failure
         progress(0.5, "half")
@@ -115,6 +125,16 @@ def test_where_a_stand_in_is_unsure_is_sent_only_when_asked_for(patient, tmp_pat
     assert not list(tmp_path.glob("uncertainty*"))
     worker.handle({**request_for(patient, tmp_path), "uncertainty": True}, lambda: False)
     np.testing.assert_array_equal(exchange.load_array(messages[-1]["uncertainty"]), unsure)
+
+
+def test_a_stand_in_is_given_the_region_of_the_request(patient, tmp_path):
+    standIn, region = StandInSegmenter(), SearchRegion((0, 0, 0), patient.truth > 0, "all")
+    worker = Worker(lambda message: None, lambda device: standIn)
+    request = request_for(patient, tmp_path)
+    worker.handle({**request, "within": exchange.save_region(tmp_path, region)}, lambda: False)
+    assert standIn.within.digest == region.digest
+    worker.handle(request, lambda: False)
+    assert standIn.within is None
 
 
 def test_a_cancel_that_comes_with_the_answer_of_a_stand_in_stops_before_the_map(patient, tmp_path):

@@ -157,15 +157,19 @@ class Role(enum.Enum):
 
 
 class _Choices:
-    """output: None for a new segmentation. untickedSegmentIds: painted segments that are not segmented but
-    keep what was painted of them; the other two lists are of those whose role is not structure. acceptAbove,
-    paintBelow: bounds of the expected Dice; see `triage.TriageBounds`. lesionSegmentIds: segments of
-    measureSegmentation whose connected parts are lesions.
+    """output: None for a new segmentation. within: a segmentation or an ROI outside which nothing is looked
+    for, None to look everywhere; withinSegmentId: of one of its segments, "" for all. untickedSegmentIds:
+    painted segments that are not segmented but keep what was painted of them; the other two lists are of
+    those whose role is not structure. acceptAbove, paintBelow: bounds of the expected Dice; see
+    `triage.TriageBounds`. lesionSegmentIds: segments of measureSegmentation whose connected parts are
+    lesions.
     """
 
     volume: slicer.vtkMRMLScalarVolumeNode
     segmentation: slicer.vtkMRMLSegmentationNode
     output: slicer.vtkMRMLSegmentationNode
+    within: slicer.vtkMRMLDisplayableNode
+    withinSegmentId: str
     annotation: Annotation = Annotation.SLICES
     untickedSegmentIds: list[str]
     backgroundSegmentIds: list[str]
@@ -257,6 +261,6 @@ class PanelParameters(parameterNodeWrapper(_Choices)):  # type: ignore[misc]
         channels = self.channels
         if node in channels:
             self.chooseChannels([one for one in channels if one is not node])
-        for name in ("volume", "segmentation", "output", "measureVolume", "measureSegmentation"):
+        for name in ("volume", "segmentation", "output", "within", "measureVolume", "measureSegmentation"):
             if getattr(self, name) is node:
                 setattr(self, name, None)

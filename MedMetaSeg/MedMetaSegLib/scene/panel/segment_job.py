@@ -19,6 +19,7 @@ from ..segment_content import SegmentContent, contentOf
 from ..space import CLOSED_SURFACE
 from ..uncertainty_overlay import UncertaintyOverlay
 from ..writer import checkOutput
+from .region import ChosenRegion
 from .run_options import RunOptions
 
 
@@ -28,7 +29,8 @@ class PaintedSelection:
 
     outputNode: None for a new segmentation. segmentIds: all that the support holds; soughtIds: those of them
     to be segmented, the others keep what was painted of them. backgroundIds: what is no structure, for
-    scribbles. annotation: see `Support`. channelNodes: further volumes, see Segmenter.segment.
+    scribbles. annotation: see `Support`. within: the region outside which nothing is looked for, if any.
+    channelNodes: further volumes, see Segmenter.segment.
     """
 
     volumeNode: Any
@@ -38,6 +40,7 @@ class PaintedSelection:
     soughtIds: Sequence[str]
     backgroundIds: Sequence[str]
     annotation: str
+    within: ChosenRegion | None = None
     channelNodes: Sequence[Any] = ()
 
 
@@ -82,6 +85,7 @@ class SegmentJob:
             segmentIds=chosen.segmentIds,
             backgroundIds=chosen.backgroundIds,
         )
+        within = None if chosen.within is None else chosen.within.read(chosen.volumeNode)
         self._isBent = isBent(chosen.segmentationNode, chosen.volumeNode)
         self._painted = contentOf(chosen.segmentationNode.GetSegmentation(), chosen.soughtIds)
         names = [
@@ -97,6 +101,7 @@ class SegmentJob:
             quality=options.quality,
             preview=options.preview,
             uncertainty=options.uncertainty,
+            within=within,
             channels=channels,
             channel_keys=[
                 volumeKey(node, one.volume.geometry.affine)

@@ -21,6 +21,7 @@ from .legend import Legend
 from .next_slice import NextSliceButton
 from .painted_segments import Painting, describePainting, supportIds
 from .parameters import Role
+from .region import RegionSelector, regionText
 from .run_options import runOptions
 from .segment_editor import EmbeddedEditor, openSegmentEditor
 from .segment_files import SegmentFileButton
@@ -51,6 +52,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
         self._channels = ChannelMenu(host)
         self._segmentFile = SegmentFileButton(host)
         self._overlay = UncertaintyOverlay()
+        self._region = RegionSelector(host)
         self.ui.paintHereCheck.setVisible(EmbeddedEditor.isThere())
         self._table = SegmentTable(self.ui.segmentTable, self._onTicked, self._onRole)
         self.describeTimer = qt.QTimer()
@@ -81,6 +83,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
         self._shown = (parameters.volume, parameters.segmentation)
         self._observeSegmentation(parameters.segmentation)
         self._removeUnwantedOverlay()
+        self._region.show()
 
     def disconnectParameters(self) -> None:
         """Parameters go: let go of all nodes, so that those that left the scene are not kept alive."""
@@ -105,6 +108,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
         volume, segmentation = self._shown
         self._shown = (parameters.volume, parameters.segmentation)
         self._removeUnwantedOverlay()
+        self._region.show()
         self._channels.show()
         if segmentation is not parameters.segmentation:
             self._observeSegmentation(parameters.segmentation)
@@ -261,6 +265,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
             soughtIds=self._soughtIds(),
             backgroundIds=parameters.backgroundSegmentIds,
             annotation=parameters.annotation.value,
+            within=self._region.chosen(),
             channelNodes=self._channels.nodes,
         )
         return SegmentJob(
@@ -315,6 +320,7 @@ class SegmentTab(slicer.util.VTKObservationMixin):
             ui.backButton,
         ):
             widget.setEnabled(not busy)
+        self._region.showBusy(busy)
         if busy:
             ui.hintLabel.setVisible(False)
 
@@ -383,6 +389,7 @@ def summary(report: dict[str, Any], seconds: float) -> str:
     lines = [
         _("{structures} in {seconds:.1f}\N{NO-BREAK SPACE}s").format(structures=structures, seconds=seconds)
     ]
+    lines += regionText(report)
     lines += votesText(report)
     lines += [
         _("{name} was left out: {reason}.").format(name=one["name"], reason=one["reason"])

@@ -9,7 +9,12 @@ import pytest
 import scene_phantom as fx
 from panel_bench import running, settle, shown, stand_in_worker, until
 
-SELECTORS = {"volume": "volumeSelector", "segmentation": "segmentationSelector", "output": "outputSelector"}
+SELECTORS = {
+    "volume": "volumeSelector",
+    "segmentation": "segmentationSelector",
+    "output": "outputSelector",
+    "within": "withinSelector",
+}
 BATCH_TAB = 2
 
 
