@@ -107,7 +107,8 @@ def _regions(path: Path) -> list[_Region]:
             known = {int(one.ROINumber) for one in described}
             if not described or len(known) < len(described) or drawn.keys() - known:
                 raise damaged(path)
-            return [_region(one, drawn.get(int(one.ROINumber), ())) for one in described]
+            frame = _told_frame_of_reference(content)
+            return [_region(one, drawn.get(int(one.ROINumber), ()), frame) for one in described]
         except unreadable() as error:
             raise damaged(path) from error
 
@@ -121,8 +122,22 @@ def _is_whole(content: Any) -> bool:
     return not last.is_raw or last.length == _UNDEFINED_LENGTH or len(last.value or b"") == last.length
 
 
-def _region(described: Any, drawn: Sequence[Any]) -> _Region:
-    """A region of its description and what was drawn of it. Raises ValueError for values of another kind."""
+def _told_frame_of_reference(content: Any) -> str:
+    """The frame of reference of a file whose regions name none; "" where it names none or several."""
+    told = [*(content.get("ReferencedFrameOfReferenceSequence") or ()), content]
+    frames = {_uid(one, "FrameOfReferenceUID") for one in told} - {""}
+    return frames.pop() if len(frames) == 1 else ""
+
+
+def _uid(item: Any, name: str) -> str:
+    return str(item.get(name) or "").strip("\0 ")
+
+
+def _region(described: Any, drawn: Sequence[Any], frame_of_reference: str) -> _Region:
+    """A region of its description and what was drawn of it; frame_of_reference: where it names none.
+
+    Raises ValueError for values of another kind.
+    """
     number = int(described.ROINumber)
     name = str(described.get("ROIName") or "").strip() or f"ROI {number}"
     everything = [contour for one in drawn for contour in one.get("ContourSequence") or ()]
@@ -135,7 +150,7 @@ def _region(described: Any, drawn: Sequence[Any]) -> _Region:
             open_ones += 1
     colors = [numbers(one.get("ROIDisplayColor")) for one in drawn]
     color = next((_color(one) for one in colors if one.size == 3), None)
-    frame = str(described.get("ReferencedFrameOfReferenceUID") or "").strip("\0 ")
+    frame = _uid(described, "ReferencedFrameOfReferenceUID") or frame_of_reference
     return _Region(number, name, color, frame, tuple(contours), open_ones)
 
 

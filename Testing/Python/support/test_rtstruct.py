@@ -11,6 +11,7 @@ import pydicom
 import pytest
 
 from dicom_drawn import DrawnCt, Roi, write_rtstruct
+from dicom_frames import dataset
 from MedMetaSegLib.errors import InputError
 from MedMetaSegLib.imageio.nifti import NiftiForms
 from MedMetaSegLib.imageio.volume import Volume, read_volume
@@ -177,6 +178,23 @@ def test_what_cannot_be_placed_is_refused(
     path = write_rtstruct(tmp_path / "rs.dcm", rois(volume) if callable(rois) else rois)
     with pytest.raises(InputError, match=message):
         Support.read(path, reference=volume)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"FrameOfReferenceUID": "1.9"},
+        {"ReferencedFrameOfReferenceSequence": [dataset(FrameOfReferenceUID="1.9")]},
+    ],
+    ids=lambda tags: next(iter(tags)),
+)
+def test_regions_that_name_no_frame_of_reference_have_that_of_the_file(
+    tags: dict[str, object], tmp_path: Path, volume: Volume
+) -> None:
+    roi = Roi(1, "Organ", [circle(3, 6.0)], frame_of_reference="")
+    assert read(write_rtstruct(tmp_path / "unnamed.dcm", [roi]), volume).structures
+    with pytest.raises(InputError, match="another frame of reference"):
+        read(write_rtstruct(tmp_path / "rs.dcm", [roi], tags), volume)
 
 
 def test_slices_a_little_uneven_are_the_contours_own(tmp_path: Path, volume: Volume) -> None:
