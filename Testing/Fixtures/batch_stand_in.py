@@ -93,7 +93,7 @@ class StandInSegmenter:
     ) -> StandInSegmentation:
         self.channels.append(channels)
         self.before(volume.name)
-        self.asked.append({"confidence": confidence, **rest})
+        self.asked.append({"confidence": confidence, "channels": channels, **rest})
         self.applied.append(volume.name)
         labels = np.zeros(volume.geometry.shape, np.uint16)
         labels[3:6, 4:9, 5:12] = task.structures[0].label

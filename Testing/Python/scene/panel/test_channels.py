@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import scene_phantom as fx
-from panel_bench import running, shown, stand_in_worker, until
+from panel_bench import running, settle, shown, stand_in_worker, until
 
 
 @pytest.fixture
@@ -80,20 +80,16 @@ def test_a_volume_that_is_painted_on_is_not_its_own_channel(bench, worker):
 
 
 def test_the_choice_is_kept_in_the_scene(bench, worker, tmp_path):
-    import slicer
-
-    from MedMetaSegLib.scene.panel.parameters import PanelParameters
-
     fx.addVolume(bench.scene, name="T1")
     tick(bench, "T1")
-    name = bench.panel.parameters.parameterNode.GetName()
-    bench.scene.SetURL(str(tmp_path / "scene.mrml"))
-    assert bench.scene.Commit()
-    other = slicer.vtkMRMLScene()
-    other.SetURL(str(tmp_path / "scene.mrml"))
-    assert other.Import()
-    parameters = PanelParameters(other.GetFirstNodeByName(name))
-    assert [one.GetName() for one in parameters.channels] == ["T1"]
+    path = str(tmp_path / "scene.mrb")
+    assert bench.scene.WriteToMRB(path)
+    bench.scene.Clear(0)
+    assert bench.ui.channelsButton.text == "Also use ..."
+    assert bench.scene.ReadFromMRB(path, True)
+    settle(bench.panel)
+    assert [one.GetName() for one in bench.panel.parameters.channels] == ["T1"]
+    assert bench.ui.channelsButton.text == "Also: T1"
 
 
 def test_two_volumes_of_one_name_are_an_error(bench, worker):
