@@ -102,7 +102,7 @@ def inspect_file(path: Path) -> None:
 
 def _read(image: Path, support: Path, request: LearnRequest) -> tuple[Volume, Support]:
     from ..imageio.volume import read_volume
-    from ..support.dicom_objects import holds_contours
+    from ..support.dicom_objects import find_drawn_object
     from ..support.placement import placed_support
     from ..support.support import Support, check_overlap, check_something_left
 
@@ -113,8 +113,9 @@ def _read(image: Path, support: Path, request: LearnRequest) -> tuple[Volume, Su
         frame=request.frame,
         resample_uneven=request.resample_uneven,
     )
-    # Mostly empty, the support is the quicker to read and the likelier to be wrong; contours need the image.
-    first = read_image() if holds_contours(support) else None
+    # Mostly empty, the support is the quicker to read and the likelier to be wrong. DICOM needs the image:
+    # contours have no grid, and frames of single slices do not say how far slices lie apart.
+    first = None if find_drawn_object(support) is None else read_image()
     painted = Support.read(support, annotation=request.annotation, plane=request.plane, reference=first)
     volume = read_image() if first is None else first
     painted = placed_support(painted, volume)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..imageio.volume import Volume
-from ..support.dicom_objects import holds_contours
+from ..support.dicom_objects import find_drawn_object
 from ..support.label_values import SupportProblem
 from ..support.placement import placed_support
 from ..support.reading import read_segments
@@ -49,9 +49,9 @@ def read_annotation(case: ExportCase, volume: Volume | None = None) -> Support:
     """What was annotated, on its own grid. Raises InputError.
 
     A complete one keeps structures of any size, and may hold none: the image is background then. volume: the
-    image, which only contours need, and which is read for them where it is not given.
+    image, which what was drawn in DICOM needs, and which is read for it where it is not given.
     """
-    if volume is None and holds_contours(case.segmentation):
+    if volume is None and find_drawn_object(case.segmentation) is not None:
         volume = case.volume()
     if case.annotation != "complete":
         support = Support.read(case.segmentation, case.annotation, case.plane, case.names, volume)

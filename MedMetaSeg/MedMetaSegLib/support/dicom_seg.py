@@ -20,11 +20,13 @@ from ..imageio.dicom_header import (
     functional_group,
     header_of,
     numbers,
+    read_header,
     unreadable,
 )
 from ..imageio.dicom_stack import check_common_plane, check_not_shifted
 from ..imageio.dicom_voxels import stored_frames
 from ..imageio.geometry import LPS_RAS, Geometry, Index3
+from ..imageio.volume import Volume
 from .cielab import lab_color
 from .seg_nrrd import SegmentationContent
 from .structure import Structure, StructureMask, default_color
@@ -36,6 +38,8 @@ _FINEST = 12
 _MOST_SLICES = 10_000
 """Slices of a grid, at most: a header that says less than that of their distance is not believed."""
 _SAME_MM = 1e-3
+_ALONG = 0.9999
+"""Cosine of the angle between the normal of frames and an axis of the image, above which they are one."""
 _BACKGROUND = 0
 """Number of the segment that stands for no structure in a label map."""
 _FRACTIONS = {"PROBABILITY": "probability", "OCCUPANCY": "occupancy"}
@@ -46,11 +50,13 @@ _FrameMask = Callable[[int], np.ndarray]
 """The voxels (row, column), bool, of a frame by its number."""
 
 
-def read_dicom_seg(path: Path) -> SegmentationContent:
+def read_dicom_seg(path: Path, reference: Volume | None = None) -> SegmentationContent:
     """Read a DICOM SEG, binary, fractional or a label map; overlapping segments keep their own masks.
 
     A structure's label is its segment number; the background of a label map, 0, is none. Of a fractional
-    segmentation the voxels of at least half the largest value are taken, which a note says. Raises InputError
+    segmentation the voxels of at least half the largest value are taken, which a note says. reference: the
+    image, if it is at hand: where the segmentation refers to its series, slices lie as far apart as the
+    image's, which the frames themselves need not tell. Raises InputError
     for a damaged file, voxels that cannot be decoded, and frames that fit no common grid.
     """
     import pydicom
@@ -62,7 +68,8 @@ def read_dicom_seg(path: Path) -> SegmentationContent:
             header = header_of(str(path), content, len(content.get("PixelData", b"")))
             if not header.planes:
                 raise damaged(path)
-            geometry, slices = _grid(header, _told_spacings(content), path)
+            told_mm = [*_series_spacing(content, header, reference), *_told_spacings(content)]
+            geometry, slices = _grid(header, told_mm, path)
             structures = _structures(content)
             masks, notes = _masks(content, header, structures, slices, geometry)
         except InputError:
@@ -93,6 +100,22 @@ def _grid(header: DicomFile, told_mm: Sequence[float], path: Path) -> tuple[Geom
     affine[:3, 0], affine[:3, 1] = orientation[:3] * pixel_mm[1], orientation[3:] * pixel_mm[0]
     affine[:3, 2], affine[:3, 3] = per_mm * step_mm, positions[0]
     return Geometry((int(slices.max()) + 1, *header.size), LPS_RAS @ affine), slices
+
+
+def _series_spacing(content: Any, header: DicomFile, reference: Volume | None) -> list[float]:
+    """The distance of an image's slices across the frames, where the segmentation refers to its series."""
+    source = None if reference is None else reference.dicom
+    if reference is None or source is None or source.is_resampled or not source.files:
+        return []
+    series = content.get("ReferencedSeriesSequence") or ()
+    referred = {str(one.get("SeriesInstanceUID", "")) for one in series}
+    if read_header(source.files[0]).series not in referred - {""}:
+        return []
+    orientation = header.planes[0].orientation
+    normal = LPS_RAS[:3, :3] @ np.cross(orientation[:3], orientation[3:])
+    axes = reference.geometry.axes
+    along = [n for n in range(3) if abs(float(axes[:, n] @ normal)) > _ALONG]
+    return [float(reference.geometry.spacing_mm[n]) for n in along]
 
 
 def _told_spacings(content: Any) -> list[float]:

@@ -32,9 +32,9 @@ def read_segments(
     cropped mask.
 
     names: structure names by label value, over those in the file. role: what the file is called in messages.
-    reference: the image on whose grid contours are read, which an RTSTRUCT alone needs. Raises InputError for
-    a file that cannot be read, has several frames, or is no segmentation, and for an RTSTRUCT without a
-    reference.
+    reference: the image, on whose grid contours are read, so that an RTSTRUCT needs it; see `read_dicom_seg`,
+    too. Raises InputError for a file that cannot be read, has several frames, or is no segmentation, and for
+    an RTSTRUCT without a reference.
     """
     try:
         content = _segments(path, reference, role)
@@ -84,4 +84,6 @@ def _segments(path: Path, reference: Volume | None, role: str) -> SegmentationCo
     found = find_drawn_object(path)
     if found is None:
         return None
-    return read_rtstruct(found.path, reference, role) if found.is_contours else read_dicom_seg(found.path)
+    if found.is_contours:
+        return read_rtstruct(found.path, reference, role)
+    return read_dicom_seg(found.path, reference)
