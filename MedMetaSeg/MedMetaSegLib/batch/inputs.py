@@ -112,6 +112,8 @@ def images_of(
             f"A region is for one image, and there are {len(images)}; list them in a CSV file with a column "
             "within."
         )
+    if request.within is not None and any(one.within for one in images):
+        raise InputError("Regions are given twice, for the image and in the list; leave one of them out.")
     if images:
         listed = any(one.channels for one in images)
         beside = given_channels(request.channels, channels, len(images), listed)

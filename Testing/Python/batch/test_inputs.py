@@ -100,6 +100,12 @@ def test_a_list_that_cannot_be_understood_is_refused(folder: Path, text: str, sa
         found(folder, "list.csv")
 
 
+def test_a_region_for_the_image_and_another_in_the_list_are_refused(folder: Path):
+    (folder / "list.csv").write_text("image,within\na.nii.gz,region.nii.gz\n", encoding="utf-8")
+    with pytest.raises(InputError, match="Regions are given twice"):
+        found(folder, "list.csv", within=folder / "other.nii.gz")
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [("none*", "Nothing matches"), ("none", "There is no image"), (".hidden/..", "no error")],
