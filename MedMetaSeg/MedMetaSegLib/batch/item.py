@@ -12,7 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import BatchStopped, Cancelled, InputError, WriteError, is_out_of_memory
-from ..imageio.channel import Channel
+from ..imageio.channel import Channel, check_channel_paths
 from ..imageio.files import check_there, suffix
 from ..imageio.names import itk_path
 from ..imageio.nifti import frame_voxels, is_nifti, nifti_holds
@@ -136,6 +136,7 @@ def read_item(item: BatchItem, ending: str) -> ReadItem:
         check_there(item.within, "region")
     for one in item.channels:
         check_there(one.path, f"channel {one.name}")
+    check_channel_paths([(one.name, one.path) for one in item.channels], {"the image": item.path})
     try:
         input_sha256 = checksum(item.inputs)
     except FileNotFoundError as error:

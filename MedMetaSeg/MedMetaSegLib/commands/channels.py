@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..imageio.files import check_there, same_file, stem
+from ..imageio.files import check_there, stem
 from ..imageio.names import shown
 
 if TYPE_CHECKING:
@@ -34,14 +34,13 @@ def check_channel_files(channels: Sequence[ChannelFile], image: Path, support: P
 
     image, support: the patient's, neither of which is a channel.
     """
-    from ..imageio.channel import check_channel_names
+    from ..imageio.channel import check_channel_names, check_channel_paths
 
     check_channel_names([one.name for one in channels], shown(stem(image)))
     for one in channels:
         check_there(one.path, f"channel {one.name}")
-        for path, what in ((image, "image"), (support, "support")):
-            if same_file(one.path, path):
-                raise InputError(f"The channel {one.name} is the {what} itself; give another image.")
+    files = [(one.name, one.path) for one in channels]
+    check_channel_paths(files, {"the image": image, "the support": support})
 
 
 def check_named(channel: ChannelFile) -> None:

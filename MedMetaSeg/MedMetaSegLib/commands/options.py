@@ -39,7 +39,7 @@ Confidence = Annotated[
 Within = Annotated[
     Path | None,
     typer.Option(
-        metavar="MASK", help="Look nowhere else: a label map, .seg.nrrd or DICOM SEG; all of it together."
+        metavar="MASK", help="Look nowhere else: a label map, .seg.nrrd, DICOM SEG or RTSTRUCT, all of it."
     ),
 ]
 Uncertainty = Annotated[

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..errors import InputError
+from .files import same_file
 from .volume import Volume
 
 IMAGE = "image"
@@ -45,3 +47,16 @@ def check_channel_names(names: Iterable[str], image: str = IMAGE) -> None:
         if name.strip().casefold() in seen:
             raise InputError(f"Two images are called {name}; give each channel a name of its own: NAME=PATH.")
         seen.add(name.strip().casefold())
+
+
+def check_channel_paths(channels: Iterable[tuple[str, Path]], others: Mapping[str, Path]) -> None:
+    """Raise InputError for a channel that is another file that is read, and for one file of two names.
+
+    channels: names and files. others: by what the message calls them, such as "the image".
+    """
+    taken = dict(others)
+    for name, path in channels:
+        for what, other in taken.items():
+            if same_file(path, other):
+                raise InputError(f"The channel {name} is {what} itself; give another image.")
+        taken[f"the channel {name}"] = path

@@ -62,6 +62,13 @@ def test_one_image_has_its_channels_by_option(folder: Path, segmenter: StandInSe
     assert (channel.name, channel.volume.name) == ("FLAIR", "flair_b")
 
 
+def test_the_image_itself_is_no_channel(folder: Path, segmenter: StandInSegmenter) -> None:
+    write_list(folder, "image,channel:FLAIR", "a.nii.gz,a.nii.gz", "b.nii.gz,flair_b.nii.gz")
+    result = run_batch(listed(folder))
+    assert [row.status for row in result.rows] == [FAILED, DONE]
+    assert result.rows[0].reason == "The channel FLAIR is the image itself; give another image."
+
+
 def test_a_channel_may_be_a_dicom_folder(folder: Path, segmenter: StandInSegmenter) -> None:
     write_series(folder / "series", number=3, slices=4)
     run_batch(one(folder, "a.nii.gz", channels=(("FLAIR", folder / "series"),)))

@@ -112,13 +112,15 @@ def run_learn(folder: Path, *more: str, patients: int = 1) -> int:
 
 
 def test_each_patient_has_the_channels_in_their_order(with_t1: Path, segmenter) -> None:
-    shutil.copy(with_t1 / "t1.nii.gz", with_t1 / "other.nii.gz")
-    channels = [f"{name}={with_t1 / file}.nii.gz" for name in ("T1", "T2") for file in ("t1", "other")]
+    files = {"T1": ("t1", "other_t1"), "T2": ("t2", "other_t2")}
+    for file in ("other_t1", "t2", "other_t2"):
+        shutil.copy(with_t1 / "t1.nii.gz", with_t1 / f"{file}.nii.gz")
+    channels = [f"{name}={with_t1 / file}.nii.gz" for name in files for file in files[name]]
     more = [text for channel in channels for text in ("--channel", channel)]
     assert run_learn(with_t1, *more, patients=2) == 0
     (given,) = segmenter.learned_channels
     told = [[(one.name, one.volume.name) for one in patient] for patient in given]
-    assert told == [[("T1", "t1"), ("T2", "t1")], [("T1", "other"), ("T2", "other")]]
+    assert told == [[("T1", "t1"), ("T2", "t2")], [("T1", "other_t1"), ("T2", "other_t2")]]
 
 
 def test_a_channel_of_some_patients_only_is_refused(with_t1: Path, segmenter, capsys) -> None:
@@ -130,3 +132,9 @@ def test_a_channel_of_some_patients_only_is_refused(with_t1: Path, segmenter, ca
 def test_a_task_is_not_learned_with_a_channel_without_a_name(with_t1: Path, segmenter, capsys) -> None:
     channel = str(with_t1 / "t1.nii.gz")
     assert_refused(with_t1, capsys, lambda: run_learn(with_t1, "--channel", channel), "--channel NAME=PATH")
+
+
+def test_one_file_under_two_names_is_refused(with_t1: Path, segmenter, capsys) -> None:
+    again = str(with_t1 / "t1.nii.gz")
+    run = lambda: run_segment(with_t1, "--channel", f"T1={again}", "--channel", f"FLAIR={again}")  # noqa: E731
+    assert_refused(with_t1, capsys, run, "The channel FLAIR is the channel T1 itself")
