@@ -46,9 +46,10 @@ def segment_files(request: SegmentRequest) -> None:
     reports: list[dict[str, Any]] = []
     with progress_bar() as progress:
         progress(0.0, "Reading")
-        support = _read_support(request, frames[0])
+        image = _read_volume(request, frames[0]) if _needs_image(request.support) else None
+        support = _read_support(request, None if image is None else image[0])
         _check_maps(request, support, frames)
-        read = _read_image(request, support, frames[0])
+        read = _read_together(request, support, frames[0], image or _read_volume(request, frames[0]))
         channels = read_channels(
             request.channels,
             allow_nonfinite=request.allow_nonfinite,
@@ -60,7 +61,7 @@ def segment_files(request: SegmentRequest) -> None:
         segmenter = Segmenter.load(device=request.device)
         for number, frame in enumerate(frames):
             if number:
-                read = _read_image(request, support, frame)
+                read = _read_together(request, support, frame, _read_volume(request, frame))
             result = _segmented(segmenter, request, read, channels, _part_of(progress, number, len(frames)))
             report = _report(request, read, result)
             reports.append(report)
@@ -140,19 +141,25 @@ class _Read:
     seconds: float
 
 
-def _read_support(request: SegmentRequest, frame: int | None) -> Support:
-    """The support: mostly empty, it is the quicker of the two to read and the likelier to be wrong.
+def _needs_image(support: Path) -> bool:
+    """Whether a support is read on the image: one in DICOM, since contours have no grid, and frames of single
+    slices do not say how far slices lie apart.
 
-    Only contours need the image first, which is read again with the others.
+    Any other one is read first: mostly empty, it is quicker to read than the image and likelier to be wrong.
     """
-    from ..support.dicom_objects import holds_contours
+    from ..support.dicom_objects import find_drawn_object
+
+    return find_drawn_object(support) is not None
+
+
+def _read_support(request: SegmentRequest, image: Volume | None) -> Support:
     from ..support.support import Support
 
     support = Support.read(
         request.support,
         annotation=request.annotation,
         plane=request.plane,
-        reference=_read_volume(request, frame) if holds_contours(request.support) else None,
+        reference=image,
     )
     if support.overlapping and suffix(request.out) not in SEGMENTATIONS:
         raise InputError(
@@ -171,14 +178,17 @@ def _read_support(request: SegmentRequest, frame: int | None) -> Support:
     return support
 
 
-def _read_image(request: SegmentRequest, support: Support, frame: int | None) -> _Read:
+def _read_together(
+    request: SegmentRequest, support: Support, frame: int | None, image: tuple[Volume, float]
+) -> _Read:
+    """What is read, checked against each other. image: of the frame, and the seconds that reading it took."""
     from ..imageio.volume import check_label_map
     from ..support.placement import placed_support
     from ..support.search_region import SearchRegion
     from ..support.support import check_overlap, check_something_left
 
     started = time.perf_counter()
-    volume = _read_volume(request, frame)
+    volume, seconds = image
     if suffix(request.out) == DICOM:
         _check_dicom(request, volume)
     elif suffix(request.out) != SEGMENTATION:
@@ -189,7 +199,7 @@ def _read_image(request: SegmentRequest, support: Support, frame: int | None) ->
     within = None
     if request.within is not None:
         within = SearchRegion.read(request.within, volume, shown(request.within))
-    return _Read(frame, volume, support, within, time.perf_counter() - started)
+    return _Read(frame, volume, support, within, seconds + time.perf_counter() - started)
 
 
 def _check_dicom(request: SegmentRequest, volume: Volume) -> None:
@@ -202,15 +212,18 @@ def _check_dicom(request: SegmentRequest, volume: Volume) -> None:
     check_apart([request.out], inputs if painted is None else {**inputs, "the support": painted.path})
 
 
-def _read_volume(request: SegmentRequest, frame: int | None) -> Volume:
+def _read_volume(request: SegmentRequest, frame: int | None) -> tuple[Volume, float]:
+    """A frame of the image, and the seconds that reading it took."""
     from ..imageio.volume import read_volume
 
-    return read_volume(
+    started = time.perf_counter()
+    volume = read_volume(
         request.image,
         allow_nonfinite=request.allow_nonfinite,
         frame=frame,
         resample_uneven=request.resample_uneven,
     )
+    return volume, time.perf_counter() - started
 
 
 def _segmented(

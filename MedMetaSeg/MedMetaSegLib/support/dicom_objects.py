@@ -36,15 +36,6 @@ def find_drawn_object(path: Path) -> DrawnObject | None:
     return found[0] if found else None
 
 
-def holds_contours(path: Path) -> bool:
-    """Whether a path leads to an RTSTRUCT, whose contours can be read on an image only.
-
-    Raises InputError as `find_drawn_object`.
-    """
-    found = find_drawn_object(path)
-    return found is not None and found.is_contours
-
-
 def _drawn(path: Path) -> DrawnObject | None:
     kind = read_kind(path)
     return DrawnObject(path, kind.is_contours) if kind.drawn else None

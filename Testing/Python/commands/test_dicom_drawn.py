@@ -6,12 +6,13 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
 from batch_stand_in import StandInSegmenter, rows_of
 from command_files import assert_refused
 from dicom_drawn import DrawnCt, Roi, write_rtstruct
-from dicom_frames import write_seg
+from dicom_frames import dataset, write_seg
 from MedMetaSegLib import cli
 from MedMetaSegLib.batch.inputs import find_items
 from MedMetaSegLib.batch.request import BatchRequest
@@ -57,6 +58,28 @@ def test_with_a_stand_in_segmenter_both_are_supports(
     out = drawn / "out" / "whole.nii.gz"
     assert cli.run(["segment", str(drawn / "ct"), str(drawn / support), "-o", str(out)]) == 0
     np.testing.assert_array_equal(read_image(out).array, np.where(INSIDE, label, 0))
+
+
+def test_with_a_stand_in_segmenter_scribbles_stay_on_the_slice_that_they_were_drawn_on(
+    drawn: Path, segmenter: StandInSegmenter
+) -> None:
+    """Though their frame is told to be as thick as four slices of its series."""
+    series = pydicom.dcmread(next((drawn / "ct").iterdir()), stop_before_pixels=True).SeriesInstanceUID
+    write_seg(
+        drawn / "thick.dcm",
+        [(1, CT.world(np.array([[5, 0, 0]]))[0], INSIDE[5])],
+        {1: {"SegmentLabel": "Organ"}},
+        thickness=4 * CT.spacing_mm[0],
+        orientation=CT.turn[:, :2].T.ravel(),
+        pixel_mm=CT.spacing_mm[1:],
+        tags={"ReferencedSeriesSequence": [dataset(SeriesInstanceUID=series)]},
+    )
+    out = drawn / "out" / "whole.nii.gz"
+    call = ["segment", str(drawn / "ct"), str(drawn / "thick.dcm"), "--annotation", "scribbles"]
+    assert cli.run([*call, "-o", str(out)]) == 0
+    found = read_image(out).array > 0
+    assert np.flatnonzero(found.any(axis=(1, 2))).tolist() == [5]
+    np.testing.assert_array_equal(found[5], INSIDE[5])
 
 
 def test_with_a_stand_in_segmenter_a_task_is_learned_from_them_and_what_is_odd_is_said(
