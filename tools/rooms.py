@@ -114,7 +114,7 @@ ROOMS = (
 # Single names that a room may take from one that its row does not name.
 NAMES = {
     ("working_grid/", "network/"): frozenset({"STRIDE"}),
-    ("registration/", "network/"): frozenset({"box_mean"}),
+    ("registration/", "network/"): frozenset({"box_mean", "Caller", "pieces_at_once", "side_by_side"}),
 }
 
 # Libraries that only the rooms which list them may import; evaluation/ runs Slicer's own Grow from seeds.

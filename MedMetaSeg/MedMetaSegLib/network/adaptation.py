@@ -11,6 +11,7 @@ steps are taken as make its loss smallest, and none when none does.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -127,6 +128,8 @@ def adapted(
         raise ValueError("adaptation needs two slices at least")
     step_sizes = [one.detach() for one in step_sizes]
     with torch.inference_mode(False), torch.enable_grad():
+        # A call with other parameters puts them into the module meanwhile: not where other threads use it.
+        head = copy.deepcopy(head)
         losses = torch.zeros(steps + 1)
         for number, left_out in enumerate(held):
             rest = [*held[:number], *held[number + 1 :]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -97,6 +98,8 @@ class Predictor:
         notes = predictor.new_notes()
         logits, encoded = predictor.segment(image, prompt, None, cancelled)
         notes  # ["Memory ran out on cuda: went on in windows of 80 voxels."]
+
+    On a CPU several threads may ask it at a time.
     """
 
     def __init__(self, network: FewShotNetwork, device: torch.device, window: int = _WINDOW) -> None:
@@ -214,11 +217,12 @@ class Predictor:
             with stage("decoder"), self._mode():
                 x, read = self._trunk(features, prototypes, image, prompt, window, learned)
                 head = self.network.decoder.head
-                logits = (
-                    head(x, read)
-                    if parameters is None
-                    else functional_call(head, dict(parameters), (x, read))
-                ).float()
+                if parameters is None:
+                    logits = head(x, read).float()
+                else:
+                    # Meanwhile they are in the module itself, which other threads may be using.
+                    own = copy.deepcopy(head)
+                    logits = functional_call(own, dict(parameters), (x, read)).float()
             if encoded.mirrored:
                 logits = (logits[:1] + logits[1:].flip(-1)) / 2
             answer = logits[0, 0].cpu().numpy()

@@ -17,6 +17,7 @@ from ..imageio.channel import IMAGE, Channel
 from ..imageio.geometry import AxisMap, Geometry, Index3, index3, rounded
 from ..imageio.volume import Volume
 from ..network.inference import Predictor
+from ..network.side_by_side import Caller, pieces_at_once, side_by_side
 from ..progress import Progress, check_cancelled
 from ..results.merge import LabelMerger, without_islands
 from ..results.millilitres import rounded_millilitres
@@ -74,8 +75,8 @@ def applied_task(
     axis_map = placement.axis_map
     searched = None if within is None else _on_query(within, placement)
     placed = task_channels(task, channels, volume, placement)
-    search = PlaceSearch(task, placement, predictor, cancelled, options.confidence, placed)
-    decisions, masks = _decided_all(search, placement, progress, options, searched)
+    search = PlaceSearch(task, placement, predictor, options.confidence, placed)
+    decisions, masks = _decided_all(search, placement, progress, cancelled, options, searched)
     predictions = [decision.prediction for decision in decisions]
     results, probabilities = [], []
     for structure, prediction, (where, mask) in zip(task.structures, predictions, masks, strict=True):
@@ -128,6 +129,7 @@ def _decided_all(
     search: PlaceSearch,
     placement: AtlasPlacement,
     progress: Progress,
+    cancelled: Callable[[], bool],
     options: ApplyOptions,
     searched: SearchRegion | None,
 ) -> tuple[list[Decision], list[tuple[tuple[slice, ...], np.ndarray]]]:
@@ -135,10 +137,17 @@ def _decided_all(
     task, geometry = search.task, placement.volume.geometry
     merger = LabelMerger(_nothing_annotated(task, geometry))
     decisions = []
+
+    def look_for(number: int, caller: Caller) -> Prediction:
+        return search.look_for(number, caller.cancelled)
+
+    work = [partial(look_for, number) for number in range(len(task.structures))]
+    predictions = side_by_side(
+        work, pieces_at_once(search.predictor.device), partial(check_cancelled, cancelled)
+    )
     for number, structure in enumerate(task.structures):
-        check_cancelled(search.cancelled)
         progress(0.3 + 0.7 * number / len(task.structures), structure.name)
-        decision = decided(structure, search.look_for(number), options)
+        decision = decided(structure, next(predictions), options)
         one = decision.prediction
         if one.grid is not None and one.logits is not None and not decision.reason:
             found = cut_to_region(positive_back(one.logits, one.grid, geometry), searched)

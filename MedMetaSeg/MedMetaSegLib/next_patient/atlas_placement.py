@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from scipy.spatial.transform import Rotation
 from ..errors import Cancelled
 from ..imageio.geometry import AxisMap, Index3
 from ..imageio.volume import Volume, check_volume
+from ..network.side_by_side import Caller, pieces_at_once, side_by_side
 from ..registration.pose import Pose, find_starts
 from ..registration.refinement import refined_poses
 from ..registration.rotations import angle_between, likely_rotations, possible_rotations, rotated
@@ -153,12 +155,14 @@ class _PlaceSearch:
         poses = self._candidates(view, atlas)
         if len(poses) == 1:
             return poses[0]
-        scores = []
-        for pose in poses:
-            self.check()
+
+        def score(pose: Pose, caller: Caller) -> float:
             image = self._close(view, *_structures_box(pose, atlas), _TRIAL_VOXELS)
-            (warped,) = _warped(FixedImage.of(image, self.device), [pose], atlas, self.check)
-            scores.append(ncc_around_structures(warped))
+            (warped,) = _warped(FixedImage.of(image, self.device), [pose], atlas, caller.check)
+            return ncc_around_structures(warped)
+
+        trials = [partial(score, pose) for pose in poses]
+        scores = list(side_by_side(trials, pieces_at_once(self.device), self.check))
         return poses[int(np.argmax(scores))]
 
     def _candidates(self, view: TensorImage, atlas: Atlas) -> list[Pose]:
@@ -237,19 +241,20 @@ def _warped(
 ) -> list[RegisteredAtlas]:
     """The atlas warped onto a close image, from each pose on.
 
-    On CUDA from all of them at once; a CPU is faster one by one, where its caches hold more of it.
+    On CUDA from all of them at once; on a CPU from one in each thread, whose caches hold more of it then.
     """
-    at_once = len(poses) if close.places.is_cuda else 1
-    moving = TensorImage.of(atlas.close, close.places.device)
-    found: list[RegisteredAtlas] = []
-    for first in range(0, len(poses), at_once):
-        some = poses[first : first + at_once]
-        atlas_mm = close.warped(moving, some, check)
-        local_ncc = close.local_ncc(moving, atlas_mm)
-        found += [
-            RegisteredAtlas(atlas, *one, warped=True) for one in zip(some, atlas_mm, local_ncc, strict=True)
-        ]
-    return found
+    device = close.places.device
+    moving = TensorImage.of(atlas.close, device)
+    at_once = len(poses) if device.type == "cuda" else 1
+    some = [poses[first : first + at_once] for first in range(0, len(poses), at_once)]
+
+    def warp(some: Sequence[Pose], caller: Caller) -> list[RegisteredAtlas]:
+        atlas_mm = close.warped(moving, some, caller.check)
+        found = zip(some, atlas_mm, close.local_ncc(moving, atlas_mm), strict=True)
+        return [RegisteredAtlas(atlas, *one, warped=True) for one in found]
+
+    work = [partial(warp, one) for one in some]
+    return [one for found in side_by_side(work, pieces_at_once(device), check) for one in found]
 
 
 def _placed(close: FixedImage, pose: Pose, atlas: Atlas) -> RegisteredAtlas:

@@ -15,6 +15,7 @@ from ..network.image_evidence import ImageEvidence, image_channels
 from ..network.inference import Predictor
 from ..network.prompt_channels import FOREGROUND
 from ..network.prototypes import Prototypes
+from ..progress import never
 from ..stages import stage
 from ..task.task_file import LearnedPrototypes, Task, TaskChannel
 from ..working_grid.channels import PlacedChannel, mean_logits, shown_part
@@ -81,7 +82,6 @@ class PlaceSearch:
         task: Task,
         placement: AtlasPlacement,
         predictor: Predictor,
-        cancelled: Callable[[], bool],
         confidence: bool = True,
         channels: Sequence[PlacedChannel] = (),
     ) -> None:
@@ -91,7 +91,7 @@ class PlaceSearch:
         """
         self.channels = tuple(zip(task.channels, channels, strict=True))
         self.confidence = confidence
-        self.task, self.predictor, self.cancelled = task, predictor, cancelled
+        self.task, self.predictor = task, predictor
         self.volume, self.normalization = placement.volume, placement.normalization
         self.close = placement.close
         self.same_modality = self.normalization.modality == task.modality
@@ -106,8 +106,8 @@ class PlaceSearch:
                 self.occupancies = fused.by_all.cpu().numpy()
                 self.sure = _sure_places(fused.by_all).cpu().numpy()
 
-    def look_for(self, number: int) -> Prediction:
-        """The prediction for structure `number` of the task. Raises Cancelled."""
+    def look_for(self, number: int, cancelled: Callable[[], bool] = never) -> Prediction:
+        """The prediction for structure `number` of the task, in any thread. Raises Cancelled."""
         begun = time.perf_counter()
         if self.close is None:
             return Prediction(None, None, None, {}, 0.0)
@@ -122,7 +122,7 @@ class PlaceSearch:
         grid = working_grid(expected, reference, Bounds.of(reference, reference))
         local_ncc = evidence.local_ncc or 0.0
         prior = prior_on(grid, occupancy, self.close, _MAX_MISREGISTRATION_VOXELS - local_ncc)
-        answer = self._answer(number, grid, prior, local_ncc)
+        answer = self._answer(number, grid, prior, local_ncc, cancelled)
         logits = answer.logits
         features: dict[str, float] = {}
         if self.confidence:
@@ -131,7 +131,14 @@ class PlaceSearch:
         logits = logits.astype(np.float16)
         return Prediction(grid, logits, evidence, features, time.perf_counter() - begun, answer.votes)
 
-    def _answer(self, number: int, grid: WorkingGrid, prior: Prior, local_ncc: float) -> _Answer:
+    def _answer(
+        self,
+        number: int,
+        grid: WorkingGrid,
+        prior: Prior,
+        local_ncc: float,
+        cancelled: Callable[[], bool],
+    ) -> _Answer:
         """What is said of a structure on its working grid, by the network and by its place."""
         sampled = sampled_image(self.volume, grid, self.normalization)
         others = self._other_structures(grid, number)
@@ -143,12 +150,12 @@ class PlaceSearch:
         image, prompt = self.predictor.on_device_or_cpu(image_and_prompt)
         # Another modality looks otherwise: prototypes say nothing there.
         learned = _prototypes(self.task.prototypes[number]) if self.same_modality else None
-        by_network, encoded = self.predictor.segment(image, prompt, None, self.cancelled, task=learned)
+        by_network, encoded = self.predictor.segment(image, prompt, None, cancelled, task=learned)
         network = float(np.clip(1 - local_ncc**2, *_NETWORK_SHARE))
         votes: tuple[np.ndarray | None, ...] = ()
         if self.channels:
             by_image = by_network
-            by_network, shown = self._with_channels(number, by_image, grid, prior, others)
+            by_network, shown = self._with_channels(number, by_image, grid, prior, others, cancelled)
             votes = tuple(
                 None if one is None else _vote(network * one[0] + (1 - network) * prior.logits, one[1])
                 for one in shown
@@ -160,11 +167,17 @@ class PlaceSearch:
         return _Answer(logits, by_network, prototype_logits, image, votes)
 
     def _with_channels(
-        self, number: int, by_image: np.ndarray, grid: WorkingGrid, prior: Prior, others: np.ndarray
+        self,
+        number: int,
+        by_image: np.ndarray,
+        grid: WorkingGrid,
+        prior: Prior,
+        others: np.ndarray,
+        cancelled: Callable[[], bool],
     ) -> tuple[np.ndarray, list[_Shown | None]]:
         """Logits (k, j, i) of the mean probability of the image and all channels, and those of each."""
         each: list[_Shown | None] = [(by_image, np.ones(grid.shape, bool))]
-        each += [self._by_channel(number, *one, grid, prior, others) for one in self.channels]
+        each += [self._by_channel(number, *one, grid, prior, others, cancelled) for one in self.channels]
         logits, shown = zip(*(one for one in each if one is not None), strict=True)
         return mean_logits(logits, shown), each
 
@@ -176,6 +189,7 @@ class PlaceSearch:
         grid: WorkingGrid,
         prior: Prior,
         others: np.ndarray,
+        cancelled: Callable[[], bool],
     ) -> _Shown | None:
         """What the network says of a structure in a channel; None where that shows nothing of its place."""
         part = shown_part(grid, channel.volume.geometry, self.volume.geometry)
@@ -193,7 +207,7 @@ class PlaceSearch:
             return None
         same_modality = channel.intensity.modality == learned.modality
         prototypes = _prototypes(learned.prototypes[number]) if same_modality else None
-        by_network, _ = self.predictor.segment(image, prompt, None, self.cancelled, task=prototypes)
+        by_network, _ = self.predictor.segment(image, prompt, None, cancelled, task=prototypes)
         logits = np.full(grid.shape, OUTSIDE_LOGIT, np.float32)
         logits[part.where] = by_network
         return logits, part.shown

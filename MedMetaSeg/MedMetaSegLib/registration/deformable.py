@@ -32,7 +32,7 @@ _FACTOR = 2
 """Voxels of the images along each axis of one cell of the grid on which gradient descent runs."""
 _MISFIT = 12.0
 """Weight of the misfit beside that of smoothness."""
-_TURNS = 2
+_TURNS = 4
 """Steps of gradient descent in which every plane of that grid has its turn in the misfit."""
 
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from scipy import fft
 from torch import Tensor
 
+from ..network.side_by_side import Caller, pieces_at_once, side_by_side
 from ..working_grid.reduced_image import even_spacing
 from .deformable import mind_descriptors
 from .sampling import TensorImage, resampled
@@ -67,35 +69,38 @@ def find_starts(
 
     check: called in between, may raise.
     """
-    mask = torch.ones_like(moving.intensity)
-    return best_shifts(fixed, moving, mask, _SCALES, _SEARCH_VOXELS, check)[:_STARTS]
+    return best_shifts(fixed, moving, None, _SCALES, _SEARCH_VOXELS, check)[:_STARTS]
 
 
 @torch.no_grad()
 def best_shifts(
     fixed: TensorImage,
     moving: TensorImage,
-    moving_mask: Tensor,
+    moving_mask: Tensor | None,
     scales: Sequence[float],
     voxels: int,
     check: Callable[[], None] = lambda: None,
 ) -> list[Pose]:
     """The two best shifts of moving over fixed at each of the scales, best first.
 
-    moving_mask: float32 (k, j, i), 1 where moving is to be compared; voxels: how many stand for the larger
-    image. check: called in between, may raise.
+    moving_mask: float32 (k, j, i), 1 where moving is to be compared, everywhere when None; voxels: how many
+    stand for the larger image. check: called in between, may raise.
     """
-    starts: list[tuple[float, float, np.ndarray]] = []
     extent = np.maximum(fixed.extent_mm, moving.extent_mm)
     spacing = even_spacing(extent, np.maximum(fixed.spacing_mm, moving.spacing_mm), voxels)
     a = centred_descriptors(resampled(fixed, spacing))
-    for scale in scales:
-        check()
+
+    @torch.no_grad()
+    def at_scale(scale: float, _: Caller) -> list[tuple[float, float, np.ndarray]]:
         b = centred_descriptors(resampled(moving, spacing * scale))
-        for score, shift in _shifts(a, b, resampled_mask(moving, moving_mask, spacing * scale)):
-            # b's first voxel lies on a's voxel `shift`.
-            starts.append((score - _size_cost(scale), scale, fixed.start_mm + shift * spacing))
-    starts.sort(key=lambda one: -one[0])
+        mask = None if moving_mask is None else resampled_mask(moving, moving_mask, spacing * scale)
+        found = _shifts(a, b, mask)
+        # b's first voxel lies on a's voxel `shift`.
+        return [(one - _size_cost(scale), scale, fixed.start_mm + shift * spacing) for one, shift in found]
+
+    work = [partial(at_scale, scale) for scale in scales]
+    found = side_by_side(work, pieces_at_once(a.device), check)
+    starts = sorted((one for some in found for one in some), key=lambda one: -one[0])
     return [Pose(np.eye(3) * scale, moving.start_mm - scale * place, score) for score, scale, place in starts]
 
 
@@ -115,14 +120,15 @@ def resampled_mask(image: TensorImage, mask: Tensor, spacing_mm: np.ndarray) -> 
     return (resampled(whole, spacing_mm) > _MASK_THRESHOLD).float()
 
 
-def _shifts(fixed: Tensor, moving: Tensor, mask: Tensor) -> list[tuple[float, np.ndarray]]:
+def _shifts(fixed: Tensor, moving: Tensor, mask: Tensor | None) -> list[tuple[float, np.ndarray]]:
     """The two best shifts (voxels) of moving over fixed, (C, k, j, i) each, with their scores, best first.
 
-    mask: float32 (k, j, i), 1 where moving is to be compared, 0 elsewhere; all of fixed is.
+    mask: float32 (k, j, i), 1 where moving is to be compared, 0 elsewhere, everywhere when None; all of fixed
+    is.
 
     The score is masked normalised cross-correlation (Padfield, IEEE TIP 2012) over all channels together.
     With f of fixed and m of moving zero outside their masks F and M, and x * y the cross-correlation, which
-    has a value for every shift and is made by fast Fourier transforms, every channel has
+    has a value for every shift, every channel has
 
         n          = F * M                                  voxels that overlap
         covariance = f * m   - (f * M)(F * m) / n
@@ -130,29 +136,58 @@ def _shifts(fixed: Tensor, moving: Tensor, mask: Tensor) -> list[tuple[float, np
         spread_m   = F * m^2 - (F * m)^2 / n
 
     and the score is sum(covariance) / sqrt(sum(spread_f) sum(spread_m)), sums over channels, times the root
-    of the share of the smaller image that overlaps.
+    of the share of the smaller image that overlaps. Correlations are made by fast Fourier transforms; those
+    with a mask that is 1 everywhere are sums over boxes, which `_box_sums` makes for less.
     """
-    moving = moving * mask
+    moving = moving if mask is None else moving * mask
     size, other = fixed.shape[1:], moving.shape[1:]
     padded = [fft.next_fast_len(n + m - 1, real=True) for n, m in zip(size, other, strict=True)]
-
-    of_fixed = spectra(
-        torch.cat([fixed, fixed.square().sum(0, keepdim=True), torch.ones_like(fixed[:1])]), padded
-    )
-    of_moving = spectra(torch.cat([moving, moving.square().sum(0, keepdim=True), mask[None]]), padded).conj()
-    fixed_mask, moving_mask = of_fixed[-1], of_moving[-1]
-    count = correlations(fixed_mask * moving_mask, padded).clamp_(min=1e-3)
-    sums_fixed = correlations(of_fixed[:-1] * moving_mask, padded)
-    sums_moving = correlations(fixed_mask * of_moving[:-1], padded)
-    covariance = correlations((of_fixed[:-2] * of_moving[:-2]).sum(0), padded)
+    shifts = [_shift_of_each(n, length) for n, length in zip(size, padded, strict=True)]
+    with_square = _with_square(fixed)
+    sums_moving = _box_sums(_with_square(moving), size, [-one for one in shifts])
+    of_fixed, of_moving = spectra(fixed, padded), spectra(moving, padded).conj()
+    covariance = correlations((of_fixed * of_moving).sum(0), padded)
+    if mask is None:
+        sums_fixed = _box_sums(with_square, other, shifts)
+        count = _box_sums(torch.ones_like(fixed[:1]), other, shifts)[0]
+        compared = torch.tensor(float(np.prod(other)))
+    else:
+        of_mask = spectra(mask, padded).conj()
+        of_all = torch.cat([of_fixed, spectra(with_square[-1:], padded)])
+        sums_fixed = correlations(of_all * of_mask, padded)
+        count = _box_sums(mask[None], size, [-one for one in shifts])[0]
+        compared = mask.sum()
+    count = count.clamp(min=1e-3)
     covariance -= (sums_fixed[:-1] * sums_moving[:-1]).sum(0) / count
     spread_fixed = sums_fixed[-1] - sums_fixed[:-1].square().sum(0) / count
     spread_moving = sums_moving[-1] - sums_moving[:-1].square().sum(0) / count
     spread = spread_fixed.clamp_(min=0) * spread_moving.clamp_(min=0)
-    smaller = mask.sum().clamp(1.0, float(np.prod(size)))
-    overlap = (count / smaller).clamp_(max=1.0)
+    overlap = (count / compared.to(count).clamp(1.0, float(np.prod(size)))).clamp_(max=1.0)
     score = covariance / torch.maximum(spread, 1e-6 * spread.max()).sqrt() * overlap.sqrt()
     return _two_best(score.masked_fill_(overlap < _LEAST_OVERLAP, -1), size)
+
+
+def _with_square(values: Tensor) -> Tensor:
+    """Values (C, k, j, i), and the sum of their squares over channels as one channel more."""
+    return torch.cat([values, values.square().sum(0, keepdim=True)])
+
+
+def _shift_of_each(size: int, length: int) -> np.ndarray:
+    """(length,): the shift that each place of a correlation stands for; negative ones come behind `size`."""
+    places = np.arange(length)
+    return np.where(places < size, places, places - length)
+
+
+def _box_sums(values: Tensor, box: Sequence[int], starts: Sequence[np.ndarray]) -> Tensor:
+    """(C, *lengths): sums of values (C, k, j, i) over boxes that begin at each of the starts along each axis.
+
+    A box may lie partly or wholly outside, where there is nothing to add.
+    """
+    for axis, (width, start) in enumerate(zip(box, starts, strict=True), 1):
+        place = np.arange(values.shape[axis])[None] - start[:, None]
+        inside = torch.from_numpy((place >= 0) & (place < width)).to(values)
+        values = torch.tensordot(values, inside, ([axis], [1])).movedim(-1, axis)
+    return values
 
 
 def spectra(values: Tensor, shape: Sequence[int]) -> Tensor:

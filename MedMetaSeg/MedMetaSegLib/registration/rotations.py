@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..network.side_by_side import Caller, pieces_at_once, side_by_side
 from .pose import Pose, best_shifts
 from .sampling import TensorImage, inside, places_of, sampled
 
@@ -20,8 +22,10 @@ _DEGREES = tuple(degrees for degrees in range(-150, 181, 30) if degrees)
 """Degrees tried about the axis across the slices; between two of them a gradient descent finds the way."""
 _OBLIQUE_DEGREES = 10.0
 """Degrees between the directions of two scans from which on a gradient descent is not enough."""
-_SCALES = (0.8, 1.0, 1.25)
-"""Scales of the rotated images that are tried."""
+_SCALES = (0.8, 1.25)
+"""Scales of the rotated images that are tried beside their own size."""
+_WORTH_SCALING = 0.65
+"""Share of the best score at its own size that a rotation must reach to be tried at other scales."""
 _VOXELS = 8_000
 """Voxels of the larger image in the search over all shifts."""
 _MOST = 3
@@ -110,17 +114,27 @@ def likely_rotations(
     The poses are those of the rotated images. The first of matrices, (3, 3) each, is what to compare with,
     and not among them; where it is best by far, none is. check: called in between, may raise.
     """
-    scores, starts = [], []
-    for matrix in matrices:
-        check()
-        total, poses = -_cost(matrix), []
-        for image in images:
-            one = rotated(image, matrix)
-            found = best_shifts(fixed, one.image, one.mask, _SCALES, _VOXELS)
-            total += found[0].global_ncc / len(images)
-            poses.append(found[0])
-        scores.append(total)
-        starts.append(poses)
+
+    def best_poses(matrix: np.ndarray, scales: Sequence[float], caller: Caller) -> list[Pose]:
+        turned = [rotated(image, matrix) for image in images]
+        return [best_shifts(fixed, one.image, one.mask, scales, _VOXELS, caller.check)[0] for one in turned]
+
+    def all_poses(numbers: Sequence[int], scales: Sequence[float]) -> list[list[Pose]]:
+        work = [partial(best_poses, matrices[n], scales) for n in numbers]
+        return list(side_by_side(work, pieces_at_once(fixed.intensity.device), check))
+
+    def score(number: int) -> float:
+        mean = np.mean([pose.global_ncc for pose in starts[number]])
+        return float(mean) - _cost(matrices[number])
+
+    starts = all_poses(range(len(matrices)), (1.0,))
+    scores = [score(number) for number in range(len(matrices))]
+    least = _WORTH_SCALING * max(scores)
+    scaled = [number for number, one in enumerate(scores) if number == 0 or one >= least]
+    for number, poses in zip(scaled, all_poses(scaled, _SCALES), strict=True):
+        pairs = zip(starts[number], poses, strict=True)
+        starts[number] = [max(pair, key=lambda pose: pose.global_ncc) for pair in pairs]
+        scores[number] = score(number)
     order = np.argsort(scores)[::-1]
     worth = [n for n in order if scores[n] >= _LEAST_SCORE * scores[order[0]]]
     return [(matrices[n], starts[n]) for n in worth if n > 0][:_MOST]

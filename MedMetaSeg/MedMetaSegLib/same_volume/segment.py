@@ -16,6 +16,7 @@ from ..imageio.channel import Channel, check_channel_names, image_name
 from ..imageio.geometry import AxisMap, rounded
 from ..imageio.volume import Volume, check_volume
 from ..network.inference import Predictor
+from ..network.side_by_side import Caller, pieces_at_once, side_by_side
 from ..progress import Progress, check_cancelled
 from ..results.merge import LabelMerger
 from ..results.search_region import painted_outside, region_report
@@ -27,7 +28,7 @@ from ..support.search_region import SearchRegion, region_of
 from ..support.structure import StructureMask
 from ..support.support import Support
 from ..working_grid.channels import PlacedChannel, channel_notes, channels_told, check_shows, placed_channel
-from ..working_grid.grid import positive_back, sampled_back
+from ..working_grid.grid import WorkingGrid, positive_back, sampled_back
 from ..working_grid.intensity import intensity_normalization
 from ..working_grid.search_region import cut_block, cut_to_region
 from .channel_votes import structure_votes, without_a_say
@@ -190,21 +191,33 @@ def _answered(asked: _Asked, clock: Clock) -> tuple[list[StructureLogits | None]
     on_volume, region = asked.checked.grids.on_volume, asked.checked.region
     structures = asked.run.support.structures
     merger = LabelMerger(on_volume)
-    answers: list[StructureLogits | None] = []
-    for number, annotated in enumerate(structures):
-        name = annotated.structure.name
-        check_cancelled(asked.run.cancelled)
-        asked.progress(number / len(structures), name)
-        answer = None
-        if name in asked.checked.names:
-            shown = SegmentPreview(asked.preview, on_volume, number, asked.checked.axis_map, region)
-            answer = asked.run.logits_of(annotated, shown.first)
-            clock.lap("network")
-            found = cut_to_region(positive_back(answer.logits, answer.grid, on_volume.geometry), region)
-            shown.show(found.logits, found.where)
-            merger.add(number, found.logits, found.where, found.seen)
-            clock.lap("compose")
-        answers.append(answer)
+    previews = [
+        SegmentPreview(asked.preview, on_volume, number, asked.checked.axis_map, region)
+        for number in range(len(structures))
+    ]
+
+    def answer_of(number: int, caller: Caller) -> StructureLogits:
+        def first(logits: np.ndarray, grid: WorkingGrid) -> None:
+            caller.run(partial(previews[number].first, logits, grid))
+
+        return replace(asked.run, cancelled=caller.cancelled).logits_of(structures[number], first)
+
+    names = [one.structure.name for one in structures]
+    chosen = [number for number, name in enumerate(names) if name in asked.checked.names]
+    found = side_by_side(
+        [partial(answer_of, number) for number in chosen],
+        pieces_at_once(asked.run.predictor.device),
+        partial(check_cancelled, asked.run.cancelled),
+    )
+    answers: list[StructureLogits | None] = [None] * len(structures)
+    for number in chosen:
+        asked.progress(number / len(structures), names[number])
+        answers[number] = answer = next(found)
+        clock.lap("network")
+        block = cut_to_region(positive_back(answer.logits, answer.grid, on_volume.geometry), region)
+        previews[number].show(block.logits, block.where)
+        merger.add(number, block.logits, block.where, block.seen)
+        clock.lap("compose")
     return answers, merger
 
 

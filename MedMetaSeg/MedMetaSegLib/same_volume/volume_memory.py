@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -61,11 +62,15 @@ class StructureLogits:
 
 
 class VolumeMemory:
-    """Features and logits of the volume that was seen last, so that only what changed is computed anew."""
+    """Features and logits of the volume that was seen last, so that only what changed is computed anew.
+
+    Several threads may ask and keep, each another structure of that volume.
+    """
 
     def __init__(self, limit: int = FEATURE_MEMORY) -> None:
         """limit: bytes of features and of evidence that are kept."""
         self.limit = limit
+        self._lock = threading.Lock()
         self._volume = b""
         self._grids: OrderedDict[tuple[object, ...], GridMemory] = OrderedDict()
         self.logits: dict[bytes, StructureLogits] = {}
@@ -89,10 +94,11 @@ class VolumeMemory:
 
     def keep(self, grid: WorkingGrid, known: GridMemory) -> None:
         """Keep it, and let go of the oldest when there is too much."""
-        self._grids[grid.key] = known
-        self._grids.move_to_end(grid.key)
-        while len(self._grids) > 1 and sum(one.bytes for one in self._grids.values()) > self.limit:
-            self._grids.popitem(last=False)
+        with self._lock:
+            self._grids[grid.key] = known
+            self._grids.move_to_end(grid.key)
+            while len(self._grids) > 1 and sum(one.bytes for one in self._grids.values()) > self.limit:
+                self._grids.popitem(last=False)
 
 
 class PatientMemory:

@@ -364,11 +364,13 @@ def test_an_image_of_another_modality_is_noted(segmenter: Segmenter, task: Task,
     assert any("learned on CT" in note for note in result.report["notes"])
 
 
-@pytest.mark.parametrize("asks", [1, 3, 6])
-def test_both_stop_when_asked(segmenter: Segmenter, task: Task, first: Patient, asks: int):
+@pytest.mark.parametrize(("asks", "threads"), [(1, 1), (3, 1), (6, 1), (1, 2), (6, 2)])
+def test_both_stop_when_asked(segmenter: Segmenter, task: Task, first: Patient, asks: int, threads: int):
     left = iter([False] * asks)
+    torch.set_num_threads(threads)
     with pytest.raises(Cancelled):
         segmenter.apply(task, first.volume, cancelled=lambda: next(left, True))
+    torch.set_num_threads(1)
     with pytest.raises(Cancelled):
         segmenter.learn([(first.volume, complete(first))], cancelled=lambda: True)
 

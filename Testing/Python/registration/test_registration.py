@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage
 
 from MedMetaSegLib.registration.deformable import dense_displacements, mind_descriptors
-from MedMetaSegLib.registration.pose import Pose, correlations, find_starts, spectra
+from MedMetaSegLib.registration.pose import Pose, best_shifts, correlations, find_starts, spectra
 from MedMetaSegLib.registration.refinement import refined_poses
 from MedMetaSegLib.registration.rotations import (
     angle_between,
@@ -104,6 +104,17 @@ def test_scipy_and_torch_make_the_same_transforms_and_the_same_correlations():
     # Two to the right along k: the sum of the products of what lies on each other.
     overlap = (values[0, 2:] * values[1, :-2]).sum()
     torch.testing.assert_close(expected[2, 0, 0], overlap, atol=1e-3, rtol=1e-4)
+
+
+def test_shifts_without_a_mask_are_those_of_a_mask_that_is_one_everywhere():
+    whole = lumps((30, 34, 32), 5)
+    fixed, moving = as_image(whole), as_image(whole[6:24, 10:30, 2:22])
+    ones = torch.ones_like(moving.intensity)
+    plain, masked = (best_shifts(fixed, moving, mask, (0.9, 1.1), 20_000) for mask in (None, ones))
+    assert len(plain) == 4
+    for one, other in zip(plain, masked, strict=True):
+        np.testing.assert_array_equal(one.shift_mm, other.shift_mm)
+        assert one.global_ncc == pytest.approx(other.global_ncc, abs=1e-4)
 
 
 def test_poses_are_refined_together_as_each_would_be_alone():

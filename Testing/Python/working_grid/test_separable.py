@@ -17,7 +17,13 @@ from MedMetaSegLib.working_grid.grid import (
     sampled_image,
 )
 from MedMetaSegLib.working_grid.intensity import IntensityNormalization
-from MedMetaSegLib.working_grid.separable import AxisPositions, interpolation_matrix, lies_within
+from MedMetaSegLib.working_grid.separable import (
+    AxisPositions,
+    interpolation_matrix,
+    lies_within,
+    resampled,
+    smoothing_matrix,
+)
 
 ROUNDING = 1e-5
 """Single precision: of logits, and of intensities over their range."""
@@ -115,3 +121,29 @@ def test_interpolation_repeats_the_ends() -> None:
     np.testing.assert_allclose(values, [10, 10, 12.5, 20, 40, 40, 40])
     assert lies_within(indices, 3).tolist() == [False, True, True, True, True, True, False]
     np.testing.assert_allclose(interpolation_matrix(indices, 1), 1)
+
+
+@pytest.mark.parametrize("limits", [None, (-50.0, 80.0)])
+def test_an_array_is_multiplied_along_each_axis_whatever_the_matrices(
+    limits: tuple[float, float] | None,
+) -> None:
+    rng = np.random.default_rng(3)
+    array = rng.normal(0, 60, (9, 12, 11)).astype(np.int16)
+    order, matrices = (
+        (2, 0, 1),
+        [rng.normal(size=(7, 11)), rng.normal(size=(13, 9)), rng.normal(size=(5, 12))],
+    )
+    cut = array if limits is None else np.clip(array, *limits)
+    expected = np.einsum("kji,ai,bk,cj->abc", cut.astype(float), *matrices)
+    np.testing.assert_allclose(resampled(array, order, matrices, limits), expected, atol=1e-2)
+
+
+@pytest.mark.parametrize("sigma", [0.4, 1.0, 3.0])
+def test_far_tails_of_smoothing_are_left_out_since_denormal_numbers_are_slow(sigma: float) -> None:
+    length = 300
+    matrix = smoothing_matrix(sigma, length).astype(np.float32)
+    assert np.abs(matrix[matrix != 0]).min() > np.finfo(np.float32).tiny
+    np.testing.assert_allclose(matrix.sum(1), 1.0, atol=1e-5)
+    line = np.random.default_rng(0).normal(size=(1, 1, length)).astype(np.float32)
+    by_itk = sitk.RecursiveGaussian(sitk.GetImageFromArray(line[0]), sigma, False, 0, 0)
+    np.testing.assert_allclose(matrix @ line[0, 0], sitk.GetArrayFromImage(by_itk)[0], atol=1e-5)
