@@ -49,6 +49,8 @@ _FITS = 0.45
 """Correlation from which on the pose of the whole field of view is believed to leave structures out of it."""
 _WARPS = 8
 """Warps for a query in all, shared among the atlases; each has one at least."""
+_VOXELS_AT_ONCE = 250_000
+"""Voxels of close images that are warped together in one thread of a CPU, about."""
 _ROTATION_DEGREES, _LOG_SCALE, _SHIFT = 10.0, 0.08, 0.06
 """Spread of the starts of the warps, standard deviations: degrees, logarithm of the scale, and share of the
 atlas's smallest extent.
@@ -241,11 +243,15 @@ def _warped(
 ) -> list[RegisteredAtlas]:
     """The atlas warped onto a close image, from each pose on.
 
-    On CUDA from all of them at once; on a CPU from one in each thread, whose caches hold more of it then.
+    On CUDA from all of them at once; on a CPU in each thread from one, whose caches hold more of it then, or
+    from several of small images, whose many small steps take as long for one.
     """
     device = close.places.device
     moving = TensorImage.of(atlas.close, device)
-    at_once = len(poses) if device.type == "cuda" else 1
+    at_once = len(poses)
+    if device.type == "cpu":
+        fair = -(-len(poses) // pieces_at_once(device))
+        at_once = max(1, min(fair, _VOXELS_AT_ONCE // close.variance.numel()))
     some = [poses[first : first + at_once] for first in range(0, len(poses), at_once)]
 
     def warp(some: Sequence[Pose], caller: Caller) -> list[RegisteredAtlas]:

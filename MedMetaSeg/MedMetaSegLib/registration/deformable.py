@@ -8,7 +8,7 @@ Nothing is random: the same images give the same displacement, alone or beside o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import torch
@@ -171,23 +171,25 @@ def _descended(
     """The displacements after gradient descent on a coarser grid, (N, 3, k, j, i) voxels.
 
     The field is smoothed by two box filters. A filter of width 3 that repeats edges is its own adjoint, so
-    that the gradient is smoothed by the same two.
+    that the gradient is smoothed by the same two. They and the smoothness term are linear along each axis: a
+    product with one small matrix each, which on small images takes far fewer steps than sums of neighbours.
     """
     target = _pooled(fixed[None], _FACTOR)
     values = _pooled(torch.cat([moving, masks], 1), _FACTOR).contiguous(memory_format=torch.channels_last_3d)
     field = _resized(start, target.shape[2:]) / _FACTOR
     turns = min(_TURNS, field.shape[2])
+    smoothing, roughness = _smoothing_matrices(field), _roughness_matrices(field)
     descent = torch.optim.Adam([field], lr=1.0 / _FACTOR)
     for step in range(steps):
         if step % 10 == 0:
             check()
-        smooth = box(box(field, 3), 3)
-        gradient = smoothness * _roughness_gradient(smooth)
+        smooth = _along_axes(field, smoothing)
+        gradient = smoothness * _roughness_gradient(smooth, roughness)
         planes = slice(step % turns, None, turns)
         gradient[:, :, planes] += _misfit_gradient(target, values, smooth, planes)
-        field.grad = box(box(gradient, 3), 3)
+        field.grad = _along_axes(gradient, smoothing)
         descent.step()
-    return _resized(box(box(field, 3), 3) * _FACTOR, masks.shape[2:]).contiguous()
+    return _resized(_along_axes(field, smoothing) * _FACTOR, masks.shape[2:]).contiguous()
 
 
 def _misfit_gradient(fixed: Tensor, moving: Tensor, displacement: Tensor, planes: slice) -> Tensor:
@@ -207,16 +209,47 @@ def _misfit_gradient(fixed: Tensor, moving: Tensor, displacement: Tensor, planes
     return found
 
 
-def _roughness_gradient(displacement: Tensor) -> Tensor:
+def _roughness_gradient(displacement: Tensor, matrices: Sequence[Tensor]) -> Tensor:
     """(N, 3, k, j, i): gradient of the mean squared differences of neighbours, summed over the axes."""
-    gradient = torch.zeros_like(displacement)
-    for axis in (2, 3, 4):
-        difference = displacement.diff(dim=axis)
-        difference *= 2 / max(difference[0].numel(), 1)
-        length = difference.shape[axis]
-        gradient.narrow(axis, 1, length).add_(difference)
-        gradient.narrow(axis, 0, length).sub_(difference)
-    return gradient
+    parts = [_along(displacement, matrix, axis) for axis, matrix in enumerate(matrices)]
+    return parts[0].add_(parts[1]).add_(parts[2])
+
+
+def _smoothing_matrices(field: Tensor) -> list[Tensor]:
+    """For each axis of a field (N, 3, k, j, i), the matrix of two box filters of width 3, edges repeated."""
+    matrices = []
+    for length in field.shape[2:]:
+        line = torch.eye(length, device=field.device)
+        padded = torch.cat([line[:1], line, line[-1:]])
+        once = (padded[:-2] + padded[1:-1] + padded[2:]) / 3
+        matrices.append(once @ once)
+    return matrices
+
+
+def _roughness_matrices(field: Tensor) -> list[Tensor]:
+    """For each axis of a field (N, 3, k, j, i), the matrix of the gradient of mean squared differences."""
+    matrices = []
+    for length in field.shape[2:]:
+        difference = torch.eye(length, device=field.device).diff(dim=0)
+        number = field[0].numel() // length * (length - 1)
+        matrices.append(difference.T @ difference * (2 / max(number, 1)))
+    return matrices
+
+
+def _along_axes(values: Tensor, matrices: Sequence[Tensor]) -> Tensor:
+    """Values (N, C, k, j, i) times a matrix along each of the last three axes."""
+    for axis, matrix in enumerate(matrices):
+        values = _along(values, matrix, axis)
+    return values
+
+
+def _along(values: Tensor, matrix: Tensor, axis: int) -> Tensor:
+    """Values (N, C, k, j, i) times a matrix along axis 0, 1 or 2 of (k, j, i)."""
+    if axis == 2:
+        return values @ matrix.T
+    if axis == 1:
+        return matrix @ values
+    return (matrix @ values.flatten(3)).view(values.shape)
 
 
 def _pooled(values: Tensor, factor: int) -> Tensor:

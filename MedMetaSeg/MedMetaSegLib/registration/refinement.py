@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from ..network.side_by_side import Caller, pieces_at_once, side_by_side
 from ..working_grid.reduced_image import even_spacing
 from .pose import SIZE_COST, Pose, centred_descriptors, resampled_mask
 from .sampling import TensorImage, places_of, resampled, sampled
@@ -73,8 +75,20 @@ def refined_poses(
     kept = [number for number, one in enumerate(near) if len(one)]
     if not kept:
         return []
-    points = _points(places, a.flatten(1), [near[number] for number in kept])
-    return _refined(points, target, moving.start_mm, spacing, [starts[number] for number in kept], check)
+    image = target[None].contiguous(memory_format=torch.channels_last_3d)
+
+    def refine(numbers: Sequence[int], caller: Caller) -> list[Pose]:
+        points = _points(places, a.flatten(1), [near[number] for number in numbers])
+        some = [starts[number] for number in numbers]
+        return _refined(points, image, moving.start_mm, spacing, some, caller.check)
+
+    at_once = pieces_at_once(a.device)
+    shares = [kept[first::at_once] for first in range(min(at_once, len(kept)))]
+    work = [partial(refine, share) for share in shares]
+    found: dict[int, Pose] = {}
+    for share, poses in zip(shares, side_by_side(work, at_once, check), strict=True):
+        found.update(zip(share, poses, strict=True))
+    return [found[number] for number in kept]
 
 
 def _near(
@@ -112,7 +126,7 @@ def _points(places: Tensor, descriptors: Tensor, near: Sequence[Tensor]) -> _Poi
 
 def _refined(
     points: _Points,
-    target: Tensor,
+    image: Tensor,
     origin_mm: np.ndarray,
     spacing_mm: np.ndarray,
     starts: Sequence[Pose],
@@ -120,21 +134,20 @@ def _refined(
 ) -> list[Pose]:
     """The poses after gradient descent.
 
-    target: (13, k, j, i), the descriptors of the moving image from origin_mm on, and its mask.
+    image: (1, 13, k, j, i), the descriptors of the moving image from origin_mm on, and its mask.
     """
     matrices = np.stack([start.matrix for start in starts])
     shifts = np.stack([start.shift_mm for start in starts])
     centre, half_extent = points.centre, points.half_extent_mm
     place = np.einsum("pab,pb->pa", matrices, centre) + shifts
-    to_index = _on(1 / spacing_mm, target)[:, None]
-    base = _on(matrices * half_extent[:, None, None], target)
-    origin = _on(place - origin_mm, target)[:, :, None]
-    start_matrix = _on(matrices, target)
-    image = target[None].contiguous(memory_format=torch.channels_last_3d)
-    last = _on(np.array(target.shape[1:]) - 1, target)[:, None]
-    change = torch.zeros(len(starts), 3, 4, device=target.device, requires_grad=True)
+    to_index = _on(1 / spacing_mm, image)[:, None]
+    base = _on(matrices * half_extent[:, None, None], image)
+    origin = _on(place - origin_mm, image)[:, :, None]
+    start_matrix = _on(matrices, image)
+    last = _on(np.array(image.shape[2:]) - 1, image)[:, None]
+    change = torch.zeros(len(starts), 3, 4, device=image.device, requires_grad=True)
     descent = torch.optim.Adam([change], lr=0.01)
-    best = torch.full((len(starts),), -1.0, device=target.device)
+    best = torch.full((len(starts),), -1.0, device=image.device)
     best_change = torch.zeros_like(change, requires_grad=False)
     most = None
     for _ in range(_STEPS + 1):
@@ -146,7 +159,7 @@ def _refined(
         within = ((index >= 0) & (index <= last)).all(1)
         weight = within * seen[:, -1].detach() * points.known
         ncc = _ncc(seen[:, :-1], points.descriptors, weight)
-        cost = _cost(start_matrix @ (torch.eye(3, device=target.device) + change[:, :, :3]))
+        cost = _cost(start_matrix @ (torch.eye(3, device=image.device) + change[:, :, :3]))
         with torch.no_grad():
             total = weight.sum(1)
             most = total.clamp(min=1.0) if most is None else most

@@ -85,6 +85,15 @@ def test_the_gradient_that_is_written_out_is_that_of_autograd():
     misfit = 12 * squares.mean((1, 2, 3)).sum()
     roughness = sum(smooth.diff(dim=axis).square().mean((1, 2, 3, 4)).sum() for axis in (2, 3, 4))
     (expected,) = torch.autograd.grad(misfit + 0.3 * roughness, field)
-    gradient = 0.3 * deformable._roughness_gradient(smooth.detach())
+    roughnesses = deformable._roughness_matrices(field)
+    gradient = 0.3 * deformable._roughness_gradient(smooth.detach(), roughnesses)
     gradient[:, :, planes] += deformable._misfit_gradient(fixed, moving, smooth.detach(), planes)
-    torch.testing.assert_close(box(box(gradient, 3), 3), expected, atol=1e-6, rtol=1e-4)
+    smoothed = deformable._along_axes(gradient, deformable._smoothing_matrices(field))
+    torch.testing.assert_close(smoothed, expected, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(7, 6, 5), (1, 2, 9)])
+def test_products_with_matrices_are_the_two_box_filters(shape: tuple[int, int, int]):
+    field = random(2, 3, *shape)
+    smoothed = deformable._along_axes(field, deformable._smoothing_matrices(field))
+    torch.testing.assert_close(smoothed, box(box(field, 3), 3), atol=1e-6, rtol=1e-5)
