@@ -85,6 +85,11 @@ class PaintedMaps:
         weights = np.array([len(some) for some in self._sets.values()], float) ** TEMPER
         self._shares = weights / weights.sum()
 
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Names of the data sets whose maps are used, lesions included."""
+        return (*self._sets, *sorted({one.dataset for one in self._lesions}))
+
     def drawn(self, rng: Rng, side: int) -> tuple[Anatomy, Anatomy]:
         """An anatomy of at most about side^3 voxels, and the next patient's, who has a structure of the same.
 

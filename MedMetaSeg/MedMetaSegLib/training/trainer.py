@@ -50,6 +50,7 @@ def train(
             sources = _sources(config)
         run = Run(folder, config, own_device, resume=resume, ranks=ranks)
         stream = _stream(config, run.starts, ranks, sources)
+        run.data_sets = sources.names(stream)
         workers = _workers(run, stream)
         log = Log(folder, run.step, tensorboard) if ranks.first else None
         if ranks.first and sources.real:
@@ -76,6 +77,11 @@ class _Sources:
 
     real: Sequence[Anatomy]
     painted: PaintedMaps | None
+
+    def names(self, stream: EpisodeStream) -> tuple[str, ...]:
+        """Names of the data sets."""
+        of_maps = () if self.painted is None else self.painted.datasets
+        return (*(stream.population.shares if self.real else ()), *of_maps)
 
 
 def _sources(config: TrainingConfig) -> _Sources:

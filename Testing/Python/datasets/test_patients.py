@@ -153,6 +153,7 @@ def test_the_command_learns_from_own_patients_and_begins_with_given_weights(
     about = load_network(second / WEIGHTS)[1]
     assert about["began_with"]["steps"] == 1
     assert about["real_share"] == 1.0
+    assert about["data_sets"] == ["patients"]
     missing = tmp_path / "none"
     assert cli.run(["train", "--data", str(missing), "--out", str(tmp_path / "x"), "--device", "cpu"]) == 2
     assert f"no folder {missing}" in capsys.readouterr().err

@@ -10,6 +10,7 @@ import pytest
 import SimpleITK as sitk
 
 from MedMetaSegLib import cli
+from MedMetaSegLib.network.weights import load_network
 from MedMetaSegLib.training.label_maps import ReadMap, read_maps, tissue_name
 from MedMetaSegLib.training.painted import LESION, PaintedMaps
 from training_phantom import QUICK_TOML
@@ -124,4 +125,4 @@ def test_the_command_learns_from_label_maps_alone(folder: Path, tmp_path: Path) 
     settings.write_text(QUICK_TOML, encoding="utf-8")
     more = ["--data", str(folder), "--painted-share", "1", "--device", "cpu", "--out", str(tmp_path / "out")]
     assert cli.run(["train", "--config", str(settings), *more]) == 0
-    assert (tmp_path / "out" / "medmetaseg.safetensors").is_file()
+    assert load_network(tmp_path / "out" / "medmetaseg.safetensors")[1]["data_sets"] == ["set"]
