@@ -109,7 +109,11 @@ def train(
     steps: Annotated[int | None, typer.Option(help="End after so many steps, if earlier.", min=1)] = None,
     out: Annotated[Path, typer.Option(help="Folder of checkpoint, weights and log.")] = Path("out/training"),
     data: Annotated[
-        Path | None, typer.Option(help="Folder of labelled images to mix in; synthetic only without.")
+        list[Path] | None,
+        typer.Option(help="Folder of labelled images to mix in, any number of them; synthetic only without."),
+    ] = None,
+    prepared: Annotated[
+        Path | None, typer.Option(help="Folder to keep what is made of them, for data that is read-only.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")] = False,
     device: options.Device = "auto",
@@ -118,7 +122,11 @@ def train(
     ] = None,
     batch: Annotated[int | None, typer.Option(help="Episodes in a step, on each GPU (2).", min=1)] = None,
     real_share: Annotated[
-        float | None, typer.Option(help="Share of anatomies from --data (0.3).", min=0, max=1)
+        float | None, typer.Option(help="Share of anatomies of patients in --data (0.3).", min=0, max=1)
+    ] = None,
+    painted_share: Annotated[
+        float | None,
+        typer.Option(help="Share painted on label maps without images in --data (0.15).", min=0, max=1),
     ] = None,
     learning_rate: Annotated[float | None, typer.Option(help="The highest of the run (0.002).")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed makes the same episodes (0).")] = None,
@@ -144,10 +152,12 @@ def train(
         show_episodes=show_episodes,
         minutes=minutes,
         steps=steps,
-        data=data,
+        data=tuple(data) if data else None,
+        prepared=prepared,
         workers=workers,
         batch=batch,
         real_share=real_share,
+        painted_share=painted_share,
         learning_rate=learning_rate,
         seed=seed,
         start=start,

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 from ..errors import InputError
-from .cases import SPLIT_DATASETS, Case, is_for_development, is_held_out, read_cases
+from .cases import SPLIT_DATASETS, Case, LabelMap, is_for_development, is_held_out, read_manifest
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 """Endings of the files that are read as images and label maps."""
@@ -24,13 +24,15 @@ def training_cases(data: Path) -> list[Case]:
     """Every case of the folder that training may use.
 
     Of the data sets that `cases.is_held_out` knows, held-out and development patients are left out; of any
-    other, all are taken. Raises InputError with what is missing.
+    other, all are taken. A manifest of label maps without images gives none. Raises InputError with what is
+    missing.
     """
     if not data.is_dir():
         raise InputError(f"There is no folder {data}.")
     if (data / "manifest.json").is_file():
-        cases = [case for case in read_cases(data) if _may_train_on(case)]
-        if not cases:
+        entries = read_manifest(data)
+        cases = [case for case in entries if isinstance(case, Case) and _may_train_on(case)]
+        if not cases and not any(isinstance(one, LabelMap) for one in entries):
             raise InputError(f"{data} has no patient that training may use.")
         return cases
     for images, labels in _FOLDERS:
@@ -40,6 +42,13 @@ def training_cases(data: Path) -> list[Case]:
         f"{data} has no labelled images: put images into imagesTr and label maps of the same names into "
         "labelsTr, or write a manifest.json."
     )
+
+
+def training_label_maps(data: Path) -> list[LabelMap]:
+    """The label maps without images that a folder's manifest.json names; none where there is no manifest."""
+    if not (data / "manifest.json").is_file():
+        return []
+    return [one for one in read_manifest(data) if isinstance(one, LabelMap)]
 
 
 def _may_train_on(case: Case) -> bool:

@@ -1,9 +1,11 @@
 """Protocols B and C: learn on one patient or several, apply to others, score the whole volume.
 
 A row per structure and query, with the score of the warped atlas labels alone beside it: the baseline that
-the network has to beat.
+the network has to beat. Structures go by their names; one that the query's list does not name was not
+outlined there, and has no row. One that was outlined over part of its length is scored on those slices.
 
     python -m MedMetaSegLib.evaluation.next_patient DATA hippocampus --supports 5 --queries 20
+    python -m MedMetaSegLib.evaluation.next_patient DATA prostate_mrus --modality US
 """
 
 from __future__ import annotations
@@ -84,8 +86,12 @@ def next_patient_rows(
         apply_s = time.perf_counter() - begun
         atlas = atlas_labels(task, placement, volume.geometry.shape)
         for number, one in enumerate(result.structures, start=1):
-            truth = labels == one.structure.label
-            whole = score(result.mask(one.structure.label), truth, volume.geometry.spacing_mm)
+            truth = outlined(case, labels, one.structure.name)
+            if truth is None:
+                continue
+            known = known_slices(case, truth, one.structure.name)
+            truth, found = truth[known], result.mask(one.structure.label)[known]
+            whole = score(found, truth, volume.geometry.spacing_mm)
             yield NextPatientRow(
                 case.dataset,
                 "+".join(support.case for support in supports),
@@ -94,12 +100,29 @@ def next_patient_rows(
                 one.structure.name,
                 whole.dice,
                 whole.nsd,
-                score(atlas == number, truth, volume.geometry.spacing_mm).dice,
+                score(atlas[known] == number, truth, volume.geometry.spacing_mm).dice,
                 int(one.voxels > 0),
                 one.millilitres,
                 round(learn_s, 2),
                 round(apply_s, 2),
             )
+
+
+def outlined(case: Case, labels: np.ndarray, name: str) -> np.ndarray | None:
+    """Where a structure is, bool (k, j, i); None where the case does not name it: nobody looked for it."""
+    values = [value for value, one in case.names.items() if one == name]
+    return np.isin(labels, values) if values else None
+
+
+def known_slices(case: Case, truth: np.ndarray, name: str) -> slice:
+    """The axial slices on which it is known where a structure is: those it was outlined on, or all.
+
+    truth: bool (k, j, i) on a canonical grid.
+    """
+    if name not in case.open_ended or not truth.any():
+        return slice(None)
+    present = np.flatnonzero(truth.any((1, 2)))
+    return slice(int(present[0]), int(present[-1]) + 1)
 
 
 def atlas_labels(task: Task, placement: AtlasPlacement, shape: Index3) -> np.ndarray:
@@ -136,10 +159,27 @@ def _silent(share: float, what: str) -> None:
 
 
 def held_out_split(cases: Sequence[Case], supports: int, queries: int) -> tuple[list[Case], list[Case]]:
-    """The first `supports` cases, and the `queries` after them. Raises InputError when there are too few."""
-    if len(cases) < supports + 1:
-        raise InputError(f"{len(cases)} cases are too few for {supports} supports and a query")
-    return list(cases[:supports]), list(cases[supports : supports + queries])
+    """The first `supports` cases, and `queries` of other patients after them.
+
+    Raises InputError when there are too few.
+    """
+    first = list(cases[:supports])
+    seen = {case.patient for case in first}
+    rest = [case for case in cases[supports:] if case.patient not in seen]
+    if len(first) < supports or not rest:
+        patients = len({case.patient for case in cases})
+        raise InputError(
+            f"{len(cases)} cases of {patients} patients are too few for {supports} supports and a query"
+        )
+    return first, rest[:queries]
+
+
+def of_modality(cases: Sequence[Case], modality: str | None) -> list[Case]:
+    """The cases of a modality, all where there is but one. Raises InputError where it has to be said."""
+    there = sorted({case.modality for case in cases})
+    if modality is None and len(there) > 1:
+        raise InputError(f"the cases are {' and '.join(there)}: say which by --modality")
+    return [case for case in cases if modality in (None, case.modality)]
 
 
 def main(
@@ -154,12 +194,13 @@ def main(
     development: Annotated[
         bool, typer.Option("--development", help="Patients to choose settings on.")
     ] = False,
+    modality: Annotated[str | None, typer.Option(help="CT, MR or US, of a set that has several.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Measure protocol B or C on held-out patients and print the means."""
     chosen = is_for_development if development else is_held_out
     cases = [case for case in read_cases(data) if case.dataset == dataset and chosen(case)]
-    first, rest = held_out_split(cases, supports, queries)
+    first, rest = held_out_split(of_modality(cases, modality), supports, queries)
     segmenter = Segmenter.load(device=device, weights=weights)
     rows: list[NextPatientRow] = []
     for start in range(0, supports - shots + 1, shots):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from .canvas import Canvas, Rng, smooth_noise
+from .canvas import Rng, smooth_noise
 
 _HOUNSFIELD = {
     "air": (-1000, 5),
@@ -21,27 +21,37 @@ _HOUNSFIELD = {
 """Mean and standard deviation of the intensity of each kind of tissue in CT, Hounsfield units."""
 
 
-def rendered(canvas: Canvas) -> np.ndarray:
-    """The image (k, j, i) float32 of a painted canvas."""
-    rng = canvas.rng
-    levels, texture = _ct_levels(rng, canvas.kinds) if rng.random() < 0.4 else _any_levels(rng, canvas.kinds)
-    image = levels[canvas.tissues]
-    pattern = smooth_noise(rng, canvas.shape, rng.uniform(1.5, 5), canvas.aspect)
-    image = image + texture[canvas.tissues] * pattern
+Contrast = tuple[np.ndarray, np.ndarray]
+"""An intensity and a strength of texture for each tissue, (tissues,) float32 each."""
+
+
+def drawn_contrast(rng: Rng, kinds: list[str], calibrated: bool = False) -> Contrast:
+    """Intensities and textures of tissues of these kinds: as in CT, or in any contrast of a scanner.
+
+    calibrated: as in CT only.
+    """
+    return _ct_levels(rng, kinds) if calibrated or rng.random() < 0.4 else _any_levels(rng, kinds)
+
+
+def rendered(rng: Rng, tissues: np.ndarray, contrast: Contrast, aspect: float) -> np.ndarray:
+    """The image (k, j, i) float32 of tissues (k, j, i), numbered as the contrast has them."""
+    levels, texture = contrast
+    shape = (tissues.shape[0], tissues.shape[1], tissues.shape[2])
+    image = levels[tissues]
+    pattern = smooth_noise(rng, shape, rng.uniform(1.5, 5), aspect)
+    image = image + texture[tissues] * pattern
     spread = float(np.percentile(image, 90) - np.percentile(image, 10)) + 1e-3
     if rng.random() < 0.4:
         image = image + rng.uniform(0.02, 0.12) * spread * smooth_noise(
-            rng, canvas.shape, rng.uniform(4, 12), canvas.aspect
+            rng, shape, rng.uniform(4, 12), aspect
         )
     if rng.random() < 0.4:
         image = image + rng.uniform(0.05, 0.3) * image * smooth_noise(
-            rng, canvas.shape, rng.uniform(40, 120), canvas.aspect
+            rng, shape, rng.uniform(40, 120), aspect
         )
     blur = rng.uniform(0.3, 1.3)
-    image = ndimage.gaussian_filter(
-        image, (rng.uniform(0.2, 0.7) if canvas.aspect > 1.5 else blur, blur, blur)
-    )
-    noise = rng.standard_normal(canvas.shape, dtype=np.float32)
+    image = ndimage.gaussian_filter(image, (rng.uniform(0.2, 0.7) if aspect > 1.5 else blur, blur, blur))
+    noise = rng.standard_normal(shape, dtype=np.float32)
     if rng.random() < 0.5:
         noise = ndimage.gaussian_filter(noise, (0, *[rng.uniform(0.4, 1.0)] * 2))
         noise /= noise.std()

@@ -42,6 +42,12 @@ class Box:
         last = np.minimum(np.add(self.offset, self.shape), shape)
         return Box(_index3(first), _index3(np.maximum(last - first, 1)))
 
+    def within_slices(self, known: range) -> Box:
+        """The part of the box on the slices of a range; one slice of it at least."""
+        start = min(max(self.offset[0], known.start), known.stop - 1)
+        stop = max(start + 1, min(self.offset[0] + self.shape[0], known.stop))
+        return Box((start, *self.offset[1:]), (stop - start, *self.shape[1:]))
+
 
 def padding_to_stride(shape: Index3, stride: int = STRIDE) -> list[tuple[int, int]]:
     """numpy.pad's widths that make every axis a multiple of `stride`, at least 16, half on each side."""

@@ -1,7 +1,8 @@
 """The settings of a training run, from a TOML file, options of the command, or Python.
 
     start = "medmetaseg.safetensors"    # weights to begin with; random ones without
-    data = "patients"                   # labelled images to mix in; synthetic anatomies only without
+    data = ["patients", "label maps"]   # folders to mix in; synthetic anatomies only without
+    prepared = "prepared"               # keeps what is made of the patients; beside the data without
     [network]
     widths = [32, 64, 128]
     [schedule]
@@ -73,12 +74,14 @@ class Schedule:
 class EpisodeOptions:
     """How episodes are drawn and batched.
 
-    real_share: of anatomies, from `data`; batch: episodes in a step, on each GPU; each: episodes from one
+    real_share: of anatomies, of patients in `data`; painted_share: of anatomies, painted on label maps in
+    `data` that have no images; batch: episodes in a step, on each GPU; each: episodes from one
     anatomy; shuffle: batches kept waiting, from which one is drawn; side: of a synthetic anatomy in voxels;
     workers: processes that make episodes, for each GPU (-1: as many as the network needs).
     """
 
     real_share: float = 0.3
+    painted_share: float = 0.15
     batch: int = 2
     each: int = 6
     shuffle: int = 12
@@ -86,7 +89,8 @@ class EpisodeOptions:
     workers: int = -1
 
     def __post_init__(self) -> None:
-        _demand(0 <= self.real_share <= 1, "real_share must be from 0 to 1")
+        for name in ("real_share", "painted_share"):
+            _demand(0 <= getattr(self, name) <= 1, f"{name} must be from 0 to 1")
         _demand(self.batch >= 1 and self.each >= 1, "batch and each must be at least 1")
         _demand(self.shuffle >= 0, "shuffle must not be negative")
         _demand(self.side >= 32, "side must be at least 32")
@@ -101,14 +105,16 @@ _COUNTS = ("embedding", "foreground_prototypes", "background_prototypes")
 class TrainingConfig:
     """Everything about a run but where it is kept and what it runs on.
 
-    network: None takes the architecture of `start`, or the usual one.
+    network: None takes the architecture of `start`, or the usual one. data: folders of patients and of label
+    maps; prepared: where what is made of the patients is kept, None: beside the data.
     """
 
     network: Architecture | None = None
     schedule: Schedule = Schedule()
     episodes: EpisodeOptions = EpisodeOptions()
     start: Path | None = None
-    data: Path | None = None
+    data: tuple[Path, ...] = ()
+    prepared: Path | None = None
 
     def overridden(self, **options: Any) -> TrainingConfig:
         """The same settings with those options that are not None, by their names in any section."""
@@ -137,10 +143,10 @@ def read_config(path: Path) -> TrainingConfig:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"The settings {path} are not TOML: {error}.") from error
     sections = {"network": Architecture, "schedule": Schedule, "episodes": EpisodeOptions}
-    unknown = sorted(set(settings) - {*sections, "start", "data"})
+    unknown = sorted(set(settings) - {*sections, "start", "data", "prepared"})
     if unknown:
         raise InputError(
-            f"{path} has no setting '{unknown[0]}': there are start, data, and the sections "
+            f"{path} has no setting '{unknown[0]}': there are start, data, prepared, and the sections "
             f"{', '.join(f'[{name}]' for name in sections)}."
         )
     given: dict[str, Any] = {}
@@ -148,10 +154,14 @@ def read_config(path: Path) -> TrainingConfig:
         where = f"{path}, {f'[{name}]' if name in sections else name}"
         if name in sections:
             given[name] = _section(where, sections[name], value)
+        elif name == "data" and isinstance(value, list) and all(isinstance(one, str) for one in value):
+            given[name] = tuple(path.parent / Path(one).expanduser() for one in value)
         elif isinstance(value, str):
-            given[name] = path.parent / Path(value).expanduser()
+            place = path.parent / Path(value).expanduser()
+            given[name] = (place,) if name == "data" else place
         else:
-            raise InputError(f"{where} must be a path in quotes, not {value!r}.")
+            kind = "a path, or a list of paths, in quotes" if name == "data" else "a path in quotes"
+            raise InputError(f"{where} must be {kind}, not {value!r}.")
     return TrainingConfig(**given)
 
 

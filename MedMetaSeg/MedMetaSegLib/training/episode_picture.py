@@ -9,14 +9,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..imageio.writing import replace_whole
-from ..network.prompt_channels import ASPECT, BACKGROUND, FOREGROUND
+from ..network.prompt_channels import ASPECT, BACKGROUND, FOREGROUND, IMAGE_CHANNELS
 from .episodes import Episode
 from .stream import EpisodeStream
 
 NUMBER = 10
 """Episodes in a picture."""
 _PER_ROW = 2
-_TILES = ("annotated", "to be found", "along the slices")
+_TILES = ("annotated", "to be found", "along the slices", "another patient")
+_EACH = len(_TILES)
 ANNOTATED, TARGET = "#ffb000", "#e0218a"
 
 
@@ -24,7 +25,8 @@ def draw_episodes(path: Path, stream: EpisodeStream, number: int = NUMBER) -> No
     """Write a PNG of `number` episodes, each of another anatomy; the stream's seed says which.
 
     Of each: an annotated slice with what is annotated; the slice not annotated that holds most of the target,
-    outlined; a cut across the slices with both.
+    outlined; a cut across the slices with both; where the structure is learned from another patient, the
+    slice of that image which holds most of it.
     """
     rng = np.random.default_rng((stream.seed, 0, stream.rank))
     shown: list[Episode] = []
@@ -32,13 +34,13 @@ def draw_episodes(path: Path, stream: EpisodeStream, number: int = NUMBER) -> No
         one = next(stream.drawn(rng), None)
         shown += [one] if one is not None else []
     rows = -(-number // _PER_ROW)
-    figure = Figure(figsize=(2.1 * 3 * _PER_ROW, 2.25 * rows), layout="constrained")
-    tiles = figure.subplots(rows, 3 * _PER_ROW, squeeze=False)
+    figure = Figure(figsize=(2.1 * _EACH * _PER_ROW, 2.25 * rows), layout="constrained")
+    tiles = figure.subplots(rows, _EACH * _PER_ROW, squeeze=False)
     for axes in tiles.flat:
         axes.set_axis_off()
     for index, one in enumerate(shown):
         row, column = divmod(index, _PER_ROW)
-        _draw(tiles[row, 3 * column : 3 * column + 3], one, first_row=row == 0)
+        _draw(tiles[row, _EACH * column : _EACH * (column + 1)], one, first_row=row == 0)
     replace_whole(path, lambda part: figure.savefig(part, format="png", dpi=100))
 
 
@@ -48,7 +50,8 @@ def _draw(tiles: np.ndarray, episode: Episode, first_row: bool) -> None:
     annotated = foreground | (episode.prompt[BACKGROUND] > 0.5)
     slices = np.flatnonzero(foreground.any((1, 2)))
     shown = int(slices[foreground[slices].sum((1, 2)).argmax()])
-    area = np.where(annotated.any((1, 2)), 0, target.sum((1, 2)))
+    seen = annotated.any((1, 2)) & (episode.annotated_slices > 0)
+    area = np.where(seen, 0, target.sum((1, 2)))
     hidden = int(area.argmax())
     across = int(target.sum((0, 1)).argmax())
     aspect = 4.0 ** float(episode.prompt[ASPECT].flat[0])
@@ -62,7 +65,7 @@ def _draw(tiles: np.ndarray, episode: Episode, first_row: bool) -> None:
             f"{episode.annotated_slices} annotated",
         ),
     )
-    for tile, (axes, (intensity, inside, mask, caption)) in enumerate(zip(tiles, views, strict=True)):
+    for tile, (axes, (intensity, inside, mask, caption)) in enumerate(zip(tiles, views, strict=False)):
         stretched = _stretch(aspect, image.shape) if tile == 2 else 1.0
         low, high = np.percentile(intensity, (1, 99))
         axes.imshow(intensity, cmap="gray", vmin=low, vmax=high, aspect=stretched)
@@ -74,6 +77,13 @@ def _draw(tiles: np.ndarray, episode: Episode, first_row: bool) -> None:
             _outlined(axes, mask)
         title = f"{_TILES[tile]}\n{caption}" if first_row else caption
         axes.set_title(title, fontsize=8, pad=2)
+    if episode.support is not None:
+        learned = episode.support[IMAGE_CHANNELS] > 0.5
+        plane = int(learned.sum((1, 2)).argmax())
+        low, high = np.percentile(episode.support[0, plane], (1, 99))
+        tiles[-1].imshow(episode.support[0, plane], cmap="gray", vmin=low, vmax=high)
+        _outlined(tiles[-1], learned[plane])
+        tiles[-1].set_title(_TILES[-1], fontsize=8, pad=2)
 
 
 def _outlined(axes: Axes, mask: np.ndarray) -> None:

@@ -18,11 +18,13 @@ from scipy import ndimage
 from ..network import STRIDE
 from ..network.prompt_channels import SHAPE_LIMIT, KnownSlice, signed_distance, volume_distance
 from ..working_grid.margins import margins
+from .anatomy import Anatomy
+from .another_patient import another_patient_view
 from .augmented_support import augmented_support_view, corner_around, unlike_structure, warped_indices
 from .box import Box, padding_to_stride
 from .canvas import Rng, smooth_noise
 from .drafts import EpisodeDraft, PlaceDraft, ScribblesDraft, SlicesDraft, flat
-from .synthesis import Anatomy
+from .target import Target, drawn_target, drawn_turn, turned
 
 MAX_VOXELS = 42**3
 """Voxels of an episode's region at most; larger regions are cut at random, as a sliding window would."""
@@ -30,8 +32,6 @@ _SLICE_COUNT_ODDS = np.array([0.14, 0.14, 0.24, 0.1, 0.16, 0.07, 0.06, 0.04, 0.0
 """How often 1, 2, ... 9 slices are annotated, relative to one another."""
 _HELD_OUT_SLICE_COUNTS = (2, 3, 3, 3, 4, 5)
 """Numbers of annotated slices, one of which is drawn for an episode whose slices are held out in turn."""
-_MIN_VOXELS = 40
-"""Voxels of a structure, or of a part of it, at least: what is smaller is not asked for."""
 _FAITHFUL_FRACTION = 0.75
 """Fraction of a slice that an unsteady hand still draws: it errs at boundaries and misses no lesion."""
 _SCRIBBLED = 0.08
@@ -44,8 +44,8 @@ _LEARNED = 0.7
 """How often an expected structure comes with prototypes of another patient."""
 _ABSENT = 0.15
 """How often, of these, another structure was learned, which is not there: nothing is to be found."""
-_SCATTERED = 0.6
-"""How often an anatomy with many small lesions is asked for these."""
+_ANOTHER = 0.7
+"""How often, where another patient has the structure, it is learned from that patient's image."""
 
 
 @dataclass(frozen=True)
@@ -103,21 +103,28 @@ def choose_slices(rng: Rng, present: np.ndarray, number: int) -> list[int]:
     return sorted({int(present[np.abs(present - k).argmin()]) for k in wanted})
 
 
-def episodes(rng: Rng, anatomy: Anatomy, number: int, held_out: bool = False) -> Iterator[Episode]:
+def episodes(
+    rng: Rng, anatomy: Anatomy, number: int, held_out: bool = False, another: Anatomy | None = None
+) -> Iterator[Episode]:
     """At most `number` episodes cut from one anatomy, made on the CPU; see `drafts`."""
-    return (episode_of(one) for one in drafts(rng, anatomy, number, held_out))
+    return (episode_of(one) for one in drafts(rng, anatomy, number, held_out, another))
 
 
-def drafts(rng: Rng, anatomy: Anatomy, number: int, held_out: bool = False) -> Iterator[EpisodeDraft]:
+def drafts(
+    rng: Rng, anatomy: Anatomy, number: int, held_out: bool = False, another: Anatomy | None = None
+) -> Iterator[EpisodeDraft]:
     """At most `number` drafts cut from one anatomy; structures too small to be found are passed over.
 
     held_out: only episodes of two to five annotated slices, each of which is held out in turn as well.
+    another: an anatomy of another patient of the same data set, from whom structures of one name are learned.
     """
     for _ in range(number):
-        reflected = _reflected(rng, anatomy)
-        mask = _target(rng, reflected)
-        if mask is not None:
-            draft = _draft(rng, reflected, mask, held_out)
+        turn = drawn_turn(rng, anatomy)
+        seen = turned(anatomy, turn)
+        target = drawn_target(rng, seen)
+        if target is not None:
+            other = None if another is None else turned(another, turn)
+            draft = _draft(rng, seen, target, held_out, other)
             if draft is not None:
                 yield draft
 
@@ -136,55 +143,25 @@ def episode_of(draft: EpisodeDraft) -> Episode:
     )
 
 
-def _reflected(rng: Rng, anatomy: Anatomy) -> Anatomy:
-    """The anatomy with axes exchanged and flipped; slices stay slices unless voxels are nearly cubes."""
-    order = rng.permutation(3) if 0.8 < anatomy.aspect < 1.25 else np.array([0, *(1 + rng.permutation(2))])
-    flips = tuple(slice(None, None, int(rng.choice([-1, 1]))) for _ in range(3))
-    return Anatomy(
-        anatomy.image.transpose(order)[flips],
-        anatomy.structures.transpose(order)[flips],
-        anatomy.aspect,
-        anatomy.scattered,
-    )
-
-
-def _target(rng: Rng, anatomy: Anatomy) -> np.ndarray | None:
-    """The mask of one structure, or of one part of it; small ones come more often than their volume says."""
-    structures = anatomy.structures
-    if anatomy.scattered and rng.random() < _SCATTERED:
-        mask = structures == anatomy.scattered
-        if np.count_nonzero(mask) >= _MIN_VOXELS:
-            return mask
-    sizes = np.bincount(structures.reshape(-1))
-    sizes[0] = 0
-    sizes[(sizes < _MIN_VOXELS) | (sizes > 0.5 * structures.size)] = 0
-    if not sizes.any():
-        return None
-    chance = sizes**0.35
-    mask = structures == rng.choice(len(sizes), p=chance / chance.sum())
-    if rng.random() < 0.6:
-        box = ndimage.find_objects(mask.view(np.uint8))[0]
-        parts, count = ndimage.label(mask[box])
-        volumes = np.bincount(parts.reshape(-1))[1:]
-        if count > 1 and volumes.max() >= _MIN_VOXELS:
-            volumes[volumes < _MIN_VOXELS] = 0
-            mask[box] = parts == 1 + rng.choice(count, p=volumes / volumes.sum())
-    return mask
-
-
-def _draft(rng: Rng, anatomy: Anatomy, mask: np.ndarray, held_out: bool) -> EpisodeDraft | None:
-    """A draft that asks for the mask; None where it is too small, or what is cut out shows too little."""
+def _draft(
+    rng: Rng, anatomy: Anatomy, wanted: Target, held_out: bool, another: Anatomy | None
+) -> EpisodeDraft | None:
+    """A draft that asks for a structure; None where it is too small, or what is cut out shows too little."""
+    mask = wanted.mask
     present = np.flatnonzero(mask.any((1, 2)))
     if len(present) < 4:
         return None
     placed = not held_out and rng.random() < _PLACED
     number = _slice_count(rng, held_out)
     slices = choose_slices(rng, present, len(present) if placed else min(number, len(present) - 2))
-    region = _cut_out(anatomy, mask, slices, _region(rng, anatomy, mask, slices))
+    known = range(len(mask))
+    if wanted.label in anatomy.open_ended:
+        known = range(int(present[0]), int(present[-1]) + 1)
+    region = _cut_out(anatomy, mask, slices, _region(rng, anatomy, mask, slices, known))
     if region is None:
         return None
     if placed:
-        return _expected(rng, anatomy, mask, region)
+        return _expected(rng, anatomy, wanted, region, another)
     if held_out:
         return _held_out(rng, region)
     scribbled = rng.random() < _SCRIBBLED
@@ -233,12 +210,15 @@ def _held_out(rng: Rng, region: _Region) -> EpisodeDraft | None:
     return replace(region.draft(known), held_out=tuple(region.slices))
 
 
-def _region(rng: Rng, anatomy: Anatomy, mask: np.ndarray, slices: Sequence[int]) -> Box:
-    """The region searched at run time, its margins varied, cut at random where it is too large."""
+def _region(rng: Rng, anatomy: Anatomy, mask: np.ndarray, slices: Sequence[int], known: range) -> Box:
+    """The region searched at run time, its margins varied, cut at random where it is too large.
+
+    known: the slices of which it is known where the structure is; no others are shown.
+    """
     box = Box.around(np.asarray(mask[list(slices)].any(0)), slices)
     low, high = margins(box.shape, slices, anatomy.aspect)
     stretch = rng.uniform(0.7, 1.6, (2, 3))
-    box = box.grown(low * stretch[0], high * stretch[1]).clipped(mask.shape)
+    box = box.grown(low * stretch[0], high * stretch[1]).clipped(mask.shape).within_slices(known)
     shape = np.array(box.shape, float)
     while np.prod(shape) > MAX_VOXELS:
         shape[shape.argmax()] *= 0.9
@@ -275,11 +255,14 @@ def _other_structures(rng: Rng, structures: np.ndarray, mask: np.ndarray) -> np.
     return annotated
 
 
-def _expected(rng: Rng, anatomy: Anatomy, mask: np.ndarray, region: _Region) -> EpisodeDraft | None:
+def _expected(
+    rng: Rng, anatomy: Anatomy, wanted: Target, region: _Region, another: Anatomy | None
+) -> EpisodeDraft | None:
     """A draft whose structure is expected at a place, mostly with another patient who has it.
 
-    mask: of the whole anatomy. Now and then another structure was learned there, which is not in the region:
-    then nothing is to be found. None where the place misses the structure.
+    The other patient is a real one, where `another` has the structure, or another view of this one. Now and
+    then another structure was learned there, which is not in the region: then nothing is to be found. None
+    where the place misses the structure.
     """
     place = _place(rng, region)
     if place is None:
@@ -287,12 +270,18 @@ def _expected(rng: Rng, anatomy: Anatomy, mask: np.ndarray, region: _Region) -> 
     draft = region.draft(place)
     if rng.random() > _LEARNED:
         return draft
-    shape, target, corner = region.mask.shape, region.mask, region.corner
+    mask, shape, target, corner = wanted.mask, region.mask.shape, region.mask, region.corner
     absent = unlike_structure(rng, anatomy, mask, region.cut) if rng.random() < _ABSENT else 0
     if absent:
         mask = anatomy.structures == absent
         corner, target = corner_around(rng, mask, shape), np.zeros_like(target)
-    support = augmented_support_view(rng, anatomy, mask, corner, shape)
+    label = another.label(wanted.name) if another is not None and wanted.name and not absent else 0
+    if another is not None and label and rng.random() < _ANOTHER:
+        support = another_patient_view(rng, another, label, shape)
+        if support is not None:
+            return replace(draft, support=support)
+    ends = not absent and wanted.label in anatomy.open_ended
+    support = augmented_support_view(rng, anatomy, mask, corner, shape, ends)
     return draft if support is None else replace(draft, target=target, support=support)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,10 +30,12 @@ from ..network.model import FewShotNetwork
 from ..network.prompt_channels import BACKGROUND, FOREGROUND
 from ..network.weights import load_network, weights_bytes
 from ..working_grid.grid import OUTSIDE_LOGIT
+from .anatomy import Anatomy
 from .episodes import Episode, episodes
 from .learn2learn_light import load_learn2learn
+from .population import Population
 from .prepared import real_anatomies
-from .synthesis import Anatomy, random_anatomy
+from .synthesis import random_anatomy
 
 RATE, STEP_RATE = 1e-4, 3e-2
 """Learning rates of the outer loop: for the head, and for the logarithm of its step sizes."""
@@ -51,13 +54,18 @@ class HeldOutStream(IterableDataset):
     real_share: float = 0.3
     each: int = 4
 
+    @cached_property
+    def population(self) -> Population:
+        """The real patients, from whom one is drawn."""
+        return Population(self.real)
+
     def __iter__(self) -> Iterator[Episode]:
         worker = get_worker_info()
         torch.set_num_threads(1)
         rng = np.random.default_rng((self.seed, worker.id if worker else 0))
         while True:
             if self.real and rng.random() < self.real_share:
-                anatomy = self.real[int(rng.integers(len(self.real)))]
+                anatomy = self.population.drawn(rng)
             else:
                 anatomy = random_anatomy(rng)
             yield from episodes(rng, anatomy, self.each, held_out=True)

@@ -1,4 +1,4 @@
-"""Anatomies of real patients, prepared once: by several processes, and kept in a file beside the data."""
+"""Anatomies of real patients, prepared once: by several processes, and kept beside the data or elsewhere."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from ..datasets.cases import Case
 from ..datasets.patients import training_cases
 from ..errors import InputError, WriteError
 from ..imageio.writing import replace_whole
+from .anatomy import Anatomy, subject_of
 from .parallel import available_cores
 from .real import MIN_SIDE, MIN_SLICES, SETTINGS, case_anatomies
-from .synthesis import Anatomy
 
 FOLDER = ".medmetaseg-anatomies"
 """Name of the folder beside the data."""
-_FORMAT = "1"
+_FORMAT = "2"
 """Goes up whenever the same image comes to give other anatomies, or their files change."""
 _READ_AT_ONCE = 1 << 22
 
@@ -36,21 +36,27 @@ _READ_AT_ONCE = 1 << 22
 class _Place:
     """Where what is prepared of a case is kept, and the digest of all that it depends on."""
 
+    case: Case
     file: Path
     digest: str
 
 
-def real_anatomies(data: Path, keep: bool = True) -> Sequence[Anatomy]:
+def real_anatomies(data: Path, keep: bool = True, prepared: Path | None = None) -> Sequence[Anatomy]:
     """Anatomies of every patient that training may use in a data folder, at several scales and details.
 
     What is missing in FOLDER of the data folder, or was made from other images or settings, is made by as
     many processes as there are cores, and kept there; a folder that cannot be written is told on stderr. All
     anatomies are held in memory. Patients too small for any scale are left out, which is told as well. What
-    a data folder holds: see `datasets.patients.training_cases`. keep: False neither reads nor writes FOLDER.
-    Raises InputError when it is not that, as `case_anatomies` does, and when no patient is left.
+    a data folder holds: see `datasets.patients.training_cases`; one of label maps alone has no anatomies.
+    keep: False neither reads nor writes FOLDER; prepared: a folder to keep them in instead, for data that
+    cannot be written. Raises InputError when it is not that, as `case_anatomies` does, and when no patient is
+    left.
     """
     cases = training_cases(data)
-    of_cases = _prepared(cases, data / FOLDER) if keep else list(map(case_anatomies, cases))
+    if not cases:
+        return []
+    folder = data / FOLDER if prepared is None else prepared / _folder_name(data)
+    of_cases = _prepared(cases, data, folder) if keep else list(map(case_anatomies, cases))
     anatomies = [anatomy for of_case in of_cases for anatomy in of_case]
     if not anatomies:
         raise InputError(
@@ -63,9 +69,15 @@ def real_anatomies(data: Path, keep: bool = True) -> Sequence[Anatomy]:
     return anatomies
 
 
-def _prepared(cases: Sequence[Case], folder: Path) -> list[list[Anatomy]]:
-    """The anatomies of every case, kept or made."""
-    places = [_place(case, folder) for case in cases]
+def _folder_name(data: Path) -> str:
+    """Tells data folders of one name apart."""
+    place = str(data.resolve()).encode("utf-8", "surrogateescape")
+    return f"{data.resolve().name}-{hashlib.blake2b(place, digest_size=4).hexdigest()}"
+
+
+def _prepared(cases: Sequence[Case], data: Path, folder: Path) -> list[list[Anatomy]]:
+    """The anatomies of every case of a data folder, kept or made."""
+    places = [_place(case, data, folder) for case in cases]
     found = [None if place is None else _read(place) for place in places]
     missing = [number for number, anatomies in enumerate(found) if anatomies is None]
     keep = bool(missing) and _can_keep(folder)
@@ -75,11 +87,12 @@ def _prepared(cases: Sequence[Case], folder: Path) -> list[list[Anatomy]]:
     return [anatomies for anatomies in found if anatomies is not None]
 
 
-def _place(case: Case, folder: Path) -> _Place | None:
+def _place(case: Case, data: Path, folder: Path) -> _Place | None:
     """None where it cannot be told whether the image changes: a file that cannot be read, which `read_case`
     refuses in words, and one whose voxels lie in another that its header names (.mhd).
     """
-    digest = hashlib.blake2b(repr((_FORMAT, SETTINGS)).encode(), digest_size=16)
+    settings = (_FORMAT, SETTINGS, case.inside_a_mask, sorted(case.names.items()), sorted(case.open_ended))
+    digest = hashlib.blake2b(repr(settings).encode(), digest_size=16)
     for file in (case.image, case.labels):
         if file.suffix.lower() == ".mhd":
             return None
@@ -89,9 +102,9 @@ def _place(case: Case, folder: Path) -> _Place | None:
                     _add(digest, part)
         except OSError:
             return None
-    relative = os.path.relpath(case.image, folder.parent)
+    relative = os.path.relpath(case.image, data)
     name = hashlib.blake2b(relative.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
-    return _Place(folder / f"{name}.safetensors", digest.hexdigest())
+    return _Place(case, folder / f"{name}.safetensors", digest.hexdigest())
 
 
 def _add(digest: hashlib.blake2b, file: Path) -> None:
@@ -121,9 +134,16 @@ def _read(place: _Place) -> list[Anatomy] | None:
             about = opened.metadata() or {}
             if about.get("digest") != place.digest:
                 return None
+            rows = json.loads(about["anatomies"])
+            images = {name: opened.get_tensor(name) for name, *_ in rows}
             return [
-                Anatomy(opened.get_tensor(image), opened.get_tensor(structures), aspect)
-                for image, structures, aspect in json.loads(about["anatomies"])
+                Anatomy(
+                    images[image],
+                    opened.get_tensor(structures),
+                    aspect,
+                    subject=subject_of(place.case, values, spacing_mm),
+                )
+                for image, structures, aspect, spacing_mm, values in rows
             ]
     except (SafetensorError, KeyError, ValueError, OSError):
         return None  # damaged: it is made anew
@@ -132,14 +152,15 @@ def _read(place: _Place) -> list[Anatomy] | None:
 def _kept(place: _Place, anatomies: Sequence[Anatomy]) -> bool:
     """Write what was made of a case; False where it cannot be written, which is told."""
     tensors: dict[str, np.ndarray] = {}
-    rows: list[tuple[str, str, float]] = []
+    rows: list[tuple[str, str, float, float, tuple[int, ...]]] = []
     for number, one in enumerate(anatomies):
+        assert one.subject is not None
         # Anatomies that follow one another often share an image.
         before = rows[-1][0] if rows and np.array_equal(tensors[rows[-1][0]], one.image) else None
         image, structures = before or f"image {number}", f"structures {number}"
         tensors[image] = np.ascontiguousarray(one.image)
         tensors[structures] = np.ascontiguousarray(one.structures)
-        rows.append((image, structures, one.aspect))
+        rows.append((image, structures, one.aspect, one.subject.spacing_mm, one.subject.values))
     about = {"digest": place.digest, "anatomies": json.dumps(rows)}
     try:
         replace_whole(place.file, lambda part: save_file(tensors, part, about))
@@ -151,7 +172,7 @@ def _kept(place: _Place, anatomies: Sequence[Anatomy]) -> bool:
 
 def _can_keep(folder: Path) -> bool:
     try:
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         print(
             f"What is prepared of the patients is not kept for the next run: {folder} cannot be made "

@@ -50,6 +50,8 @@ def prototype_loss(scores: Tensor, target: Tensor) -> Tensor:
 class Run:
     """The state of one training run in a folder: network, moving average, optimiser, time spent.
 
+    data_sets: names of the data sets that are mixed in, which the weights' provenance tells.
+
     Raises InputError when the folder has a checkpoint and `resume` is False, when the checkpoint is damaged
     or of another architecture, and when the start weights are.
     """
@@ -75,6 +77,7 @@ class Run:
         )
         self.loss = DiceCELoss(sigmoid=True, smooth_nr=1.0, smooth_dr=1.0)
         self.step, self.seconds, self.starts = 0, 0.0, 0
+        self.data_sets: tuple[str, ...] = ()
         checkpoint = folder / CHECKPOINT
         if checkpoint.exists():
             if not resume:
@@ -132,6 +135,8 @@ class Run:
             "device": str(self.device),
             "processes": self.ranks.size,
         }
+        if self.data_sets:
+            about["data_sets"] = list(self.data_sets)
         if self.began_with:
             about["began_with"] = {name: self.began_with.get(name) for name in ("sha256", "steps")}
         weights = weights_bytes(cast(FewShotNetwork, self.averaged.module), about)

@@ -5,15 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from ..network.inference import LAYOUT
+from .anatomy import Anatomy
 from .drafts import Batch, EpisodeDraft, batch_of
 from .episodes import Episode, drafts, episode_of
-from .synthesis import Anatomy, random_anatomy
+from .painted import PaintedMaps
+from .population import Population
+from .synthesis import random_anatomy
 
 CPU = torch.device("cpu")
 
@@ -37,10 +41,12 @@ def moved(batch: Batch, device: torch.device) -> Batch:
 
 @dataclass(frozen=True)
 class EpisodeStream(IterableDataset):
-    """Batches of episodes of one shape, shuffled, from synthetic and, at `real_share`, real anatomies.
+    """Batches of episodes of one shape, shuffled, from real, painted and synthetic anatomies.
 
-    real: anatomies of real patients, see `real.real_anatomies`; seed: differs for every resumption; rank: of
-    the process among those that learn together; side: of a synthetic anatomy.
+    real: anatomies of real patients, see `prepared.real_anatomies`; painted: label maps to paint on; of all
+    anatomies `real_share` are the former and `painted_share` the latter, where there are any, and the rest is
+    synthetic. seed: differs for every resumption; rank: of the process among those that learn together; side:
+    of a synthetic or painted anatomy.
     """
 
     seed: int
@@ -51,6 +57,13 @@ class EpisodeStream(IterableDataset):
     shuffle: int = 12
     side: int = 88
     rank: int = 0
+    painted: PaintedMaps | None = None
+    painted_share: float = 0.0
+
+    @cached_property
+    def population(self) -> Population:
+        """The real patients, from whom one is drawn."""
+        return Population(self.real)
 
     def __iter__(self) -> Iterator[Batch]:
         return (batch_of(alike, CPU) for alike in self.alike())
@@ -73,17 +86,24 @@ class EpisodeStream(IterableDataset):
 
     def drafts(self, rng: np.random.Generator) -> Iterator[EpisodeDraft]:
         """The drafts of one anatomy."""
-        return drafts(rng, self._anatomy(rng), self.episodes_each)
+        anatomy, another = self._anatomy(rng)
+        return drafts(rng, anatomy, self.episodes_each, another=another)
 
     def drawn(self, rng: np.random.Generator) -> Iterator[Episode]:
         """The episodes of one anatomy, made on the CPU."""
         return map(episode_of, self.drafts(rng))
 
-    def _anatomy(self, rng: np.random.Generator) -> Anatomy:
+    def _anatomy(self, rng: np.random.Generator) -> tuple[Anatomy, Anatomy | None]:
+        """An anatomy, and where there is one, the next patient's."""
         if self.real and rng.random() < self.real_share:
-            size = np.sqrt([one.image.size for one in self.real])
-            return self.real[int(rng.choice(len(self.real), p=size / size.sum()))]
-        return random_anatomy(rng, self.side)
+            drawn = self.population.drawn(rng)
+            return drawn, self.population.another(rng, drawn)
+        if self.painted is not None:
+            # Of those that are not real.
+            share = self.painted_share / (1 - self.real_share if self.real and self.real_share < 1 else 1)
+            if rng.random() < share:
+                return self.painted.drawn(rng, self.side)
+        return random_anatomy(rng, self.side), None
 
 
 @dataclass(frozen=True)

@@ -8,26 +8,11 @@ with contrasts drawn anew for every volume.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from .appearance import rendered
+from .anatomy import Anatomy
+from .appearance import drawn_contrast, rendered
 from .canvas import Canvas, Rng, random_rotation, smooth_noise
-
-
-@dataclass(frozen=True)
-class Anatomy:
-    """An image with every structure known: what episodes are cut from.
-
-    image: (k, j, i) float32; structures: (k, j, i) int16, 0 is none; aspect: slice spacing in in-plane
-    voxels; scattered: label of a structure of many small parts that is meant to be asked for, 0: none.
-    """
-
-    image: np.ndarray
-    structures: np.ndarray
-    aspect: float
-    scattered: int = 0
 
 
 def random_anatomy(rng: Rng, side: int = 88) -> Anatomy:
@@ -45,7 +30,8 @@ def random_anatomy(rng: Rng, side: int = 88) -> Anatomy:
     if rng.random() < 0.45:
         _lesions(canvas)
     scattered = _scattered(canvas) if rng.random() < 0.25 else 0
-    return Anatomy(rendered(canvas), canvas.structures, aspect, scattered)
+    contrast = drawn_contrast(rng, canvas.kinds)
+    return Anatomy(rendered(rng, canvas.tissues, contrast, aspect), canvas.structures, aspect, scattered)
 
 
 def _point(canvas: Canvas, margin: float = 0.0) -> np.ndarray:

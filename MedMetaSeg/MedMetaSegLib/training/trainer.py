@@ -16,14 +16,16 @@ from torch.utils.data import DataLoader
 from ..errors import CancelledPartway
 from ..network.inference import chosen_device
 from ..network.model import FewShotNetwork
+from .anatomy import Anatomy
 from .config import TrainingConfig, read_config
 from .drafts import Batch, EpisodeDraft, batch_of
+from .label_maps import LESION_SHAPES, read_maps
 from .log import Log, require_tensorboard
+from .painted import PaintedMaps
 from .parallel import Ranks, available_cores, joined
 from .prepared import real_anatomies
 from .run import Run
 from .stream import EpisodeStream, TimedStream, moved
-from .synthesis import Anatomy
 from .throughput import Throughput, episode_seconds, needed_workers
 from .validation import Validation
 
@@ -45,11 +47,17 @@ def train(
         require_tensorboard()
     with joined(chosen_device(device)[0]) as (ranks, own_device):
         with ranks.first_alone():
-            real = real_anatomies(config.data) if config.data is not None else ()
+            sources = _sources(config)
         run = Run(folder, config, own_device, resume=resume, ranks=ranks)
-        stream = _stream(config, run.starts, ranks, real)
+        stream = _stream(config, run.starts, ranks, sources)
+        run.data_sets = sources.names(stream)
         workers = _workers(run, stream)
         log = Log(folder, run.step, tensorboard) if ranks.first else None
+        if ranks.first and sources.real:
+            shares = ", ".join(
+                f"{name or 'no name'} {share:.0%}" for name, share in stream.population.shares.items()
+            )
+            print(f"Patients are drawn from {shares}.", file=sys.stderr)
         try:
             _learn(run, stream, workers, log)
         except KeyboardInterrupt:
@@ -63,11 +71,34 @@ def train(
         return run
 
 
-def _stream(config: TrainingConfig, starts: int, ranks: Ranks, real: Sequence[Anatomy]) -> EpisodeStream:
+@dataclass(frozen=True)
+class _Sources:
+    """What the data folders hold: anatomies of patients, and label maps to paint on."""
+
+    real: Sequence[Anatomy]
+    painted: PaintedMaps | None
+
+    def names(self, stream: EpisodeStream) -> tuple[str, ...]:
+        """Names of the data sets."""
+        of_maps = () if self.painted is None else self.painted.datasets
+        return (*(stream.population.shares if self.real else ()), *of_maps)
+
+
+def _sources(config: TrainingConfig) -> _Sources:
+    """Raises InputError for a folder that cannot be used."""
+    real = [one for folder in config.data for one in real_anatomies(folder, prepared=config.prepared)]
+    maps = read_maps(config.data) if config.episodes.painted_share else []
+    painted = PaintedMaps(maps) if any(one.dataset not in LESION_SHAPES for one in maps) else None
+    return _Sources(real, painted)
+
+
+def _stream(config: TrainingConfig, starts: int, ranks: Ranks, sources: _Sources) -> EpisodeStream:
     options = config.episodes
     return EpisodeStream(
         seed=config.schedule.seed + 7919 * starts,
-        real=real,
+        real=sources.real,
+        painted=sources.painted,
+        painted_share=options.painted_share,
         real_share=options.real_share,
         episodes_each=options.each,
         batch=options.batch,
@@ -200,7 +231,6 @@ def main(
     if show_episodes is not None:
         from .episode_picture import draw_episodes
 
-        real = real_anatomies(settings.data) if settings.data is not None else ()
-        draw_episodes(show_episodes, _stream(settings, 0, Ranks(), real))
+        draw_episodes(show_episodes, _stream(settings, 0, Ranks(), _sources(settings)))
         return None
     return train(out, settings, device=device, resume=resume, tensorboard=tensorboard)

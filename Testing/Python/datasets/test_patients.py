@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from MedMetaSegLib import cli
-from MedMetaSegLib.datasets.patients import training_cases
+from MedMetaSegLib.datasets.cases import read_cases
+from MedMetaSegLib.datasets.patients import training_cases, training_label_maps
 from MedMetaSegLib.errors import InputError
 from MedMetaSegLib.network.weights import load_network
 from MedMetaSegLib.training.prepared import real_anatomies
@@ -63,6 +64,22 @@ def test_a_manifest_of_own_patients_is_taken_whole(patients: Path) -> None:
     held_out = {**entry, "dataset": "hippocampus", "case": "001", "patient": "hippocampus_001"}
     (patients / "manifest.json").write_text(json.dumps([entry, held_out]))
     assert [case.dataset for case in training_cases(patients)] == ["own"]
+
+
+def test_label_maps_without_images_are_listed_apart(patients: Path) -> None:
+    entry = {
+        "dataset": "maps",
+        "case": "one",
+        "patient": "one",
+        "modality": "CT (image not here)",
+        "label": "labelsTr/kidney_1.nii.gz",
+        "labels": {"300": "kidney"},
+    }
+    (patients / "manifest.json").write_text(json.dumps([entry]), encoding="utf-8")
+    assert training_cases(patients) == []
+    assert read_cases(patients) == ()
+    (found,) = training_label_maps(patients)
+    assert (found.patient, found.modality, found.names) == ("one", "CT", {300: "kidney"})
 
 
 def test_labels_of_any_value_become_structures(patients: Path) -> None:
@@ -136,6 +153,7 @@ def test_the_command_learns_from_own_patients_and_begins_with_given_weights(
     about = load_network(second / WEIGHTS)[1]
     assert about["began_with"]["steps"] == 1
     assert about["real_share"] == 1.0
+    assert about["data_sets"] == ["patients"]
     missing = tmp_path / "none"
     assert cli.run(["train", "--data", str(missing), "--out", str(tmp_path / "x"), "--device", "cpu"]) == 2
     assert f"no folder {missing}" in capsys.readouterr().err

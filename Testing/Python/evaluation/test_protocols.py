@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,16 @@ def test_one_more_slice_is_drawn_in_the_widest_gap_of_one_structure_only() -> No
         ("sts_mr", "010", False),
         ("hippocampus", "050", True),
         ("hippocampus", "051", False),
+        ("openkbp", "pt_100", True),
+        ("openkbp", "pt_104", False),
+        ("prostate_mrus", "case006", True),
+        ("prostate_mrus", "case007", False),
+        ("spinal_cord", "unf01", True),
+        ("spinal_cord", "errsm", False),
+        ("fetal_sba", "fetal_SB_atlas_GA26_operated", True),
+        ("fetal_sba", "fetal_SB_atlas_GA24_notoperated", False),
+        ("radiomics_mr", "brain1", True),
+        ("cervix_ct", "CCTH-A01", False),
     ],
 )
 def test_the_split_is_by_patient(dataset: str, number: str, held_out: bool) -> None:
@@ -154,6 +165,19 @@ def test_every_benchmark_case_is_held_out_and_no_patient_is_on_both_sides(shared
     assert counts == {"totalseg": 2, "sts_ct": 4, "sts_mr": 4, "acdc": 6, "ms": 3, "hippocampus": 6}
     training = {case.patient for case in cases if not is_held_out(case)}
     assert not training & {case.patient for case in cases if is_held_out(case)}
+
+
+def test_further_data_hold_patients_out_with_all_their_images() -> None:
+    folder = Path(__file__).resolve().parents[3].parent / "shared" / "more_data"
+    if not (folder / "manifest.json").is_file():
+        pytest.skip(f"no further real cases in {folder}")
+    cases = read_cases(folder)
+    held_out = {case.patient for case in cases if is_held_out(case)}
+    assert not held_out & {case.patient for case in cases if not is_held_out(case)}
+    counts = Counter({case.patient: case.dataset for case in cases if is_held_out(case)}.values())
+    assert counts == {"openkbp": 20, "prostate_mrus": 7, "spinal_cord": 1, "fetal_sba": 2, "radiomics_mr": 1}
+    assert {case.modality for case in cases} == {"CT", "MR", "US", "PET"}
+    assert all(is_held_out(case) for case in benchmark_cases(cases))
 
 
 def test_a_data_set_that_does_not_exist_is_an_error() -> None:

@@ -27,6 +27,13 @@ def test_a_grown_box_may_leave_the_grid_and_is_clipped_to_it() -> None:
     assert grown.clipped((10, 8, 20)) == Box((0, 4, 5), (10, 4, 4))
 
 
+def test_a_box_keeps_to_the_slices_of_a_range() -> None:
+    box = Box((2, 5, 5), (9, 4, 4))
+    assert box.within_slices(range(4, 8)) == Box((4, 5, 5), (4, 4, 4))
+    assert box.within_slices(range(20)) == box
+    assert box.within_slices(range(12, 15)) == Box((12, 5, 5), (1, 4, 4))
+
+
 @pytest.mark.parametrize("offset", [(50, 0, 0), (0, 0, -40)])
 def test_a_box_off_the_grid_keeps_at_least_one_voxel(offset: tuple[int, int, int]) -> None:
     assert min(Box(offset, (5, 5, 5)).clipped((10, 10, 10)).shape) == 1

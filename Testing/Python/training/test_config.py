@@ -28,7 +28,7 @@ def test_a_file_says_what_differs_and_paths_count_from_its_folder(tmp_path: Path
     assert config.schedule.steps == 1
     assert config.schedule.minutes == Schedule().minutes
     assert config.episodes.side == SIDE
-    assert config.data == tmp_path / "patients"
+    assert config.data == (tmp_path / "patients",)
     assert config.start == Path("/w.safetensors")
 
 
@@ -40,6 +40,12 @@ def test_whole_numbers_may_stand_for_numbers(tmp_path: Path) -> None:
     minutes = read_config(written(tmp_path, "[schedule]\nminutes = 90")).schedule.minutes
     assert minutes == 90.0
     assert isinstance(minutes, float)
+
+
+def test_several_data_folders_and_where_they_are_prepared(tmp_path: Path) -> None:
+    config = read_config(written(tmp_path, 'data = ["one", "two"]\nprepared = "kept"\n' + QUICK_TOML))
+    assert config.data == (tmp_path / "one", tmp_path / "two")
+    assert config.prepared == tmp_path / "kept"
 
 
 @pytest.mark.parametrize(
@@ -61,7 +67,9 @@ def test_whole_numbers_may_stand_for_numbers(tmp_path: Path) -> None:
         ("[network]\nwidths = [32, 0]", "widths must be a list of two or more"),
         ("[network]\nembedding = 0", "embedding must be at least 1"),
         ("schedule = 3", r"\[schedule\] must be a section"),
-        ("data = 3", "data must be a path in quotes"),
+        ("data = 3", "data must be a path, or a list of paths, in quotes"),
+        ('data = ["a", 3]', "data must be a path, or a list of paths, in quotes"),
+        ("prepared = 3", "prepared must be a path in quotes"),
         ("[schedule", "are not TOML"),
     ],
 )

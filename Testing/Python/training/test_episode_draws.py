@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from MedMetaSegLib.network.prompt_channels import FOREGROUND
+from MedMetaSegLib.training.anatomy import Anatomy
 from MedMetaSegLib.training.episodes import episodes
-from MedMetaSegLib.training.synthesis import Anatomy
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -10,15 +10,16 @@ import pytest
 import torch
 from scipy import ndimage
 
-from MedMetaSegLib.datasets.cases import is_for_development, is_held_out, read_cases
+from MedMetaSegLib.datasets.cases import Case, is_for_development, is_held_out, read_cases
 from MedMetaSegLib.errors import InputError
 from MedMetaSegLib.imageio.volume import Volume
 from MedMetaSegLib.network.prompt_channels import BACKGROUND, DISTANCE, FOREGROUND, SHAPE
 from MedMetaSegLib.training import prepared, real
+from MedMetaSegLib.training.anatomy import Anatomy
 from MedMetaSegLib.training.augmented_support import unlike_structure
 from MedMetaSegLib.training.episodes import MAX_VOXELS, Episode, choose_slices, episodes
 from MedMetaSegLib.training.stream import EpisodeStream
-from MedMetaSegLib.training.synthesis import Anatomy, random_anatomy
+from MedMetaSegLib.training.synthesis import random_anatomy
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -251,12 +252,13 @@ def test_a_patient_comes_at_several_spacings_with_own_labels_and_supervoxels(
     image = labels * 100.0 + 40 * np.sin(j / 9) + 40 * np.cos(i / 8) + k
     volume = Volume.from_array(image.astype(np.float32), np.diag([1.0, 1.0, 3.0, 1.0]))
     monkeypatch.setattr(real, "read_case", lambda case: (volume, labels))
-    found = real.case_anatomies(None)
+    found = real.case_anatomies(Case("own", "one", "one", "MR", Path("i"), Path("l"), {1: "rod"}))
     assert {one.image.shape for one in found} == {(16, 60, 60), (16, 30, 30)}
     assert {round(one.aspect, 3) for one in found} == {3.0, 1.5}
     for one in found:
         assert (one.structures == 1).sum() > 0.8 * labels.mean() * one.structures.size
         assert one.structures.max() > 3
+        assert one.label("rod") == 1
     np.testing.assert_array_equal(found[0].structures == 1, labels == 1)
 
 

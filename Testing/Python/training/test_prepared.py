@@ -11,9 +11,9 @@ import SimpleITK as sitk
 
 from MedMetaSegLib.errors import InputError
 from MedMetaSegLib.training import prepared
+from MedMetaSegLib.training.anatomy import Anatomy
 from MedMetaSegLib.training.prepared import FOLDER, real_anatomies
 from MedMetaSegLib.training.real import case_anatomies
-from MedMetaSegLib.training.synthesis import Anatomy
 from training_phantom import labelled_image
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -122,6 +122,28 @@ def test_voxels_beside_their_header_are_never_taken_from_a_kept_file(patients: P
     np.fromfile(raw, np.float32)[::-1].tofile(raw)
     after = real_anatomies(patients)
     assert not np.array_equal(before[0].image, after[0].image)
+
+
+def test_what_is_prepared_is_kept_in_a_folder_of_choice(
+    patients: Path, tmp_path: Path, made: list[str]
+) -> None:
+    kept = tmp_path / "kept" / "here"
+    first = real_anatomies(patients, prepared=kept)
+    assert not (patients / FOLDER).exists()
+    assert_same(real_anatomies(patients, prepared=kept), first)
+    assert len(made) == 2
+    labelled_image(tmp_path / "others" / "patients", "kidney_1", seed=9)
+    real_anatomies(tmp_path / "others" / "patients", prepared=kept)
+    assert_same(real_anatomies(patients, prepared=kept), first)
+    assert len(made) == 3
+
+
+def test_whom_an_anatomy_shows_is_kept_too(patients: Path) -> None:
+    first, again = real_anatomies(patients), real_anatomies(patients)
+    subjects = [one.subject for one in first]
+    assert [one.subject for one in again] == subjects
+    assert {one.patient for one in subjects if one} == {"kidney_1", "kidney_2"}
+    assert {one.names for one in subjects if one} == {("300",)}
 
 
 def test_a_folder_that_cannot_be_written_is_told_and_does_no_harm(patients: Path, capsys) -> None:

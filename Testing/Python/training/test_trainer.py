@@ -264,7 +264,7 @@ def test_options_of_the_command_go_before_the_settings(
     config = asked.pop("config")
     assert asked == {"folder": tmp_path, "resume": True, "device": "cpu", "tensorboard": False}
     assert config.network == TINY
-    assert config.data == tmp_path / "d"
+    assert config.data == (tmp_path / "d",)
     schedule, episodes = config.schedule, config.episodes
     assert (schedule.minutes, schedule.seed, schedule.learning_rate, schedule.steps) == (2.5, 9, 0.01, 7)
     assert (episodes.workers, episodes.batch, episodes.real_share, episodes.side) == (3, 4, 0.5, 40)
