@@ -13,7 +13,6 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 _RIM = 3
 """Working voxels around an answer that stand for what it is told from."""
@@ -78,8 +77,18 @@ def _around(answer: Tensor) -> tuple[slice, slice, slice] | None:
 
 
 def _grown(mask: Tensor, steps: int) -> Tensor:
-    """A mask of zeros and ones (k, j, i), a cube of so many voxels around each of its voxels added."""
-    return functional.max_pool3d(mask[None, None], 2 * steps + 1, 1, steps)[0, 0]
+    """A mask of zeros and ones (k, j, i), a cube of so many voxels around each of its voxels added.
+
+    Along one axis after the other, which takes a fraction of the time of max pooling on a CPU.
+    """
+    for axis in range(3):
+        before, mask = mask, mask.clone()
+        for step in range(1, min(steps, mask.shape[axis] - 1) + 1):
+            length = mask.shape[axis] - step
+            for to, start in ((step, 0), (0, step)):
+                part = mask.narrow(axis, to, length)
+                torch.maximum(part, before.narrow(axis, start, length), out=part)
+    return mask
 
 
 def _contrast(image: Tensor, inside: Tensor, rim: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from MedMetaSegLib.confidence.answer_features import answer_features
+from MedMetaSegLib.confidence.answer_features import _grown, answer_features
 
 SHAPE = (20, 24, 28)
 
@@ -88,3 +88,12 @@ def test_features_are_the_same_on_cuda():
     here = answer_features(logits, image, {"shift": ball(5)})
     there = answer_features(logits.cuda(), image.cuda(), {"shift": ball(5).cuda()})
     assert there == pytest.approx(here, abs=1e-3)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_a_mask_grows_by_a_cube_as_by_max_pooling(steps: int) -> None:
+    mask = (torch.rand(9, 4, 7, generator=torch.Generator().manual_seed(2)) > 0.95).float()
+    before = mask.clone()
+    expected = torch.nn.functional.max_pool3d(mask[None, None], 2 * steps + 1, 1, steps)[0, 0]
+    torch.testing.assert_close(_grown(mask, steps), expected, atol=0, rtol=0)
+    torch.testing.assert_close(mask, before, atol=0, rtol=0)

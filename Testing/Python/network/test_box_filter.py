@@ -14,6 +14,8 @@ from MedMetaSegLib.network.box_filter import box_mean, pooled_means, running_mea
     ("shape", "widths"),
     [
         ((2, 3, 9, 11), (5, 5)),
+        ((2, 2, 100, 7), (5, 3)),
+        ((2, 2, 8, 101), (5, 3)),
         ((1, 1, 4, 3), (3, 7)),
         ((1, 1, 7, 9, 8), (1, 3, 3)),
         ((1, 2, 6, 12, 10), (9, 5, 1)),
@@ -34,3 +36,11 @@ def test_the_values_given_are_left_as_they_are() -> None:
     values = torch.ones(1, 1, 4, 4)
     assert box_mean(values, (1, 1)) is not values
     torch.testing.assert_close(values, torch.ones(1, 1, 4, 4))
+
+
+def test_means_of_small_images_made_in_inference_mode_serve_a_gradient_later() -> None:
+    with torch.inference_mode():
+        box_mean(torch.ones(1, 1, 13, 17), (5, 5))
+    values = torch.ones(1, 1, 13, 17, requires_grad=True)
+    box_mean(values, (5, 5)).square().sum().backward()
+    torch.testing.assert_close(values.grad[0, 0, 6, 8], torch.tensor(2.0))
