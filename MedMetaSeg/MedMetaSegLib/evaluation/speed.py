@@ -158,7 +158,7 @@ def _baseline_seconds(name: str, volume: Volume, support: Support) -> float | No
         return None
     warm_up(baseline.run)
     _, seconds, _ = timed(lambda: baseline.run(volume, support))
-    return round(seconds, 2)
+    return round(seconds, 4)
 
 
 def resampled(volume: Volume, labels: np.ndarray, shape: tuple[int, int, int]) -> tuple[Volume, np.ndarray]:
