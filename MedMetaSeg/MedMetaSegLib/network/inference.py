@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -106,6 +107,7 @@ class Predictor:
         self.network = network.to(device).to(memory_format=LAYOUT)  # type: ignore[call-overload]
         self.device, self.window = device, window
         self._notes: list[str] = []
+        self._giving_way = threading.Lock()
 
     def new_notes(self) -> list[str]:
         """A new, empty list, to which everything that is noted from now on is added."""
@@ -181,12 +183,16 @@ class Predictor:
     def _persistently(self, work: Callable[[], Result]) -> Result:
         """The result of work, tried again with less when memory runs out."""
         while True:
+            tried = self.device, self.window
             try:
                 return work()
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                self._give_way(error)
+                with self._giving_way:
+                    # Another thread that failed beside this one may have made way for both.
+                    if tried == (self.device, self.window):
+                        self._give_way(error)
 
     def _encode(self, image: Array, cancelled: Callable[[], bool], mirrored: bool) -> EncodedImage:
         shape = (image.shape[1], image.shape[2], image.shape[3])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from contextvars import Context, copy_context
@@ -55,12 +55,13 @@ def pieces_at_once(device: torch.device) -> int:
 
 def side_by_side(
     work: Sequence[Piece[Result]], at_once: int, check: Callable[[], None] = lambda: None
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """The result of each piece, in order, each as soon as those before it are there.
 
     at_once: see `pieces_at_once`; with 1 a piece runs when its result is asked for, in the caller's thread.
     check: called in the caller's thread alone, may raise. Raises what it raised, or what the first
-    piece raised that failed; then, and when no more results are asked for, none runs any more.
+    piece raised that failed; then, and when it is closed, none runs any more. Whoever may raise between two
+    results closes it (`contextlib.closing`): an exception holds it, and the threads would go on.
     """
     at_once = min(at_once, len(work))
     if at_once > 1:
@@ -76,7 +77,9 @@ def side_by_side(
         yield piece(Caller(cancelled, lambda function: function()))
 
 
-def _on_threads(work: Sequence[Piece[Result]], at_once: int, check: Callable[[], None]) -> Iterator[Result]:
+def _on_threads(
+    work: Sequence[Piece[Result]], at_once: int, check: Callable[[], None]
+) -> Generator[Result, None, None]:
     threads = torch.get_num_threads()
     stopped = threading.Event()
     asked: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast
@@ -142,17 +143,16 @@ def _decided_all(
         return search.look_for(number, caller.cancelled)
 
     work = [partial(look_for, number) for number in range(len(task.structures))]
-    predictions = side_by_side(
-        work, pieces_at_once(search.predictor.device), partial(check_cancelled, cancelled)
-    )
-    for number, structure in enumerate(task.structures):
-        progress(0.3 + 0.7 * number / len(task.structures), structure.name)
-        decision = decided(structure, next(predictions), options)
-        one = decision.prediction
-        if one.grid is not None and one.logits is not None and not decision.reason:
-            found = cut_to_region(positive_back(one.logits, one.grid, geometry), searched)
-            merger.add(number, found.logits, found.where, found.seen)
-        decisions.append(decision)
+    looking = side_by_side(work, pieces_at_once(search.predictor.device), partial(check_cancelled, cancelled))
+    with closing(looking) as predictions:
+        for number, structure in enumerate(task.structures):
+            progress(0.3 + 0.7 * number / len(task.structures), structure.name)
+            decision = decided(structure, next(predictions), options)
+            one = decision.prediction
+            if one.grid is not None and one.logits is not None and not decision.reason:
+                found = cut_to_region(positive_back(one.logits, one.grid, geometry), searched)
+                merger.add(number, found.logits, found.where, found.seen)
+            decisions.append(decision)
     masks = []
     for number, (where, mask) in enumerate(merger.finished(False)):
         if mask.any() and not _scattered(task, number):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
@@ -204,20 +205,21 @@ def _answered(asked: _Asked, clock: Clock) -> tuple[list[StructureLogits | None]
 
     names = [one.structure.name for one in structures]
     chosen = [number for number, name in enumerate(names) if name in asked.checked.names]
-    found = side_by_side(
+    answering = side_by_side(
         [partial(answer_of, number) for number in chosen],
         pieces_at_once(asked.run.predictor.device),
         partial(check_cancelled, asked.run.cancelled),
     )
     answers: list[StructureLogits | None] = [None] * len(structures)
-    for number in chosen:
-        asked.progress(number / len(structures), names[number])
-        answers[number] = answer = next(found)
-        clock.lap("network")
-        block = cut_to_region(positive_back(answer.logits, answer.grid, on_volume.geometry), region)
-        previews[number].show(block.logits, block.where)
-        merger.add(number, block.logits, block.where, block.seen)
-        clock.lap("compose")
+    with closing(answering) as found:
+        for number in chosen:
+            asked.progress(number / len(structures), names[number])
+            answers[number] = answer = next(found)
+            clock.lap("network")
+            block = cut_to_region(positive_back(answer.logits, answer.grid, on_volume.geometry), region)
+            previews[number].show(block.logits, block.where)
+            merger.add(number, block.logits, block.where, block.seen)
+            clock.lap("compose")
     return answers, merger
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from MedMetaSegLib.errors import Cancelled, InputError, is_out_of_memory
 from MedMetaSegLib.network import inference
 from MedMetaSegLib.network.inference import EncodedImage, Predictor, chosen_device
+from MedMetaSegLib.network.side_by_side import side_by_side
 from network_phantom import annotated, tiny_network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -143,6 +145,20 @@ def test_when_memory_runs_out_smaller_windows_are_used_and_noted(error: Exceptio
     assert one.window == 32
     assert encoded.windows == one._windows(SHAPE)
     assert notes == ["Memory ran out on cpu: went on in windows of 32 voxels."]
+
+
+def test_threads_that_run_out_of_memory_together_make_way_once() -> None:
+    one, all_at_work = predictor(), threading.Barrier(4)
+    notes = one.new_notes()
+
+    def work() -> int:
+        if one.window > 80:
+            all_at_work.wait(60)
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return one.window
+
+    assert list(side_by_side([lambda _: one._persistently(work)] * 4, 4)) == [80] * 4
+    assert notes == ["Memory ran out on cpu: went on in windows of 80 voxels."]
 
 
 def test_notes_are_collected_anew_for_every_answer() -> None:

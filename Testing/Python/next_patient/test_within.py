@@ -5,6 +5,7 @@ The network has random weights here, so what is right about a result comes from 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -163,3 +164,18 @@ def test_a_region_of_another_grid_is_refused_before_anything_is_done(
             task, second.volume, within=region[1:], progress=lambda share, what: told.append(what)
         )
     assert told == []
+
+
+def test_an_error_of_who_asked_leaves_no_structure_at_work(
+    segmenter: Segmenter, task: Task, second: Patient, placement: AtlasPlacement
+) -> None:
+    def progress(share: float, what: str) -> None:
+        if what == task.structures[1].name:
+            raise RuntimeError("the window is closed")
+
+    torch.set_num_threads(2)
+    with pytest.raises(RuntimeError, match="window is closed") as held:
+        applied_task(task, second.volume, segmenter.predictor, progress, never, placement)
+    assert held.value.__traceback__ is not None
+    assert not [one for one in threading.enumerate() if one.name.startswith("piece")]
+    assert torch.get_num_threads() == 2

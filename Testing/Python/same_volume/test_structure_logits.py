@@ -84,3 +84,16 @@ def test_structures_side_by_side_are_what_they_are_one_after_the_other(quality: 
         assert found[0].mask(name).any()
         np.testing.assert_array_equal(found[0].mask(name), found[1].mask(name))
         np.testing.assert_array_equal(found[0].probability(name), found[1].probability(name))
+
+
+def test_an_error_of_who_asked_leaves_no_structure_at_work() -> None:
+    def preview(one: StructureMask) -> None:
+        raise RuntimeError("the window is closed")
+
+    segmenter = Segmenter(Predictor(tiny_network(), torch.device("cpu")), {"sha256": "ab" * 32}, "tests")
+    torch.set_num_threads(2)
+    with pytest.raises(RuntimeError, match="window is closed") as held:
+        segmenter.segment(*two_painted(), quality="fast", preview=preview)
+    assert held.value.__traceback__ is not None
+    assert not [one for one in threading.enumerate() if one.name.startswith("piece")]
+    assert torch.get_num_threads() == 2
