@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from .propagation import Motion, slice_motion
 from .voxel_classifier import voxel_features
 
 _QUANTILES = 128
+
+Value = TypeVar("Value")
 
 
 @torch.no_grad()
@@ -48,6 +51,20 @@ def image_channels(image: Tensor | np.ndarray, device: torch.device | str | None
     return torch.stack([standard, equalised])
 
 
+class _Kept(Generic[Value]):
+    """A property that is made when it is first asked for, and kept.
+
+    As functools.cached_property, which before Python 3.12 makes it for one object at a time in all threads.
+    """
+
+    def __init__(self, make: Callable[[Any], Value]) -> None:
+        self._make, self.__doc__ = make, make.__doc__
+
+    def __get__(self, owner: Any, _: type | None = None) -> Value:
+        value = owner.__dict__[self._make.__name__] = self._make(owner)
+        return value
+
+
 @dataclass(frozen=True, eq=False)
 class ImageEvidence:
     """channels: (IMAGE_CHANNELS, k, j, i) from `image_channels`, on the device where evidence is gathered;
@@ -62,19 +79,19 @@ class ImageEvidence:
         """Where all of it lies."""
         return self.channels.device
 
-    @cached_property
+    @_Kept
     def motion(self) -> Motion:
         """The motion between the slices."""
         with stage("motion"):
             return slice_motion(self.channels)
 
-    @cached_property
+    @_Kept
     def features(self) -> Tensor:
         """What the voxel classifier reads of the image."""
         with stage("features"):
             return voxel_features(self.channels, self.aspect)
 
-    @cached_property
+    @_Kept
     def bins(self) -> Tensor:
         """The histogram bin of every voxel."""
         with stage("histogram"):

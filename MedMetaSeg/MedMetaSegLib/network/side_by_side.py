@@ -54,18 +54,22 @@ def pieces_at_once(device: torch.device) -> int:
 
 
 def side_by_side(
-    work: Sequence[Piece[Result]], at_once: int, check: Callable[[], None] = lambda: None
+    work: Sequence[Piece[Result]],
+    at_once: int,
+    check: Callable[[], None] = lambda: None,
+    sizes: Sequence[float] | None = None,
 ) -> Generator[Result, None, None]:
     """The result of each piece, in order, each as soon as those before it are there.
 
     at_once: see `pieces_at_once`; with 1 a piece runs when its result is asked for, in the caller's thread.
-    check: called in the caller's thread alone, may raise. Raises what it raised, or what the first
+    check: called in the caller's thread alone, may raise. sizes: how long each piece takes, in any unit; the
+    longest begin first then, so that none is left alone at the end. Raises what it raised, or what the first
     piece raised that failed; then, and when it is closed, none runs any more. Whoever may raise between two
     results closes it (`contextlib.closing`): an exception holds it, and the threads would go on.
     """
     at_once = min(at_once, len(work))
     if at_once > 1:
-        yield from _on_threads(work, at_once, check)
+        yield from _on_threads(work, at_once, check, sizes or [0] * len(work))
         return
 
     def cancelled() -> bool:
@@ -78,7 +82,7 @@ def side_by_side(
 
 
 def _on_threads(
-    work: Sequence[Piece[Result]], at_once: int, check: Callable[[], None]
+    work: Sequence[Piece[Result]], at_once: int, check: Callable[[], None], sizes: Sequence[float]
 ) -> Generator[Result, None, None]:
     threads = torch.get_num_threads()
     stopped = threading.Event()
@@ -89,8 +93,13 @@ def _on_threads(
     waiting = nullcontext if times is None else times.waiting
     pool = ThreadPoolExecutor(at_once, "piece", torch.set_num_threads, (max(1, threads // at_once),))
     try:
-        futures = [pool.submit(_timed, one, caller, copy_context(), times, stage) for one in work]
-        for future in futures:
+        longest_first = sorted(range(len(work)), key=lambda number: -sizes[number])
+        futures = {
+            number: pool.submit(_timed, work[number], caller, copy_context(), times, stage)
+            for number in longest_first
+        }
+        for number in range(len(work)):
+            future = futures[number]
             while not future.done():
                 check()
                 _run_all(asked)

@@ -209,6 +209,7 @@ def _answered(asked: _Asked, clock: Clock) -> tuple[list[StructureLogits | None]
         [partial(answer_of, number) for number in chosen],
         pieces_at_once(asked.run.predictor.device),
         partial(check_cancelled, asked.run.cancelled),
+        [structures[number].mask.size for number in chosen],
     )
     answers: list[StructureLogits | None] = [None] * len(structures)
     with closing(answering) as found:

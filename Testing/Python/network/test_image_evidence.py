@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 
+from MedMetaSegLib.network import image_evidence
 from MedMetaSegLib.network.image_evidence import ImageEvidence, image_channels
 
 SHAPE = (6, 16, 20)
@@ -48,3 +52,18 @@ def test_levels_between_and_beyond_the_quantiles_are_interpolated_as_numpy_does(
 def test_a_flat_image_is_flat_and_finite() -> None:
     channels = image_channels(np.full(SHAPE, 7, np.int16))
     torch.testing.assert_close(channels, torch.zeros_like(channels))
+
+
+def test_two_images_are_looked_at_in_two_threads_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = threading.Barrier(2)
+
+    def bins(values: torch.Tensor) -> torch.Tensor:
+        both.wait(60)  # broken, if one had to wait for the other
+        return values
+
+    monkeypatch.setattr(image_evidence, "histogram_bins", bins)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(
+            pool.map(lambda seed: ImageEvidence(torch.full((2, 3, 3, 3), seed), 1.0).bins, (1.0, 2.0))
+        )
+    assert [float(one.mean()) for one in found] == [1.0, 2.0]

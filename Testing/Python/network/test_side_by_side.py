@@ -40,6 +40,24 @@ def test_results_come_in_order_though_a_later_piece_ends_first():
     assert threading.current_thread() not in {thread for _, thread in found}
 
 
+def test_the_longest_pieces_begin_first_and_results_keep_their_order():
+    begun = []
+    both = threading.Barrier(2)
+
+    def piece(number):
+        def run(caller):
+            if number in (1, 2):
+                both.wait(60)  # they are at work together, before any other
+            begun.append(number)
+            return number
+
+        return run
+
+    work = [piece(number) for number in range(4)]
+    assert list(side_by_side(work, 2, sizes=[1, 9, 8, 2])) == [0, 1, 2, 3]
+    assert set(begun[:2]) == {1, 2}
+
+
 def test_one_at_once_runs_in_the_caller_when_it_is_asked_for():
     begun = []
 
