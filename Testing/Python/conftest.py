@@ -34,6 +34,15 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def more_data() -> Path:
+    """The folder of further real cases: $MEDMETASEG_MORE_DATA, else ../shared/more_data."""
+    folder = Path(os.environ.get("MEDMETASEG_MORE_DATA", REPOSITORY.parent / "shared" / "more_data"))
+    if not (folder / "manifest.json").is_file():
+        pytest.skip(f"no further real cases in {folder}; name their folder in MEDMETASEG_MORE_DATA")
+    return folder
+
+
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """For tests of tiny networks, which more threads only slow down, and of streams, which take them away."""

@@ -42,6 +42,8 @@ OTHER, TOTAL = "other", "total"
 class ProfileRow:
     """Seconds of one stage in one run, by the clock, without the stages inside it.
 
+    While several threads are at work, each has an equal share of the time.
+
     share: of the whole run. calls: how often the stage began; 0 for the rows that are no stages. cpu_seconds:
     of the whole run and all its threads, which tell more than the clock where other programs run. Memory is
     the process's peak in the run, resident and on the GPU; None where it was not measured. device_name: what

@@ -20,7 +20,7 @@ class SegmentedStructure(StructureMask):
     """One structure in the result, on the volume's grid; the mask is cropped.
 
     spacing_mm: of the working grid, along its drawing axis and in the plane; zeros when there was none.
-    seconds: that the network took.
+    seconds: by the clock, from its start to its end, while others may run beside it.
     """
 
     millilitres: float

@@ -167,11 +167,8 @@ def test_every_benchmark_case_is_held_out_and_no_patient_is_on_both_sides(shared
     assert not training & {case.patient for case in cases if is_held_out(case)}
 
 
-def test_further_data_hold_patients_out_with_all_their_images() -> None:
-    folder = Path(__file__).resolve().parents[3].parent / "shared" / "more_data"
-    if not (folder / "manifest.json").is_file():
-        pytest.skip(f"no further real cases in {folder}")
-    cases = read_cases(folder)
+def test_further_data_hold_patients_out_with_all_their_images(more_data: Path) -> None:
+    cases = read_cases(more_data)
     held_out = {case.patient for case in cases if is_held_out(case)}
     assert not held_out & {case.patient for case in cases if not is_held_out(case)}
     counts = Counter({case.patient: case.dataset for case in cases if is_held_out(case)}.values())
