@@ -46,9 +46,9 @@ def test_the_longest_pieces_begin_first_and_results_keep_their_order():
 
     def piece(number):
         def run(caller):
-            if number in (1, 2):
-                both.wait(60)  # they are at work together, before any other
             begun.append(number)
+            if number in (1, 2):
+                both.wait(60)  # neither ends, so that no other begins, before both have begun
             return number
 
         return run
