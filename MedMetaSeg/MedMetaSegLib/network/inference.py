@@ -152,8 +152,26 @@ class Predictor:
 
         Shapes as in `segment`. Raises Cancelled.
         """
-        found = self._persistently(lambda: self._prototypes(prompt, self._encode(image, cancelled, False))[0])
-        return Prototypes(*(part.float().cpu() for part in found))
+        return self.common_prototypes([lambda: (image, prompt)], cancelled)
+
+    def common_prototypes(
+        self, seen: Sequence[Callable[[], tuple[Array, Array]]], cancelled: Callable[[], bool]
+    ) -> Prototypes:
+        """The prototypes of one structure in all of several images, float32 on the CPU.
+
+        seen: make an image and its prompt each, shapes as in `segment`; one pair is held at a time. Raises
+        Cancelled.
+        """
+
+        def work() -> Prototypes:
+            parts = []
+            for make in seen:
+                image, prompt = make()
+                parts += self._known_points(prompt, self._encode(image, cancelled, False))[0]
+            with self._mode():
+                return self.network.prototypes_of(*gathered(parts))
+
+        return Prototypes(*(part.float().cpu() for part in self._persistently(work)))
 
     def prototype_logits(self, encoded: EncodedImage, prototypes: Prototypes) -> np.ndarray:
         """The prototype logit (k/2, j/2, i/2) float32 of an encoded image; prototypes may be of another."""
@@ -280,6 +298,14 @@ class Predictor:
         """One set for the image and one for its mirror image if that was encoded too, from the known voxels
         of all windows.
         """
+        found = self._known_points(prompt, encoded)
+        with self._mode():
+            return [self.network.prototypes_of(*gathered(parts)) for parts in found]
+
+    def _known_points(self, prompt: Array, encoded: EncodedImage) -> list[list[KnownPoints]]:
+        """The known points of every window that has any, of the image and of its mirror image if that was
+        encoded too.
+        """
         found: list[list[KnownPoints]] = [[], []] if encoded.mirrored else [[]]
         for window, features in zip(encoded.windows, encoded.features, strict=True):
             known = self._sides(prompt, window, encoded.mirrored)
@@ -288,8 +314,7 @@ class Predictor:
                     embedding = self._loaded(features).embedding
                     for side, points in enumerate(found):
                         points.append(self.network.known_points(embedding[side], known[side]))
-        with self._mode():
-            return [self.network.prototypes_of(*gathered(parts)) for parts in found]
+        return found
 
     def _here(self, prototypes: Prototypes) -> Prototypes:
         return Prototypes(*(part.to(self.device) for part in prototypes))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
+from torch import Tensor
 
 from ..errors import InputError
 from ..imageio.channel import Channel, check_channel_names
@@ -29,6 +31,8 @@ from ..working_grid.reduced_image import without_world_position
 from .position_prior import expected_structure, prior_on
 
 Pair = tuple[Volume, Support]
+_Seen = Callable[[], tuple[Tensor, np.ndarray]]
+"""Makes an image and a prompt that says what of it is one structure."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,9 +87,8 @@ def learned_task(
     for number, structure in enumerate(structures):
         check_cancelled(cancelled)
         progress(0.8 + 0.2 * number / len(structures), structure.name)
-        first = next(n for n, patient in enumerate(patients) if structure.name in patient.structures)
-        places = _expected_places(patients[first], atlases[first], number, structure)
-        prototypes.append(_prototypes(patients[first], places, predictor, cancelled))
+        seen = [_seen(*one) for one in _all_expected_places(patients, atlases, number, structure)]
+        prototypes.append(_common_prototypes(seen, predictor, cancelled))
     learned = [
         _learned_channel(number, patients, atlases, structures, predictor, cancelled)
         for number in range(len(names))
@@ -184,22 +187,62 @@ class _Places:
     distance: np.ndarray
 
 
-def _expected_places(patient: _Patient, atlas: Atlas, number: int, structure: Structure) -> _Places:
+def _all_expected_places(
+    patients: Sequence[_Patient], atlases: Sequence[Atlas], number: int, structure: Structure
+) -> list[tuple[_Patient, _Places]]:
+    """The patients who have a structure, and where it is in each.
+
+    Those in whom it fills no voxel of the atlas are left out. Raises InputError where it does in none.
+    """
+    found = []
+    for patient, atlas in zip(patients, atlases, strict=True):
+        if structure.name in patient.structures:
+            places = _expected_places(patient, atlas, number, structure)
+            found += [] if places is None else [(patient, places)]
+    if not found:
+        raise InputError(
+            f"{structure.name} is too small beside the other structures to be learned with them; learn a "
+            "task of its own."
+        )
+    return found
+
+
+def _expected_places(patient: _Patient, atlas: Atlas, number: int, structure: Structure) -> _Places | None:
+    """None where no voxel of the atlas is filled."""
     occupancy = atlas.occupancy(number)
     reference = patient.volume.geometry
     expected = expected_structure(structure, occupancy, atlas.close, reference)
-    assert expected is not None
+    if expected is None:
+        return None
     grid: WorkingGrid = working_grid(expected, reference, Bounds.of(reference, reference))
     return _Places(grid, prior_on(grid, occupancy, atlas.close).distance)
 
 
-def _prototypes(
-    patient: _Patient, places: _Places, predictor: Predictor, cancelled: Callable[[], bool]
+def _seen(patient: _Patient, places: _Places) -> _Seen:
+    """A structure in the image of a patient."""
+    inside, outside = places.distance > 0, places.distance < 0
+    return partial(_image_and_prompt, patient.volume, places.grid, patient.normalization, inside, outside)
+
+
+def _image_and_prompt(
+    volume: Volume,
+    grid: WorkingGrid,
+    intensity: IntensityNormalization,
+    inside: np.ndarray,
+    outside: np.ndarray,
+) -> tuple[Tensor, np.ndarray]:
+    """An image on a working grid, and the prompt that says what is a structure there and what is not."""
+    return image_channels(sampled_image(volume, grid, intensity)), _known(inside, outside)
+
+
+def _common_prototypes(
+    seen: Sequence[_Seen],
+    predictor: Predictor,
+    cancelled: Callable[[], bool],
 ) -> LearnedPrototypes:
-    """Prototypes of a structure in the image of a patient."""
-    image = image_channels(sampled_image(patient.volume, places.grid, patient.normalization))
-    prompt = _known(places.distance > 0, places.distance < 0)
-    return LearnedPrototypes(*(part.numpy() for part in predictor.prototypes(image, prompt, cancelled)))
+    """Prototypes of a structure in the images of all patients who have it."""
+    found = predictor.common_prototypes(seen, cancelled)
+    return LearnedPrototypes(*(part.numpy() for part in found))
 
 
 def _known(inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
@@ -224,35 +267,26 @@ def _learned_channel(
         raise InputError(f"The channel {name} is CT in some patients and not in others; give it one kind.")
     prototypes = []
     for index, structure in enumerate(structures):
-        found = None
-        for patient, atlas in zip(patients, atlases, strict=True):
+        seen: list[_Seen] = []
+        for patient, places in _all_expected_places(patients, atlases, index, structure):
             check_cancelled(cancelled)
-            if found is None and structure.name in patient.structures:
-                places = _expected_places(patient, atlas, index, structure)
-                found = _channel_prototypes(patient, patient.channels[number], places, predictor, cancelled)
-        if found is None:
+            shown = _seen_in_channel(patient, patient.channels[number], places)
+            seen += [] if shown is None else [shown]
+        if not seen:
             raise InputError(
                 f"The channel {name} shows nothing of {structure.name} in any patient; leave the channel out."
             )
-        prototypes.append(found)
+        prototypes.append(_common_prototypes(seen, predictor, cancelled))
     return TaskChannel(name, modalities.pop(), tuple(prototypes))
 
 
-def _channel_prototypes(
-    patient: _Patient,
-    channel: PlacedChannel,
-    places: _Places,
-    predictor: Predictor,
-    cancelled: Callable[[], bool],
-) -> LearnedPrototypes | None:
-    """Prototypes of a structure in a channel of a patient; None when it shows nothing of the structure."""
+def _seen_in_channel(patient: _Patient, channel: PlacedChannel, places: _Places) -> _Seen | None:
+    """A structure in a channel of a patient; None when that shows nothing of the structure."""
     part = shown_part(places.grid, channel.volume.geometry, patient.volume.geometry)
     if part is None:
         return None
     distance, shown = places.distance[part.where], part.shown[part.where]
-    inside = (distance > 0) & shown
+    inside, outside = (distance > 0) & shown, (distance < 0) & shown
     if not inside.any():
         return None
-    image = image_channels(sampled_image(channel.volume, part.grid, channel.intensity))
-    prompt = _known(inside, (distance < 0) & shown)
-    return LearnedPrototypes(*(part.numpy() for part in predictor.prototypes(image, prompt, cancelled)))
+    return partial(_image_and_prompt, channel.volume, part.grid, channel.intensity, inside, outside)
