@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from ..errors import CancelledPartway
+from ..datasets.patients import training_cases, training_label_maps
+from ..errors import CancelledPartway, InputError
 from ..network.inference import chosen_device
 from ..network.model import FewShotNetwork
 from .anatomy import Anatomy
@@ -90,6 +91,23 @@ def _sources(config: TrainingConfig) -> _Sources:
     maps = read_maps(config.data) if config.episodes.painted_share else []
     painted = PaintedMaps(maps) if any(one.dataset not in LESION_SHAPES for one in maps) else None
     return _Sources(real, painted)
+
+
+def _check_shares(data: Sequence[Path], asked: Mapping[str, Any]) -> None:
+    """Raise InputError where a share is asked for of what no data folder has: it would be synthetic.
+
+    Folders that are not there are refused later.
+    """
+    if asked.get("real_share") and not any(not one.is_dir() or training_cases(one) for one in data):
+        raise InputError(
+            "There are no patients to draw from: give their folder by --data, or no --real-share."
+        )
+    maps = (one for folder in data for one in training_label_maps(folder))
+    if asked.get("painted_share") and all(one.dataset in LESION_SHAPES for one in maps):
+        raise InputError(
+            "There are no label maps to paint on: give a folder of label maps without images by --data, or "
+            "no --painted-share."
+        )
 
 
 def _stream(config: TrainingConfig, starts: int, ranks: Ranks, sources: _Sources) -> EpisodeStream:
@@ -225,9 +243,11 @@ def main(
 ) -> Run | None:
     """The command `train`: a file of settings, and options (None: not given) that take their place.
 
-    show_episodes: only draw ten episodes as the settings make them, into this picture; returns None.
+    show_episodes: only draw ten episodes as the settings make them, into this picture; returns None. Raises
+    InputError as `train` does, and for a share that is asked for of what the data folders do not have.
     """
     settings = (read_config(config) if config is not None else TrainingConfig()).overridden(**options)
+    _check_shares(settings.data, options)
     if show_episodes is not None:
         from .episode_picture import draw_episodes
 

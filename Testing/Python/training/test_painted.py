@@ -126,3 +126,15 @@ def test_the_command_learns_from_label_maps_alone(folder: Path, tmp_path: Path) 
     more = ["--data", str(folder), "--painted-share", "1", "--device", "cpu", "--out", str(tmp_path / "out")]
     assert cli.run(["train", "--config", str(settings), *more]) == 0
     assert load_network(tmp_path / "out" / "medmetaseg.safetensors")[1]["data_sets"] == ["set"]
+
+
+@pytest.mark.parametrize(
+    ("share", "what"), [("--painted-share", "no label maps"), ("--real-share", "no patients")]
+)
+def test_a_share_of_what_is_not_there_is_refused(
+    share: str, what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert cli.run(["train", share, "0.2", "--steps", "1", "--device", "cpu", "--out", str(out)]) == 2
+    assert what in " ".join(capsys.readouterr().err.split())
+    assert not out.exists()
