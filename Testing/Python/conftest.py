@@ -25,22 +25,24 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
+def _real_cases(variable: str, name: str) -> Path:
+    """A folder of real cases: that of the environment's variable, else ../shared/NAME beside the checkout."""
+    folder = Path(os.environ.get(variable, REPOSITORY.parent / "shared" / name))
+    if not (folder / "manifest.json").is_file():
+        pytest.skip(f"no real cases in {folder}; name their folder in {variable}")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real cases: $MEDMETASEG_DATA, else ../shared/data beside the checkout."""
-    folder = Path(os.environ.get("MEDMETASEG_DATA", REPOSITORY.parent / "shared" / "data"))
-    if not (folder / "manifest.json").is_file():
-        pytest.skip(f"no real cases in {folder}; name their folder in MEDMETASEG_DATA")
-    return folder
+    return _real_cases("MEDMETASEG_DATA", "data")
 
 
 @pytest.fixture(scope="session")
 def more_data() -> Path:
     """The folder of further real cases: $MEDMETASEG_MORE_DATA, else ../shared/more_data."""
-    folder = Path(os.environ.get("MEDMETASEG_MORE_DATA", REPOSITORY.parent / "shared" / "more_data"))
-    if not (folder / "manifest.json").is_file():
-        pytest.skip(f"no further real cases in {folder}; name their folder in MEDMETASEG_MORE_DATA")
-    return folder
+    return _real_cases("MEDMETASEG_MORE_DATA", "more_data")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from MedMetaSegLib import InputError, Segmenter, Support, Volume
+from MedMetaSegLib import Channel, InputError, Segmenter, Support, Volume
 from MedMetaSegLib.demo.phantom import LABEL, Patient, make_patient
 from MedMetaSegLib.network.inference import Predictor
 from MedMetaSegLib.next_patient import learn
@@ -52,6 +52,20 @@ def test_every_patient_has_a_say_in_what_a_structure_looks_like(segmenter, patie
     assert same(both, turned)  # whoever comes first
     between = first.mean @ both.mean.T, second.mean @ both.mean.T
     assert min(between) > float((first.mean @ second.mean.T).item())
+
+
+def test_every_patient_has_a_say_in_how_a_structure_looks_in_a_channel(segmenter, patients) -> None:
+    def channels(patient: Patient) -> list[Channel]:
+        array = (900 - 0.4 * patient.volume.array).astype(np.float32)
+        return [Channel("MR", Volume.from_array(array, patient.volume.geometry, "mr"))]
+
+    def learned(some: list[Patient]) -> LearnedPrototypes:
+        task = segmenter.learn([pair(one) for one in some], channels=[channels(one) for one in some])
+        return task.channels[0].prototypes[0]
+
+    both = learned(patients[:2])
+    assert not same(both, learned(patients[:1]))
+    assert same(both, learned(patients[1::-1]))
 
 
 def test_a_patient_without_a_structure_has_no_say_in_it(segmenter, patients) -> None:
