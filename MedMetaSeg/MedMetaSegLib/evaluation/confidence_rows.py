@@ -29,8 +29,9 @@ from ..progress import never, silent
 from ..segmenter import Segmenter
 from .confidence_pairs import UNLIKE_NAMESAKES, Pair, half, is_elsewhere, pairs, plain_name
 from .interaction import support_or_none
-from .metrics import score, score_other_slices
+from .metrics import score
 from .next_patient import support_of
+from .protocols import known_slices, score_unannotated
 
 KS = (1, 3, 5, 9)
 """Annotated slices per structure in the rows of the same volume."""
@@ -64,7 +65,8 @@ def same_volume_rows(segmenter: Segmenter, case: Case) -> Iterator[Row]:
             structure = annotated.structure
             truth = labels == structure.label
             mask = result.mask(structure.label)
-            scores = score_other_slices(mask, truth, volume.geometry.spacing_mm, annotated.slices)
+            spacing = volume.geometry.spacing_mm
+            scores = score_unannotated(case, structure.name, mask, truth, spacing, annotated.slices)
             yield {
                 **_of_case(case),
                 "structure": structure.name,
@@ -92,8 +94,10 @@ def next_patient_rows(segmenter: Segmenter, support: Case, some: Sequence[Pair])
                 continue
             dice = 0.0
             if present:
-                mask = result.mask(one.structure.label)
-                dice = score(mask, truth == there[name], query.geometry.spacing_mm).dice
+                where = truth == there[name]
+                known = known_slices(pair.query, where, pair.query.names[there[name]])
+                mask = result.mask(one.structure.label)[known]
+                dice = score(mask, where[known], query.geometry.spacing_mm).dice
             yield {
                 "support": f"{support.dataset}/{support.case}",
                 "support_modality": support.modality,

@@ -21,8 +21,7 @@ from ..support.structure import region
 from ..support.support import Support
 from .baselines import Prediction
 from .methods import Method, method_named, warm_up
-from .metrics import score_other_slices
-from .protocols import same_volume_support
+from .protocols import same_volume_support, score_unannotated
 
 PROCESS = Path("/proc/self")
 """Where Linux says what a process uses."""
@@ -94,8 +93,10 @@ def score_interaction(
     for annotated in support.structures:
         structure = annotated.structure
         result = scored_mask(by_label.get(structure.label), labels.shape)
-        slices = annotated.slices
-        scores = score_other_slices(result, labels == structure.label, volume.geometry.spacing_mm, slices)
+        truth = labels == structure.label
+        scores = score_unannotated(
+            case, structure.name, result, truth, volume.geometry.spacing_mm, annotated.slices
+        )
         rows.append(
             Row(
                 dataset=case.dataset,

@@ -33,7 +33,7 @@ from ..support.support import Support
 from ..task.task_file import Task
 from ..working_grid.reduced_image import sampled_at
 from .metrics import score
-from .protocols import same_volume_support
+from .protocols import known_slices, same_volume_support
 
 
 @dataclass(frozen=True)
@@ -112,17 +112,6 @@ def outlined(case: Case, labels: np.ndarray, name: str) -> np.ndarray | None:
     """Where a structure is, bool (k, j, i); None where the case does not name it: nobody looked for it."""
     values = [value for value, one in case.names.items() if one == name]
     return np.isin(labels, values) if values else None
-
-
-def known_slices(case: Case, truth: np.ndarray, name: str) -> slice:
-    """The axial slices on which it is known where a structure is: those it was outlined on, or all.
-
-    truth: bool (k, j, i) on a canonical grid.
-    """
-    if name not in case.open_ended or not truth.any():
-        return slice(None)
-    present = np.flatnonzero(truth.any((1, 2)))
-    return slice(int(present[0]), int(present[-1]) + 1)
 
 
 def atlas_labels(task: Task, placement: AtlasPlacement, shape: Index3) -> np.ndarray:

@@ -2,21 +2,23 @@
 
 A structure takes part with K annotated slices when it has at least 300 voxels on at least K + 4 axial
 slices. Its K slices are equally spaced over its extent, 8 % in from both ends (K = 1: the middle), and
-given whole. The score is over all other slices of the volume. Label maps must be on a canonical grid: axis
-0 is axial.
+given whole. The score is over all other slices of the volume; of a structure that was contoured over part of
+its length, over those of that part. Label maps must be on a canonical grid: axis 0 is axial.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from scipy import ndimage
 
+from ..datasets.cases import Case
 from ..errors import InputError
 from ..imageio.geometry import Geometry
 from ..support.structure import Structure, StructureMask, default_color, filled_slices
 from ..support.support import Support
+from .metrics import Score, score_other_slices
 
 MINIMUM_VOXELS = 300
 """Voxels of a structure at least."""
@@ -110,3 +112,32 @@ def with_one_more_slice(support: Support, labels: np.ndarray, name: str) -> Supp
             offset = (0, 0, 0)
         edited.append(StructureMask(annotated.structure, offset, mask))
     return Support.from_masks(edited, support.geometry, "slices", plane="axial")
+
+
+def known_slices(case: Case, truth: np.ndarray, name: str) -> slice:
+    """The axial slices on which it is known where a structure is: those it was outlined on, or all.
+
+    truth: bool (k, j, i) on a canonical grid.
+    """
+    if name not in case.open_ended or not truth.any():
+        return slice(None)
+    present = np.flatnonzero(truth.any((1, 2)))
+    return slice(int(present[0]), int(present[-1]) + 1)
+
+
+def score_unannotated(
+    case: Case,
+    name: str,
+    prediction: np.ndarray,
+    truth: np.ndarray,
+    spacing_mm: Sequence[float],
+    annotated: Collection[int],
+) -> Score:
+    """Protocol A's scores of a structure of a case: on every axial slice but the annotated ones.
+
+    Of a structure that goes on, unlabelled, beyond the slices on which it was contoured, only on those.
+    prediction, truth: bool (k, j, i) on a canonical grid; annotated: axial slices that hold the structure.
+    """
+    known = known_slices(case, truth, name)
+    first = known.start or 0
+    return score_other_slices(prediction[known], truth[known], spacing_mm, [one - first for one in annotated])

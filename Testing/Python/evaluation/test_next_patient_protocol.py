@@ -9,7 +9,7 @@ import pytest
 
 from MedMetaSegLib.datasets.cases import Case
 from MedMetaSegLib.errors import InputError
-from MedMetaSegLib.evaluation.next_patient import held_out_split, known_slices, of_modality, outlined
+from MedMetaSegLib.evaluation.next_patient import held_out_split, of_modality, outlined
 
 
 def a_case(patient: str, modality: str = "MR", dataset: str = "set", **names: int) -> Case:
@@ -46,13 +46,3 @@ def test_a_structure_goes_by_its_name_and_one_that_is_not_listed_is_not_scored()
     assert found is not None
     np.testing.assert_array_equal(found, [[[False, False, True, True]]])
     assert outlined(case, labels, "larynx") is None
-
-
-def test_a_structure_without_known_ends_is_scored_where_it_was_outlined() -> None:
-    truth = np.zeros((9, 2, 2), bool)
-    truth[3:6] = True
-    case = a_case("one", dataset="openkbp")
-    assert known_slices(case, truth, "spinal cord") == slice(3, 6)
-    assert known_slices(case, truth, "mandible") == slice(None)
-    assert known_slices(case, truth & False, "spinal cord") == slice(None)
-    assert known_slices(a_case("one"), truth, "spinal cord") == slice(None)

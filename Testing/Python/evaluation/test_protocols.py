@@ -20,8 +20,10 @@ from MedMetaSegLib.datasets.cases import (
 from MedMetaSegLib.errors import InputError
 from MedMetaSegLib.evaluation.protocols import (
     annotated_slices,
+    known_slices,
     qualifies,
     same_volume_support,
+    score_unannotated,
     with_one_more_slice,
 )
 from MedMetaSegLib.imageio.geometry import Geometry
@@ -188,3 +190,29 @@ def test_the_18_structures_of_the_real_ct_all_qualify(shared_data: Path) -> None
     by_name = {name: label for label, name in case.names.items()}
     assert len(ACCEPTANCE_STRUCTURES) == 18
     assert all(qualifies(labels == by_name[name], 3) for name in ACCEPTANCE_STRUCTURES)
+
+
+def test_a_structure_without_known_ends_is_scored_where_it_was_outlined() -> None:
+    truth = np.zeros((9, 2, 2), bool)
+    truth[3:6] = True
+    case = a_case("openkbp", "1")
+    assert known_slices(case, truth, "spinal cord") == slice(3, 6)
+    assert known_slices(case, truth, "mandible") == slice(None)
+    assert known_slices(case, truth & False, "spinal cord") == slice(None)
+    assert known_slices(a_case("acdc", "1"), truth, "spinal cord") == slice(None)
+
+
+def test_what_goes_on_unlabelled_is_no_error_beyond_the_slices_of_its_outlines() -> None:
+    truth = np.zeros((9, 6, 6), bool)
+    truth[2:7, 2:5, 2:5] = True
+    longer, thinner = truth.copy(), truth.copy()
+    longer[1], thinner[4, 2] = truth[2], False
+
+    def dice_of(name: str, prediction: np.ndarray) -> float:
+        return score_unannotated(
+            a_case("openkbp", "1"), name, prediction, truth, (2.0, 1.0, 1.0), (3, 5)
+        ).dice
+
+    assert dice_of("spinal cord", longer) == 1.0
+    assert dice_of("mandible", longer) == pytest.approx(2 * 27 / (36 + 27))
+    assert dice_of("spinal cord", thinner) == pytest.approx(2 * 24 / (24 + 27))
