@@ -20,7 +20,7 @@ help:
 	  'make test-slicer-5.10  tests of what runs in Slicer, with the packages that Slicer 5.10 ships' \
 	  'make lint       ruff and mypy' \
 	  'make wheel      the package with its models, for pip, into dist' \
-	  'make benchmark  accuracy and time against the baselines, then batches (DATA=../shared/data)' \
+	  'make benchmark  accuracy and time against the baselines, then batches (DATA=, MORE_DATA=: two folders)' \
 	  'make confidence fit how sure results are, and check it (ROWS=out/confidence, hours)' \
 	  'make history    what the shipped weights reach on a phantom, into docs/benchmark_history.csv' \
 	  'make throughput  images per minute of a batch (TASK=organs.medmetaseg IMAGES="patients/*.nii.gz")' \
@@ -56,6 +56,7 @@ wheel: setup
 
 benchmark: setup
 	@$(VENV)/medmetaseg benchmark --data $(DATA) --out docs $(ARGS)
+	@if [ -d "$(MORE_DATA)" ]; then $(VENV)/medmetaseg benchmark --data $(MORE_DATA) --out docs --resume $(ARGS); fi
 	@$(VENV)/python -m MedMetaSegLib.evaluation.throughput $(DATA) --out docs --repeat 200
 
 # Rows that are there are not gathered again: empty ROWS after a change of the network or of the features.

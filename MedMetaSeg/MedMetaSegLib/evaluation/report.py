@@ -27,11 +27,13 @@ _PROTOCOL = """\
 Protocol A, same volume: a structure takes part when it has at least 300 voxels on at least K + 4 axial
 slices. K axial slices, equally spaced over its extent, 8 % in from both ends (K = 1: the middle), are given
 whole; each structure has its own slices. Dice and NSD (normalised surface Dice at 2 mm) are over all other
-slices of the volume; false positives anywhere count. n is the number of structures over all cases, and means
-are over structures. A structure with fewer than 10 annotated voxels is too small a support and is left out
-for all methods. Which structures take part changes with K: rows with another n are not of the same ones.
-Along an axis with a spacing above 2 mm NSD forgives no error at all: compare it within a data set, never
-across. Sarcoma CT and Sarcoma MR are of the same patients, not of independent ones.
+slices of the volume; false positives anywhere count. (Spinal cord and oesophagus of Head and neck CT, and the
+cords of Spinal cord MR, were contoured over part of their length and are scored there: nobody knows what is
+beyond.) n is the number of structures over all cases, and means are over structures. A structure with fewer
+than 10 annotated voxels is too small a support and is left out for all methods. Which structures take part
+changes with K: rows with another n are not of the same ones. Along an axis with a spacing above 2 mm NSD
+forgives no error at all: compare it within a data set, never across. Sarcoma CT and Sarcoma MR, and Prostate
+US and Prostate MR, are of the same patients, not of independent ones.
 """
 
 _METHODS = """\
@@ -104,10 +106,11 @@ _REPRODUCE = """\
 ```
 pip install -e ".[evaluation]"
 medmetaseg benchmark --data FOLDER --out docs
+medmetaseg benchmark --data ANOTHER --out docs --resume
 ```
 
-FOLDER holds manifest.json and the cases it lists. `--resume` keeps the rows that are there and measures the
-rest; rows of another version, other weights or another device are measured again. The cases are held-out
+Each folder holds manifest.json and the cases it lists. `--resume` keeps the rows that are there and measures
+the rest; rows of another version, other weights or another device are measured again. The cases are held-out
 ones (`MedMetaSegLib/datasets/cases.py`, `is_held_out`): no shipped weights trained on their patients.
 What former weights reached is in benchmark_history.csv, into which `make history` writes the present ones.
 """

@@ -117,7 +117,7 @@ def test_what_is_no_calibration_is_refused_in_a_sentence(tmp_path: Path, content
 def test_the_shipped_calibration_belongs_to_the_shipped_weights():
     shipped = shipped_calibration(CALIBRATION)
     assert shipped.made["weights_sha256"] == shipped_sha256()
-    assert shipped.made["patients"] > 80
+    assert shipped.made["patients"] > 50
     assert "acdc" not in shipped.made["collections"]
     assert 0 < shipped.presence.absent < shipped.presence.sure < 1
     for model in (shipped.same_volume, shipped.single_slice, shipped.next_patient):
@@ -131,4 +131,4 @@ def test_more_to_rely_on_never_lowers_the_dice_to_expect():
     assert weights["shape_agreement"] + weights["geodesic_agreement"] + weights["propagated_agreement"] > 0
     presence = {term.name: term.weight for term in shipped_calibration().presence.mean.terms}
     assert presence["local_ncc"] + presence["mean_ncc"] + presence["global_ncc"] > 0
-    assert presence["disagreement"] < 0
+    assert presence["disagreement"] <= 0

@@ -10,6 +10,7 @@ import pytest
 import SimpleITK as sitk
 
 from MedMetaSegLib.datasets.cases import Case
+from MedMetaSegLib.evaluation.metrics import dice
 from MedMetaSegLib.evaluation.slice_policies import EQUAL_SPACING, View
 from MedMetaSegLib.evaluation.slice_sessions import (
     CHOOSING,
@@ -84,7 +85,10 @@ def test_a_session_looks_at_slices_and_is_told_of_empty_ones(structure: PaintedS
     assert [(one["k"], one["slice"], one["empty"]) for one in steps] == [(1, 13, 0), (2, 25, 1), (3, 8, 1)]
     assert [(one.painted, one.empty) for one in views] == [((13,), ()), ((13,), (25,)), ((13, 8), (25,))]
     assert steps[1]["dice"] == steps[0]["dice"]
-    assert 0.7 < steps[0]["dice_others"] < steps[0]["dice"] < 1
+    assert 0.7 < steps[0]["dice_others"] <= steps[0]["dice"] < 1
+    others = np.arange(SHAPE[0]) != 13
+    expected = dice(structure.answer([13]).mask[others], organ()[others])
+    assert steps[0]["dice_others"] == pytest.approx(expected, abs=1e-4)
 
 
 def test_rows_of_one_structure_and_the_page_they_make(segmenter: Segmenter, tmp_path: Path) -> None:

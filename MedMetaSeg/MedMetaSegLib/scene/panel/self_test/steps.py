@@ -63,12 +63,16 @@ def paintAndSegment(trial: Trial) -> Iterator[str]:
     trial.finish()
     yield _goodResult(trial, "Segment")
     first = trial.voxels(trial.panel.parameters.output, "liver")
-    trial.paint("liver", (*SLICES, 5))
+    corrected = _mostWrongSlice(first)
+    trial.paint("liver", (*SLICES, corrected))
     trial.segment()
     require(names(trial.panel.parameters.output) == ["liver"], "the first result was not replaced")
     yield _goodResult(trial, "Update")
     second = trial.voxels(trial.panel.parameters.output, "liver")
     require(not np.array_equal(second, first), "another slice made no difference")
+    require(
+        np.array_equal(second[corrected], structure("liver")[corrected]), "the slice painted last was changed"
+    )
     trial.ui.backButton.click()
     back = trial.voxels(trial.panel.parameters.output, "liver")
     require(np.array_equal(back, first), f"Back differs from the answer before: {_difference(back, first)}")
@@ -228,6 +232,14 @@ SCENARIOS = (
     Scenario("close the scene", (19, 18), closeScene),
     Scenario("console", (20,), console),
 )
+
+
+def _mostWrongSlice(found: np.ndarray) -> int:
+    """The slice of the liver on which most voxels of an answer, bool (k, j, i), are wrong."""
+    whole = structure("liver")
+    wrong = np.count_nonzero(found ^ whole, axis=(1, 2)) * whole.any((1, 2))
+    require(wrong.any(), "the first answer has no wrong voxel on any slice of the liver: nothing to correct")
+    return int(wrong.argmax())
 
 
 def _goodResult(trial: Trial, what: str) -> str:
