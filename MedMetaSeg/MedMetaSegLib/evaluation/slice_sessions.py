@@ -253,10 +253,15 @@ def _some(labels: Sequence[int], turn: int) -> list[int]:
 
 
 def _qualified(case: Case) -> list[int]:
-    """Labels of a case that may take part."""
+    """Labels of a case that may take part.
+
+    A structure that goes on, unlabelled, beyond its outlines does not: there no slice is known to be empty.
+    """
     _, labels = read_case(case)
     found = []
-    for label in case.names:
+    for label, name in case.names.items():
+        if name in case.open_ended:
+            continue
         mask = labels == label
         filled = filled_slices(mask, 0).tolist()
         if len(filled) < LEAST_SLICES or not qualifies(mask, MOST_SLICES):

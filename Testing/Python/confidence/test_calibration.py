@@ -19,6 +19,8 @@ from MedMetaSegLib.confidence.calibration import (
 )
 from MedMetaSegLib.confidence.confidence import applied_confidence, painted_confidence
 from MedMetaSegLib.errors import InputError
+from MedMetaSegLib.evaluation.confidence_fit import NEXT_PATIENT, SAME_VOLUME
+from MedMetaSegLib.evaluation.confidence_fit import PRESENCE as PRESENCE_SIGNS
 from MedMetaSegLib.network.shipped import shipped_sha256
 
 MEAN = LogisticModel((Term("sure", 0.8, 0.1, 1.5), Term("far", 2.0, 1.0, -0.5)), 0.4)
@@ -131,4 +133,11 @@ def test_more_to_rely_on_never_lowers_the_dice_to_expect():
     assert weights["shape_agreement"] + weights["geodesic_agreement"] + weights["propagated_agreement"] > 0
     presence = {term.name: term.weight for term in shipped_calibration().presence.mean.terms}
     assert presence["local_ncc"] + presence["mean_ncc"] + presence["global_ncc"] > 0
-    assert presence["disagreement"] <= 0
+    shipped = shipped_calibration()
+    for model, signs in (
+        (shipped.same_volume, SAME_VOLUME),
+        (shipped.next_patient, NEXT_PATIENT),
+        (shipped.presence, PRESENCE_SIGNS),
+    ):
+        told = {term.name: term.weight * signs[term.name] for term in model.mean.terms}
+        assert min(told.values()) >= 0 < max(told.values()), told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,9 @@ from MedMetaSegLib.datasets.cases import (
     read_cases,
 )
 from MedMetaSegLib.errors import InputError
+from MedMetaSegLib.evaluation.baselines import Prediction
+from MedMetaSegLib.evaluation.interaction import score_interaction
+from MedMetaSegLib.evaluation.methods import Method
 from MedMetaSegLib.evaluation.protocols import (
     annotated_slices,
     known_slices,
@@ -27,6 +31,8 @@ from MedMetaSegLib.evaluation.protocols import (
     with_one_more_slice,
 )
 from MedMetaSegLib.imageio.geometry import Geometry
+from MedMetaSegLib.imageio.volume import Volume
+from MedMetaSegLib.support.support import Support
 
 
 def label_map() -> np.ndarray:
@@ -216,3 +222,24 @@ def test_what_goes_on_unlabelled_is_no_error_beyond_the_slices_of_its_outlines()
     assert dice_of("spinal cord", longer) == 1.0
     assert dice_of("mandible", longer) == pytest.approx(2 * 27 / (36 + 27))
     assert dice_of("spinal cord", thinner) == pytest.approx(2 * 24 / (24 + 27))
+
+
+def test_a_run_of_the_benchmark_is_scored_where_the_truth_is_known() -> None:
+    """A method that finds the structure on all slices; it was contoured on some, and fills those."""
+
+    def everywhere(volume: Volume, support: Support) -> Iterator[Prediction]:
+        for one in support.structures:
+            yield Prediction(one.structure, (0, 0, 0), np.ones(volume.geometry.shape, bool))
+
+    labels = np.zeros((20, 6, 6), np.int32)
+    labels[4:16] = 1
+    volume = Volume.from_array(labels.astype(np.float32), np.eye(4))
+    method = Method("all", "All", "1", "", "cpu", lambda _device: everywhere)
+
+    def dice_of(name: str) -> float:
+        support = same_volume_support(labels, volume.geometry, {1: name}, 3)
+        (row,) = score_interaction(a_case("openkbp", "1"), method, volume, labels, support, 3)
+        return row.dice
+
+    assert dice_of("spinal cord") == 1.0
+    assert dice_of("mandible") == pytest.approx(2 * 9 / (17 + 9), abs=1e-4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,12 @@ def test_a_patient_of_two_collections_is_in_one_half(tmp_path: Path) -> None:
     assert len(found) == len(cases), "what is not there does not take part"
     halves = {(one.case.patient, one.half) for one in found}
     assert halves == {("p0", CHOOSING), ("p1", REPORTING), ("p2", CHOOSING)}
+
+
+def test_no_session_is_of_a_structure_that_goes_on_unlabelled(tmp_path: Path) -> None:
+    case = replace(a_case(tmp_path, "one", "openkbp"), names={1: "spinal cord"})
+    assert session_cases([case]) == []
+    assert len(session_cases([replace(case, names={1: "larynx"})])) == 1
 
 
 def test_what_is_there_is_not_run_again_and_collections_may_be_left_out(tmp_path: Path) -> None:

@@ -235,10 +235,14 @@ SCENARIOS = (
 
 
 def _mostWrongSlice(found: np.ndarray) -> int:
-    """The slice of the liver on which most voxels of an answer, bool (k, j, i), are wrong."""
+    """The slice of the liver on which most voxels of an answer, bool (k, j, i), are wrong.
+
+    Raises NotCheckedError for an answer without a wrong voxel.
+    """
     whole = structure("liver")
     wrong = np.count_nonzero(found ^ whole, axis=(1, 2)) * whole.any((1, 2))
-    require(wrong.any(), "the first answer has no wrong voxel on any slice of the liver: nothing to correct")
+    if not wrong.any():
+        raise NotCheckedError(_("the first answer is right in every voxel: there is nothing to correct"))
     return int(wrong.argmax())
 
 
