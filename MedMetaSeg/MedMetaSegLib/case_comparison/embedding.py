@@ -13,7 +13,7 @@ from ..network.inference import Predictor, chosen_device
 from ..network.prompt_channels import BACKGROUND, FOREGROUND, PROMPT_CHANNELS
 from ..network.weights import load_network
 from ..support.structure import AnnotatedStructure, StructureMask, filled_slices
-from ..working_grid.grid import Bounds, WorkingGrid, sampled_image, working_grid
+from ..working_grid.grid import FINER, Bounds, WorkingGrid, sampled_image, working_grid
 from ..working_grid.intensity import IntensityNormalization
 from ..working_grid.reduced_image import slice_axis
 
@@ -66,4 +66,4 @@ def _grid(volume: Volume, mask: StructureMask) -> WorkingGrid:
     axis = slice_axis(np.array(volume.geometry.spacing_mm))
     slices = tuple((filled_slices(mask.mask, axis) + mask.offset[axis]).tolist())
     annotated = AnnotatedStructure(mask.structure, mask.offset, mask.mask, axis, slices)
-    return working_grid(annotated, volume.geometry, Bounds.of(volume.geometry, volume.geometry))
+    return working_grid(annotated, volume.geometry, Bounds.of(volume.geometry, volume.geometry), detail=FINER)

@@ -77,8 +77,8 @@ def next_slice(
     now = distances.effective
     then = distances.with_painted(candidates).effective
     shrinks = (now - then) / np.maximum(now, np.finfo(float).tiny)
-    gains = weights.uncertainty * shrinks @ uncertain + weights.distance * aspect * (now - then) @ outline
-    best = int(candidates[gains.argmax()])
+    gains = weights.uncertainty * shrinks * uncertain + weights.distance * aspect * (now - then) * outline
+    best = int(candidates[gains.sum(1).argmax()])
     return NextSlice(best, _reason(best, distances))
 
 

@@ -31,24 +31,15 @@ def image_channels(image: Tensor | np.ndarray, device: torch.device | str | None
     image = torch.from_numpy(np.ascontiguousarray(image)) if isinstance(image, np.ndarray) else image
     image = image.to(device, torch.float32)
     sample = image.reshape(-1)[:: max(1, image.numel() // 200_000)]
-    # Torch sorts anew for every call: one for all.
     shares = torch.cat([torch.tensor([0.002, 0.998]), torch.linspace(0, 1, _QUANTILES + 1)])
-    quantiles = sample.quantile(shares.to(sample.device))
+    quantiles = quantiles_of(sample, shares)
     low, high = quantiles[:2]
     flat = high <= low
     low, high = torch.where(flat, sample.min(), low), torch.where(flat, sample.max(), high)
     cut = torch.clamp(image, low, high)
     deviation = cut.std(correction=0)
     standard = (cut - cut.mean()) / torch.where(deviation > 0, deviation, 1.0)
-    levels = quantiles[2:]
-    # Equal levels share a rank, in the middle of theirs.
-    first, after = (torch.searchsorted(levels, levels, right=right) for right in (False, True))
-    rank = (first + after - 1) / (2 * _QUANTILES)
-    above = torch.searchsorted(levels, image, right=True).clamp_(1, _QUANTILES)
-    lower, upper = levels[above - 1], levels[above]
-    share = ((image - lower) / (upper - lower).clamp(min=1e-30)).clamp_(0, 1)
-    equalised = (torch.lerp(rank[above - 1], rank[above], share) - 0.5) * 12**0.5
-    return torch.stack([standard, equalised])
+    return torch.stack([standard, (rank_among(image, quantiles[2:]) - 0.5) * 12**0.5])
 
 
 class _Kept(Generic[Value]):
@@ -63,6 +54,43 @@ class _Kept(Generic[Value]):
     def __get__(self, owner: Any, _: type | None = None) -> Value:
         value = owner.__dict__[self._make.__name__] = self._make(owner)
         return value
+
+
+def quantiles_of(values: Tensor, shares: Tensor) -> Tensor:
+    """The quantiles of values (N,) at shares (S,) from 0 to 1, linear, as `torch.quantile`.
+
+    Numpy sorts in a tenth of torch's time on a CPU.
+    """
+    if values.device.type != "cpu":
+        return values.quantile(shares.to(values.device))
+    ascending = torch.from_numpy(np.sort(values.numpy()))
+    place = shares * (len(values) - 1)
+    below = place.long()
+    return torch.lerp(ascending[below], ascending[(below + 1).clamp(max=len(values) - 1)], place - below)
+
+
+def rank_among(values: Tensor, levels: Tensor) -> Tensor:
+    """Where values (...) lie among ascending levels (L,), float32 from 0 to 1, linear between two of them.
+
+    Equal levels share a rank, in the middle of theirs. On a CPU numpy interpolates in less time than torch.
+    """
+    first, after = (torch.searchsorted(levels, levels, right=right) for right in (False, True))
+    rank = (first + after - 1) / (2 * (len(levels) - 1))
+    interpolated = interpolated_by_numpy if values.device.type == "cpu" else interpolated_by_torch
+    return interpolated(values, levels, rank)
+
+
+def interpolated_by_numpy(values: Tensor, levels: Tensor, rank: Tensor) -> Tensor:
+    """The rank (L,) at ascending levels (L,), linear between them at values (...) on a CPU."""
+    return torch.from_numpy(np.interp(values.numpy(), levels.numpy(), rank.numpy()).astype(np.float32))
+
+
+def interpolated_by_torch(values: Tensor, levels: Tensor, rank: Tensor) -> Tensor:
+    """As `interpolated_by_numpy`, on any device."""
+    above = torch.searchsorted(levels, values, right=True).clamp_(1, len(levels) - 1)
+    lower, upper = levels[above - 1], levels[above]
+    share = ((values - lower) / (upper - lower).clamp(min=1e-30)).clamp_(0, 1)
+    return torch.lerp(rank[above - 1], rank[above], share)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ their channels last.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as functional
@@ -28,6 +29,19 @@ _KERNELS = torch.tensor(
     ]
 )
 """Of the six planar convolutions of a tile, each as a sum of the three planes of the kernel."""
+_MIXED = torch.tensor(
+    [
+        [4.0, 0, -5, 0, 1, 0],
+        [0, -4, -4, 1, 1, 0],
+        [0, 4, -4, -1, 1, 0],
+        [0, -2, -1, 2, 1, 0],
+        [0, 2, -1, -2, 1, 0],
+        [0, 4, 0, -5, 0, 1],
+    ]
+)
+"""What each of them is of, as a sum of the tile's six planes."""
+_MADE: WeakKeyDictionary[nn.Conv3d, tuple[tuple[int, ...], list[Tensor]]] = WeakKeyDictionary()
+"""What was made of the weights of convolutions, and of what state of these."""
 _CACHED = 200_000
 """Values of one plane of every tile that is worked on at a time: what a CPU's cache holds."""
 
@@ -47,7 +61,7 @@ def convolution(parts: Sequence[Tensor], conv: nn.Module, slope: float | None = 
         return y if slope is None else functional.leaky_relu(y, slope)
     assert isinstance(conv, nn.Conv3d)
     batch, _, depth, rows, columns = parts[0].shape
-    kernels = _planar_kernels(conv.weight)
+    kernels = _kernels_of(conv)
     y = parts[0].new_empty(batch, -(-depth // _TILE) * _TILE, rows, columns, conv.out_channels)
     for number, planes in enumerate(y):
         _convolve([_channels_last(part[number]) for part in parts], kernels, conv.bias, slope, planes)
@@ -95,6 +109,18 @@ def _channels_last(image: Tensor) -> Tensor:
     return image.permute(1, 2, 3, 0)
 
 
+def _kernels_of(conv: nn.Conv3d) -> list[Tensor]:
+    """The planar kernels of a convolution, made anew when its weight is another or was changed."""
+    weight = conv.weight
+    if weight.is_inference():
+        return _planar_kernels(weight)
+    state = (id(weight), weight.data_ptr(), weight._version)
+    known = _MADE.get(conv)
+    if known is None or known[0] != state:
+        known = _MADE[conv] = state, _planar_kernels(weight)
+    return known[1]
+
+
 def _planar_kernels(weight: Tensor) -> list[Tensor]:
     """The six planar kernels (O, C, 3, 3) of a tile, from a kernel (O, C, 3, 3, 3)."""
     kernels = torch.tensordot(_KERNELS, weight, ([1], [2]))
@@ -133,14 +159,13 @@ def _padded(parts: Sequence[Tensor], first: int, last: int) -> Tensor:
 
 def _convolve_tiles(x: Tensor, kernels: Sequence[Tensor], y: Tensor) -> None:
     """Planes y (4 n, j, i, O) of x (4 n + 2, j, i, C), n tiles at once."""
-    d0, d1, d2, d3, d4, d5 = (x[start : len(x) - _TILE + start - 1 : _TILE] for start in range(_TILE + 2))
-    even, odd = torch.sub(d4, d2, alpha=4), torch.sub(d3, d1, alpha=4)
-    near_even, near_odd = d4 - d2, d3 - d1
-    m0 = _planar((even - d2).add_(d0, alpha=4), kernels[0])
-    m1, m2 = _planar(even + odd, kernels[1]), _planar(even - odd, kernels[2])
-    m3 = _planar(torch.add(near_even, near_odd, alpha=2), kernels[3])
-    m4 = _planar(torch.sub(near_even, near_odd, alpha=2), kernels[4])
-    m5 = _planar(torch.sub(d5, d3, alpha=5).add_(d1, alpha=4), kernels[5])
+    planes, tiles = x.view(len(x), -1), len(y) // _TILE
+    seen = x.new_empty(len(kernels), tiles, *x.shape[1:])
+    mixed = seen.view(len(kernels), tiles, -1)
+    for tile in range(tiles):
+        # One small product reads what twelve sums and differences would.
+        torch.mm(_MIXED, planes[_TILE * tile : _TILE * tile + len(kernels)], out=mixed[:, tile])
+    m0, m1, m2, m3, m4, m5 = (_planar(one, kernel) for one, kernel in zip(seen, kernels, strict=True))
     plus, minus = m1 + m2, m1.sub_(m2)
     double_plus, double_minus = m3 + m4, m3.sub_(m4)
     y0, y1, y2, y3 = (y[start::_TILE] for start in range(_TILE))

@@ -23,7 +23,7 @@ from ..support.search_region import SearchRegion
 from ..support.structure import AnnotatedStructure, filled_slices
 from ..support.support import Support
 from ..working_grid.channels import PlacedChannel, mean_logits, shown_part
-from ..working_grid.grid import DETAILS, OUTSIDE_LOGIT, Bounds, WorkingGrid, sampled_image, working_grid
+from ..working_grid.grid import OUTSIDE_LOGIT, Bounds, WorkingGrid, detail_of, sampled_image, working_grid
 from ..working_grid.intensity import IntensityNormalization
 from ..working_grid.search_region import only_inside, region_on_grid
 from .annotation_evidence import beyond_penalty, held_out_prompts, prompt_on
@@ -82,7 +82,7 @@ class SeenImage:
 class StructureRun:
     """What it takes to say where each structure of a support is in a volume.
 
-    memory: of the same volume. volume: canonical; support: on the reference grid. quality: a key of DETAILS;
+    memory: of the same volume. volume: canonical; support: on the reference grid. quality: as in `detail_of`;
     with "best" the mirror image is asked as well, which brings at most 0.001 of Dice in twice the time.
     adapt: let the network's head take steps on the annotated slices first. cancelled: asked between pieces of
     work. confidence: gather what the answers show of their own quality. region: on the volume's grid, outside
@@ -119,8 +119,9 @@ class StructureRun:
         reference_grid = self.support.geometry
         bounds = Bounds.of(self.volume.geometry, reference_grid)
         factors = np.ones((2, 3))
+        detail = detail_of(annotated, self.quality)
         for growth in range(_MAX_GROWTHS + 1):
-            grid = working_grid(annotated, reference_grid, bounds, factors, DETAILS[self.quality])
+            grid = working_grid(annotated, reference_grid, bounds, factors, detail)
             answer = replace(self._answer_on(grid, annotated, first), searched=self._searched(grid))
             touched = touched_faces(answer.searched_logits, annotated, grid, bounds)
             if not touched.any() or growth == _MAX_GROWTHS:

@@ -15,6 +15,7 @@ from functools import cached_property
 
 import numpy as np
 import SimpleITK as sitk
+from scipy import sparse
 
 from ..imageio.geometry import Geometry, Index3, corners, index3
 from ..imageio.volume import Volume, to_sitk
@@ -40,6 +41,8 @@ OUTSIDE_LOGIT = -20.0
 """Logit of what lies outside a working grid: surely not the structure."""
 _LADDER = 2.0**0.25
 """Ratio of one in-plane spacing that a working grid may have to the next."""
+_THIN_VOXELS = 96**3
+"""Voxels of a grid, above which its spacing gets coarser however thin the structure is."""
 _SNAP = 4
 """Working voxels between the places on which a working grid may begin."""
 _SHORTEST = 4
@@ -53,8 +56,9 @@ class Detail:
     """How fine working grids are.
 
     across: working voxels that the thickest part of a structure should have across; along: that it should at
-    most have from end to end, unless it is thin; voxels: of a grid, whose spacing gets coarser above it; the
-    other two are the same for a structure annotated in many small parts.
+    most have from end to end, unless it is thin; voxels: of a grid, whose spacing gets coarser above it as
+    long as `least_across` voxels are left across the thickest part; along_in_parts, voxels_in_parts: the same
+    for a structure annotated in many small parts, which may be less across.
     """
 
     across: float
@@ -62,14 +66,26 @@ class Detail:
     voxels: int
     along_in_parts: float
     voxels_in_parts: int
+    least_across: float = 0.0
 
 
 DETAILS = {
     "fast": Detail(across=8.0, along=48.0, voxels=64**3, along_in_parts=72.0, voxels_in_parts=88**3),
-    "balanced": Detail(across=12.0, along=72.0, voxels=96**3, along_in_parts=110.0, voxels_in_parts=128**3),
+    "balanced": Detail(
+        across=11.0,
+        along=66.0,
+        voxels=80**3,
+        along_in_parts=110.0,
+        voxels_in_parts=128**3,
+        least_across=6.0,
+    ),
     "best": Detail(across=16.0, along=96.0, voxels=128**3, along_in_parts=110.0, voxels_in_parts=128**3),
 }
 BALANCED = DETAILS["balanced"]
+FINER = Detail(across=12.0, along=72.0, voxels=96**3, along_in_parts=110.0, voxels_in_parts=128**3)
+"""Instead of the balanced one where a single slice is annotated, from which a structure is followed far; and
+of the grids that embeddings are read on, so that those that were kept can be compared.
+"""
 
 
 @dataclass(frozen=True)
@@ -141,6 +157,11 @@ class Bounds:
         return cls(inside.min(0).round(6), inside.max(0).round(6))
 
 
+def detail_of(annotated: AnnotatedStructure, quality: str) -> Detail:
+    """How fine the grid of a structure is. quality: a key of DETAILS."""
+    return FINER if quality == "balanced" and len(annotated.slices) == 1 else DETAILS[quality]
+
+
 @stage("grid")
 def working_grid(
     annotated: AnnotatedStructure,
@@ -178,7 +199,9 @@ def working_grid(
         first = np.floor(low / step / _SNAP) * _SNAP
         number = np.ceil(high / step) - first + 1
         shape = np.maximum(np.ceil(number / STRIDE) * STRIDE, 16).astype(int)
-        if shape.prod() <= most:
+        # A sheet that is seen too coarsely breaks.
+        breaks = not in_parts and thickness < detail.least_across * wanted * _LADDER
+        if shape.prod() <= (_THIN_VOXELS if breaks else most):
             break
         wanted *= _LADDER
     start = first * step
@@ -247,7 +270,7 @@ def sampled_image(volume: Volume, grid: WorkingGrid, rule: IntensityNormalizatio
     for axis, indices in zip(positions.order, positions.indices, strict=True):
         matrix = interpolation_matrix(indices, array.shape[axis])
         if sigmas[axis]:
-            matrix = matrix @ smoothing_matrix(sigmas[axis], array.shape[axis])
+            matrix = sparse.csr_array(matrix) @ smoothing_matrix(sigmas[axis], array.shape[axis])
         matrices.append(matrix)
     return resampled(array, positions.order, matrices, (rule.low, rule.high))
 

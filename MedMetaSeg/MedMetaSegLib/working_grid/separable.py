@@ -1,4 +1,8 @@
-"""Resampling between parallel grids: along one axis after the other, each step a product with a matrix."""
+"""Resampling between parallel grids: along one axis after the other, each step a product with a matrix.
+
+Most of a matrix is zero, and products are those of sparse matrices. Numpy's own products are avoided: the
+threads of its library stay busy for a while after each one, on cores on which other structures are computed.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
+from scipy import sparse
 
 from ..imageio.geometry import Geometry, Index3, index3
 
@@ -16,7 +21,7 @@ _NEGLIGIBLE = 1e-10
 """Weight of a voxel below which it is left out: far tails become denormal numbers in single precision, with
 which a product takes ten times as long.
 """
-_PIECE = 2**21
+_PIECE = 2**19
 """Voxels, about, that are turned into single precision at a time."""
 
 
@@ -66,7 +71,7 @@ def smoothing_matrix(sigma: float, length: int) -> np.ndarray:
     """(length, length) float64: ITK's recursive Gaussian along an axis of 4 voxels or more; sigma in them."""
     impulses = sitk.GetImageFromArray(np.eye(length))
     order = sitk.RecursiveGaussianImageFilter.ZeroOrder
-    matrix = sitk.GetArrayFromImage(sitk.RecursiveGaussian(impulses, sigma, False, order, 0)).T
+    matrix = sitk.GetArrayFromImage(sitk.RecursiveGaussian(impulses, sigma, False, order, 0)).T.astype(float)
     matrix[np.abs(matrix) < _NEGLIGIBLE] = 0
     return matrix
 
@@ -88,34 +93,19 @@ def resampled(
     float32 piece by piece, so that a large one of integers is never copied as a whole.
     """
     array = np.transpose(array, order)
-    first, second, third = (matrix.astype(np.float32) for matrix in matrices)
+    first, second, third = (sparse.csr_array(matrix.astype(np.float32)) for matrix in matrices)
     length, rows, columns = array.shape
-    result = np.empty((len(first), rows, columns), np.float32)
+    result = np.empty((rows, first.shape[0], third.shape[0]), np.float32)
     step = max(1, _PIECE // (length * columns))
     for row in range(0, rows, step):
         piece = np.array(array[:, row : row + step], np.float32, order="C")
         if limits is not None:
             np.clip(piece, *limits, out=piece)
-        _times(first, piece, result[:, row : row + step])
-    # One large product along the last axis is much faster than one for each plane.
-    result = (result.reshape(-1, columns) @ third.T).reshape(len(first), rows, len(third))
-    across = np.empty((len(first), len(second), len(third)), np.float32)
-    _times(second, result.transpose(1, 0, 2), across.transpose(1, 0, 2))
-    return across
+        fewer = _along_first(first, piece).transpose(2, 1, 0)
+        result[row : row + step] = _along_first(third, fewer).transpose(1, 2, 0)
+    return np.ascontiguousarray(_along_first(second, result).transpose(1, 0, 2))
 
 
-def _times(matrix: np.ndarray, values: np.ndarray, result: np.ndarray) -> None:
-    """The matrix (m, n) times values (n, a, b), written to result (m, a, b).
-
-    Row by row where rows are interpolations between two samples, which takes less than a product.
-    """
-    taps = matrix != 0
-    if taps.sum(1).max() > 2:
-        result[...] = np.tensordot(matrix, values, 1)
-        return
-    low = taps.argmax(1)
-    high = taps.shape[1] - 1 - taps[:, ::-1].argmax(1)
-    for row, (one, other) in enumerate(zip(low, high, strict=True)):
-        np.multiply(values[one], matrix[row, one], out=result[row])
-        if taps[row, other] and other != one:
-            result[row] += matrix[row, other] * values[other]
+def _along_first(matrix: sparse.csr_array, values: np.ndarray) -> np.ndarray:
+    """The matrix (m, n) times values (n, a, b): (m, a, b)."""
+    return (matrix @ values.reshape(len(values), -1)).reshape(-1, *values.shape[1:])

@@ -10,7 +10,13 @@ import pytest
 import torch
 
 from MedMetaSegLib.network import image_evidence
-from MedMetaSegLib.network.image_evidence import ImageEvidence, image_channels
+from MedMetaSegLib.network.image_evidence import (
+    ImageEvidence,
+    image_channels,
+    interpolated_by_numpy,
+    interpolated_by_torch,
+    quantiles_of,
+)
 
 SHAPE = (6, 16, 20)
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -47,6 +53,27 @@ def test_levels_between_and_beyond_the_quantiles_are_interpolated_as_numpy_does(
     rank = (first + np.append(first[1:] - 1, 128)) / 256
     expected = (np.interp(image, levels, rank) - 0.5) * 12**0.5
     np.testing.assert_allclose(image_channels(image)[1].numpy(), expected, atol=1e-4)
+
+
+LEVELS = {
+    "of noise": torch.randn(3001, generator=torch.Generator().manual_seed(4)),
+    "of whole numbers": torch.randint(-3, 3, (2000,), generator=torch.Generator().manual_seed(5)).float(),
+    "of one value": torch.full((50,), 7.0),
+    "of one voxel": torch.tensor([2.0]),
+}
+
+
+@pytest.mark.parametrize("name", LEVELS)
+def test_quantiles_and_ranks_are_the_same_by_numpy_and_by_torch(name: str) -> None:
+    values, shares = LEVELS[name], torch.linspace(0, 1, 129)
+    levels = quantiles_of(values, shares)
+    torch.testing.assert_close(levels, values.quantile(shares), atol=1e-6, rtol=0)
+    places = torch.cat([values, levels, torch.tensor([-1e3, 1e3])]).view(1, -1, 1)
+    rank = torch.searchsorted(levels, levels, right=True) / len(levels)
+    by_torch = interpolated_by_torch(places, levels, rank)
+    torch.testing.assert_close(interpolated_by_numpy(places, levels, rank), by_torch, atol=1e-5, rtol=0)
+    assert by_torch.shape == places.shape
+    assert by_torch.flatten()[-2:].tolist() == [rank[0], rank[-1]]
 
 
 def test_a_flat_image_is_flat_and_finite() -> None:

@@ -53,6 +53,29 @@ def test_a_convolution_of_several_images() -> None:
     assert_both_ways_agree(lambda: convolution(given, conv))
 
 
+def test_a_convolution_is_that_of_its_weight_now() -> None:
+    given, conv = parts((6, 5, 4), (3,)), nn.Conv3d(3, 4, 3, padding=1)
+    assert_both_ways_agree(lambda: convolution(given, conv))
+    with torch.no_grad():
+        conv.weight.mul_(-2)
+    assert_both_ways_agree(lambda: convolution(given, conv))
+    conv.weight = nn.Parameter(torch.randn_like(conv.weight))
+    assert_both_ways_agree(lambda: convolution(given, conv))
+    conv.load_state_dict(nn.Conv3d(3, 4, 3, padding=1).state_dict())
+    assert_both_ways_agree(lambda: convolution(given, conv))
+
+
+def test_what_is_made_of_a_weight_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    of_weight = layers._planar_kernels
+    monkeypatch.setattr(layers, "_planar_kernels", lambda weight: made.append(weight) or of_weight(weight))
+    given, conv = parts((6, 5, 4), (3,)), nn.Conv3d(3, 4, 3, padding=1)
+    with torch.inference_mode():
+        for _ in range(3):
+            convolution(given, conv)
+    assert len(made) == 1
+
+
 def test_a_convolution_keeps_large_values_apart_from_small_ones() -> None:
     """Its sums cancel: what is left over must be small beside the values, not only beside the largest."""
     conv = nn.Conv3d(4, 4, 3, padding=1)

@@ -15,8 +15,10 @@ from MedMetaSegLib.support.structure import AnnotatedStructure, Structure
 from MedMetaSegLib.working_grid.grid import (
     BALANCED,
     DETAILS,
+    FINER,
     FINEST,
     Bounds,
+    detail_of,
     sampled_back,
     sampled_image,
     working_grid,
@@ -154,3 +156,24 @@ def test_detail_makes_grids_finer_within_its_voxels() -> None:
     for name, grid in grids.items():
         assert np.prod(grid.shape) <= DETAILS[name].voxels
     assert grids["balanced"].key == working_grid(painted, geometry, bounds).key
+
+
+def test_a_single_slice_is_looked_around_on_a_finer_grid() -> None:
+    painted = drawn((90, 200, 200), (10, 40, 40))
+    single = replace(painted, slices=painted.slices[1:2])
+    assert detail_of(painted, "balanced") == BALANCED
+    assert detail_of(single, "balanced") == FINER
+    assert detail_of(replace(painted, slices=()), "balanced") == BALANCED
+    assert {detail_of(single, name) == DETAILS[name] for name in ("fast", "best")} == {True}
+
+
+def test_a_sheet_is_seen_more_finely_than_a_solid_structure_as_large() -> None:
+    geometry = level((160, 160, 160), (1.0, 1.0, 1.0))
+    solid = drawn((120, 120, 120), (20, 20, 20))
+    shell = np.ones_like(solid.mask)
+    shell[:, 8:-8, 8:-8] = False
+    fine, coarse = (grid_for(one, geometry) for one in (replace(solid, mask=shell), solid))
+    assert np.prod(coarse.shape) <= BALANCED.voxels < np.prod(fine.shape) <= FINER.voxels
+    # No finer than it has to be: one step coarser, less than the least would be left across.
+    across = 8 / fine.in_plane_mm
+    assert across / 2**0.25 < BALANCED.least_across
