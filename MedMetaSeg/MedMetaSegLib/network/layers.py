@@ -135,9 +135,7 @@ def _convolve(
     step = _TILE * max(1, _CACHED // plane)
     for first in range(0, len(y), step):
         planes = y[first : first + step]
-        _convolve_tiles(_padded(parts, first - 1, first + len(planes) + 1), kernels, planes)
-        if bias is not None:
-            planes += bias
+        _convolve_tiles(_padded(parts, first - 1, first + len(planes) + 1), kernels, bias, planes)
         if slope is not None:
             functional.leaky_relu_(planes, slope)
 
@@ -157,7 +155,7 @@ def _padded(parts: Sequence[Tensor], first: int, last: int) -> Tensor:
     return padded
 
 
-def _convolve_tiles(x: Tensor, kernels: Sequence[Tensor], y: Tensor) -> None:
+def _convolve_tiles(x: Tensor, kernels: Sequence[Tensor], bias: Tensor | None, y: Tensor) -> None:
     """Planes y (4 n, j, i, O) of x (4 n + 2, j, i, C), n tiles at once."""
     planes, tiles = x.view(len(x), -1), len(y) // _TILE
     seen = x.new_empty(len(kernels), tiles, *x.shape[1:])
@@ -165,7 +163,11 @@ def _convolve_tiles(x: Tensor, kernels: Sequence[Tensor], y: Tensor) -> None:
     for tile in range(tiles):
         # One small product reads what twelve sums and differences would.
         torch.mm(_MIXED, planes[_TILE * tile : _TILE * tile + len(kernels)], out=mixed[:, tile])
-    m0, m1, m2, m3, m4, m5 = (_planar(one, kernel) for one, kernel in zip(seen, kernels, strict=True))
+    # All planes that come out hold the second one once: what is added to it is added to them.
+    m0, m1, m2, m3, m4, m5 = (
+        _planar(one, kernel, bias if number == 1 else None)
+        for number, (one, kernel) in enumerate(zip(seen, kernels, strict=True))
+    )
     plus, minus = m1 + m2, m1.sub_(m2)
     double_plus, double_minus = m3 + m4, m3.sub_(m4)
     y0, y1, y2, y3 = (y[start::_TILE] for start in range(_TILE))
@@ -175,6 +177,6 @@ def _convolve_tiles(x: Tensor, kernels: Sequence[Tensor], y: Tensor) -> None:
     torch.add(m5.add_(minus), double_minus, alpha=8, out=y3)
 
 
-def _planar(planes: Tensor, kernel: Tensor) -> Tensor:
+def _planar(planes: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
     """Planes (n, j, i, C) convolved in the plane by a kernel (O, C, 3, 3), zero beyond."""
-    return functional.conv2d(planes.permute(0, 3, 1, 2), kernel, padding=1).permute(0, 2, 3, 1)
+    return functional.conv2d(planes.permute(0, 3, 1, 2), kernel, bias, padding=1).permute(0, 2, 3, 1)
