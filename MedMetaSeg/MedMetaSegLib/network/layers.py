@@ -110,7 +110,10 @@ def _channels_last(image: Tensor) -> Tensor:
 
 
 def _kernels_of(conv: nn.Conv3d) -> list[Tensor]:
-    """The planar kernels of a convolution, made anew when its weight is another or was changed."""
+    """The planar kernels of a convolution, made anew when its weight is another or was changed.
+
+    Changes are told by torch's count of them, which leaves out those of fused optimisers.
+    """
     weight = conv.weight
     if weight.is_inference():
         return _planar_kernels(weight)

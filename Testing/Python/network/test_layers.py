@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim import swa_utils
 
 from MedMetaSegLib.network import layers
 from MedMetaSegLib.network.layers import convolution, instance_norm, pointwise
@@ -63,6 +64,18 @@ def test_a_convolution_is_that_of_its_weight_now() -> None:
     assert_both_ways_agree(lambda: convolution(given, conv))
     conv.load_state_dict(nn.Conv3d(3, 4, 3, padding=1).state_dict())
     assert_both_ways_agree(lambda: convolution(given, conv))
+
+
+def test_steps_of_training_and_their_moving_average_are_seen() -> None:
+    given, conv = parts((6, 5, 4), (3,)), nn.Conv3d(3, 4, 3, padding=1)
+    averaged = swa_utils.AveragedModel(conv, multi_avg_fn=swa_utils.get_ema_multi_avg_fn(0.5))
+    descent = torch.optim.AdamW(conv.parameters(), 0.1)
+    for _ in range(3):
+        convolution(given, conv).square().sum().backward()
+        descent.step()
+        averaged.update_parameters(conv)
+        for module in (conv, averaged.module):
+            assert_both_ways_agree(lambda module=module: convolution(given, module))
 
 
 def test_what_is_made_of_a_weight_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
