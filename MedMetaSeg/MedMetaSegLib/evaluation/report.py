@@ -12,7 +12,7 @@ from ..datasets.cases import ACCEPTANCE_STRUCTURES, collection_title
 from ..imageio.writing import replace_whole, write_text
 from .interaction import Row
 from .methods import METHOD_NAMES, OURS, TITLES
-from .speed import SpeedRow
+from .speed import RUNS, SpeedRow
 
 PAGE, PICTURE = "benchmark.md", "benchmark.png"
 """Files that a report consists of."""
@@ -231,9 +231,10 @@ def _speed_text(speed: Sequence[SpeedRow]) -> str:
     return (
         f"MedMetaSeg on {speed[0].device}, K = {speed[0].k}, one case each. The second run follows on the "
         "same Segmenter after the liver was annotated on one slice more. "
-        "Memory is the process's peak over both. Grow from seeds and Fill between slices ran on the same "
+        "Memory is the process's peak over all runs. Grow from seeds and Fill between slices ran on the same "
         "support afterwards, warm, in the same process: the ratio to Grow from seeds tells more than seconds "
-        "of another machine. Fresh process is the whole command, from its start to the file of the result."
+        f"of another machine. Seconds are medians of {RUNS} runs. Fresh process is the whole command, "
+        "once, from its start to the file of the result."
     )
 
 

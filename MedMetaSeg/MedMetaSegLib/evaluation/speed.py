@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import SimpleITK as sitk
@@ -25,6 +26,8 @@ from .protocols import same_volume_support, with_one_more_slice
 
 SLICES = 3
 """Annotated slices of each structure."""
+RUNS = 3
+"""Of each method: seconds are their median, since one run is a twentieth longer or shorter than the next."""
 CORRECTED = "liver"
 """The structure that is annotated on one slice more before the second run."""
 _COMMAND = "from MedMetaSegLib.cli import main; main()"
@@ -37,9 +40,10 @@ LARGE_SHAPE = (300, 512, 512)
 class SpeedRow:
     """Two runs of one Segmenter. The second follows after one structure was annotated on one slice more.
 
-    size: the volume's i x j x k. peak_memory_mb: of the process, both runs, libraries and volume included;
-    None where it could not be measured. grow_seconds, fill_seconds: of Grow from seeds and Fill between
-    slices on the first support, warm, in the same process; None where their package is not installed.
+    Seconds are medians of `RUNS`, each with a Segmenter that knows nothing of the others. size: the volume's
+    i x j x k. peak_memory_mb: of the process, all runs, libraries and volume included; None where it could
+    not be measured. grow_seconds, fill_seconds: of Grow from seeds and Fill between slices on the first
+    support, warm, in the same process; None where their package is not installed.
     fresh_seconds: of `medmetaseg segment` from the start of a process to its end; None where not measured.
     """
 
@@ -128,21 +132,22 @@ def two_interactions(
 
     volume, support, corrected = annotated_twice(case, structures, shape)
     warm_up(interaction_of(Segmenter.load(device=device, weights=weights)))
-    segmenter = Segmenter.load(device=device, weights=weights)
     forget_peak()
-    seconds = []
-    for given in (support, corrected):
-        start = time.perf_counter()
-        segmenter.segment(volume, given)
-        seconds.append(round(time.perf_counter() - start, 2))
+    taken = []
+    for _ in range(RUNS):
+        segmenter = Segmenter.load(device=device, weights=weights)
+        for given in (support, corrected):
+            start = time.perf_counter()
+            segmenter.segment(volume, given)
+            taken.append(time.perf_counter() - start)
     peak_mb = peak_memory_mb()
     return SpeedRow(
         scenario=scenario,
         size=" x ".join(str(n) for n in reversed(volume.geometry.shape)),
         structures=len(support.structures),
         k=SLICES,
-        first_seconds=seconds[0],
-        second_seconds=seconds[1],
+        first_seconds=round(median(taken[::2]), 2),
+        second_seconds=round(median(taken[1::2]), 2),
         peak_memory_mb=None if peak_mb is None else round(peak_mb),
         device=device,
         weights_id=weights_id,
@@ -152,13 +157,12 @@ def two_interactions(
 
 
 def _baseline_seconds(name: str, volume: Volume, support: Support) -> float | None:
-    """Seconds of a warm run of a baseline; None where its package is not installed."""
+    """Seconds of a baseline, warm; None where its package is not installed."""
     baseline = next(one for one in BASELINES if one.name == name)
     if not baseline.is_installed:
         return None
     warm_up(baseline.run)
-    _, seconds, _ = timed(lambda: baseline.run(volume, support))
-    return round(seconds, 4)
+    return round(median(timed(lambda: baseline.run(volume, support))[1] for _ in range(RUNS)), 4)
 
 
 def resampled(volume: Volume, labels: np.ndarray, shape: tuple[int, int, int]) -> tuple[Volume, np.ndarray]:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as functional
+from numpy.lib.stride_tricks import as_strided
 from torch import Tensor
 
 _STEP_COST = 0.002
@@ -124,27 +125,31 @@ def _aslant_lengths(axis: int, lengths: tuple[float, float, float]) -> Tensor:
 
 
 def aslant_on_cpu(distance: Tensor, image: Tensor, axis: int, lengths: tuple[float, float, float]) -> Tensor:
-    """As `aslant_by_windows`, one step after the other, on rows laid end to end."""
-    length = _aslant_lengths(axis, lengths).numpy()
+    """As `aslant_by_windows`, on rows laid end to end: a shift aside is one along them.
+
+    The steps to a plane are taken in four calls: two structures at work at the same time wait for each other
+    at every one.
+    """
+    length = _aslant_lengths(axis, lengths).numpy()[:, :, None]
     number = image.shape[axis]
     planes = functional.pad(distance.movedim(axis + 1, 0), (1, 1, 1, 1), value=_FAR)
     intensity = functional.pad(image.movedim(axis, 0), (1, 1, 1, 1), value=_BEYOND)
     width = intensity.shape[2]
     flat, levels = planes.reshape(number, 2, -1).numpy(), intensity.reshape(number, -1).numpy()
-    low, high = width + 1, levels.shape[1] - width - 1
-    cost, way = np.empty(high - low, np.float32), np.empty((2, high - low), np.float32)
-    steps = [
-        ((row - 1) * width + column - 1, length[row, column])
-        for row in range(3)
-        for column in range(3)
-        if (row, column) != (1, 1)
-    ]
+    inner = slice(width + 1, levels.shape[1] - width - 1)
+    known, seen = _neighbours(flat, width), _neighbours(levels, width)
+    cost, ways = np.empty_like(seen[0]), np.empty_like(known[0])
     for back, order in ((-1, range(1, number)), (1, range(number - 2, -1, -1))):
         for k in order:
-            target, here = flat[k, :, low:high], levels[k, low:high]
-            for shift, step in steps:
-                source = slice(low + shift, high + shift)
-                np.abs(np.subtract(here, levels[k + back, source], out=cost), out=cost)
-                np.add(cost, step, out=cost)
-                np.minimum(target, np.add(flat[k + back, :, source], cost, out=way), out=target)
+            np.abs(np.subtract(seen[k + back], levels[k, inner], out=cost), out=cost)
+            np.add(known[k + back], np.add(cost, length, out=cost), out=ways)
+            target = flat[k, :, inner]
+            np.minimum(target, ways.min((1, 2)), out=target)
     return torch.from_numpy(flat).view(planes.shape)[:, :, 1:-1, 1:-1].movedim(0, axis + 1)
+
+
+def _neighbours(flat: np.ndarray, width: int) -> np.ndarray:
+    """(..., 3, 3, n), no copy: rows of `width` laid end to end (..., m), from each of 3 x 3 offsets."""
+    *before, step = flat.strides
+    shape = (*flat.shape[:-1], 3, 3, flat.shape[-1] - 2 * width - 2)
+    return as_strided(flat, shape, (*before, width * step, step, step))

@@ -19,7 +19,7 @@ from ..stages import stage
 from . import STRIDE
 from .encoder import Features
 from .model import FewShotNetwork
-from .prompt_channels import BACKGROUND, FOREGROUND
+from .prompt_channels import BACKGROUND
 from .prototypes import NO_WEIGHT, PROTOTYPE_LOGIT, KnownPoints, Prototypes
 from .windows import overlapping_windows, window_weights
 
@@ -308,8 +308,8 @@ class Predictor:
         """
         found: list[list[KnownPoints]] = [[], []] if encoded.mirrored else [[]]
         for window, features in zip(encoded.windows, encoded.features, strict=True):
-            known = self._sides(prompt, window, encoded.mirrored)
-            if bool(known[:, [FOREGROUND, BACKGROUND]].any()):
+            known = self._sides(prompt[: BACKGROUND + 1], window, encoded.mirrored)
+            if bool(known.any()):
                 with self._mode():
                     embedding = self._loaded(features).embedding
                     for side, points in enumerate(found):

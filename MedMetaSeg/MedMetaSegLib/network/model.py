@@ -71,9 +71,9 @@ class FewShotNetwork(nn.Module):
     ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Embedding vectors and weights of the known structure and of the known background, for one volume.
 
-        embedding (E, k/2, j/2, i/2), prompt (PROMPT_CHANNELS, k, j, i).
+        embedding (E, k/2, j/2, i/2), prompt (PROMPT_CHANNELS, k, j, i) or its first two channels alone.
         """
-        known = functional.avg_pool3d(prompt[None, [prompts.FOREGROUND, prompts.BACKGROUND]], 2)[0]
+        known = functional.avg_pool3d(prompt[None, prompts.FOREGROUND : prompts.BACKGROUND + 1], 2)[0]
         foreground, background = known[0], known[1]
         # A half-resolution voxel that holds both stands for neither, unless a thin structure has no other.
         pure = foreground * (foreground >= background)

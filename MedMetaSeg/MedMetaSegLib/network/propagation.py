@@ -17,8 +17,8 @@ from torch import Tensor
 
 from .box_filter import box_mean
 
-_ROUNDS = (3, 4, 4)
-"""Of every level, the finest first: twice as many follow no better, two at the finest follow less well."""
+_ROUNDS = (3, 2, 2)
+"""Of every level, the finest first: more of them follow no better, two at the finest follow less well."""
 _WINDOW = 5
 _STIFFNESS = 0.05
 """Added to the squared slopes of a window: where there are none, nothing moves."""
