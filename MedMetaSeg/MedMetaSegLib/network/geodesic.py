@@ -127,7 +127,7 @@ def _aslant_lengths(axis: int, lengths: tuple[float, float, float]) -> Tensor:
 def aslant_on_cpu(distance: Tensor, image: Tensor, axis: int, lengths: tuple[float, float, float]) -> Tensor:
     """As `aslant_by_windows`, on rows laid end to end: a shift aside is one along them.
 
-    The steps to a plane are taken in four calls: two structures at work at the same time wait for each other
+    The steps to a plane are taken in six calls: two structures at work at the same time wait for each other
     at every one.
     """
     length = _aslant_lengths(axis, lengths).numpy()[:, :, None]
