@@ -100,7 +100,7 @@ ROOMS = (
     Room(
         "training/",
         "episodes and meta-training",
-        ("network/", "working_grid/", "datasets/"),
+        ("next_patient/", "datasets/"),
         ("torch", "monai"),
     ),
     Room("scene/", "MRML: nodes in, segments out", ("worker/",), ("slicer", "vtk")),

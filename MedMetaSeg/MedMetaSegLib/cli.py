@@ -128,6 +128,10 @@ def train(
         float | None,
         typer.Option(help="Share painted on label maps without images in --data (0.15).", min=0, max=1),
     ] = None,
+    placed_share: Annotated[
+        float | None,
+        typer.Option(help="Share of patients in --data to whom another is registered (0).", min=0, max=1),
+    ] = None,
     learning_rate: Annotated[float | None, typer.Option(help="The highest of the run (0.002).")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed makes the same episodes (0).")] = None,
     start: Annotated[Path | None, typer.Option(help="Weights to begin with; random ones without.")] = None,
@@ -158,6 +162,7 @@ def train(
         batch=batch,
         real_share=real_share,
         painted_share=painted_share,
+        placed_share=placed_share,
         learning_rate=learning_rate,
         seed=seed,
         start=start,

@@ -16,7 +16,7 @@ from ..imageio.volume import Volume, check_volume
 from ..network.image_evidence import image_channels
 from ..network.inference import Predictor
 from ..network.prompt_channels import BACKGROUND, FOREGROUND, PROMPT_CHANNELS
-from ..progress import Progress, check_cancelled
+from ..progress import Progress, check_cancelled, never
 from ..results.segmentation import Segmentation
 from ..support.placement import placed_support
 from ..support.structure import AnnotatedStructure, Structure, StructureMask
@@ -74,15 +74,8 @@ def learned_task(
         check_cancelled(cancelled)
         progress(0.8 * number / len(pairs), f"support {number + 1} of {len(pairs)}")
         patients.append(_patient(check_volume(volume), support, segment, own_channels[number]))
-    modalities = {patient.normalization.modality for patient in patients}
-    if len(modalities) > 1:
-        raise InputError("Some supports are CT and some are not; learn one task from each kind.")
-    structures = common_structures([support for _, support in pairs], patients)
-    atlases = []
-    for patient in patients:
-        check_cancelled(cancelled)
-        there = [patient.structures.get(one.name) for one in structures]
-        atlases.append(make_atlas(patient.volume, patient.normalization, there, patient.axes))
+    unlearned = _unlearned(pairs, patients, cancelled)
+    structures, atlases = unlearned.structures, unlearned.atlases
     prototypes = []
     for number, structure in enumerate(structures):
         check_cancelled(cancelled)
@@ -94,16 +87,62 @@ def learned_task(
         for number in range(len(names))
     ]
     progress(1.0, "done")
-    return Task(
-        structures,
-        any(support.overlapping for _, support in pairs),
-        modalities.pop(),
-        tuple(atlases),
-        tuple(prototypes),
-        weights_sha256,
-        {"medmetaseg": version, "annotations": [support.annotation for _, support in pairs]},
-        tuple(learned),
+    return replace(
+        unlearned,
+        prototypes=tuple(prototypes),
+        weights_sha256=weights_sha256,
+        provenance={"medmetaseg": version, "annotations": [support.annotation for _, support in pairs]},
+        channels=tuple(learned),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class SupportView:
+    """A structure in the image of a support, on the working grid that it would be looked for on.
+
+    image: (k, j, i) float32; mask: bool, the structure.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+
+
+def unlearned_task(volume: Volume, support: Support) -> tuple[Task, list[SupportView | None]]:
+    """A task of one complete support before the network learns it: without prototypes, and a view of each of
+    its structures, from which these would be made; None for one too small beside the others.
+
+    Raises InputError for a support that cannot be used.
+    """
+    if support.annotation != "complete":
+        raise InputError("The support is not complete; segment it first.")
+    patient = _patient(check_volume(volume), support, _not_asked, ())
+    task = _unlearned([(volume, support)], [patient], never)
+    places = [_expected_places(patient, task.atlases[0], *one) for one in enumerate(task.structures)]
+    return task, [None if one is None else _support_view(patient, one) for one in places]
+
+
+def _not_asked(*_: object, **__: object) -> Segmentation:
+    raise AssertionError("a complete support needs no segmenting")
+
+
+def _support_view(patient: _Patient, places: _Places) -> SupportView:
+    image = sampled_image(patient.volume, places.grid, patient.normalization)
+    return SupportView(image, places.distance > 0)
+
+
+def _unlearned(pairs: Sequence[Pair], patients: Sequence[_Patient], cancelled: Callable[[], bool]) -> Task:
+    """The structures and atlases of all patients as a task that knows no prototypes."""
+    modalities = {patient.normalization.modality for patient in patients}
+    if len(modalities) > 1:
+        raise InputError("Some supports are CT and some are not; learn one task from each kind.")
+    structures = common_structures([support for _, support in pairs], patients)
+    atlases = []
+    for patient in patients:
+        check_cancelled(cancelled)
+        there = [patient.structures.get(one.name) for one in structures]
+        atlases.append(make_atlas(patient.volume, patient.normalization, there, patient.axes))
+    overlapping = any(support.overlapping for _, support in pairs)
+    return Task(structures, overlapping, modalities.pop(), tuple(atlases), (), "")
 
 
 def common_structures(supports: Sequence[Support], patients: Sequence[_Patient]) -> tuple[Structure, ...]:

@@ -19,23 +19,14 @@ from ..progress import never
 from ..stages import stage
 from ..task.task_file import LearnedPrototypes, Task, TaskChannel
 from ..working_grid.channels import PlacedChannel, mean_logits, shown_part
-from ..working_grid.grid import OUTSIDE_LOGIT, Bounds, WorkingGrid, sampled_image, working_grid
-from .absence import AbsenceEvidence, absence_evidence
+from ..working_grid.grid import OUTSIDE_LOGIT, WorkingGrid, sampled_image
+from .absence import AbsenceEvidence
 from .atlas_placement import AtlasPlacement
-from .fusion import grown
-from .position_prior import (
-    Prior,
-    expected_structure,
-    occupancy_thresholds,
-    prior_on,
-    prior_prompt,
-    sampled_on_grid,
-)
+from .position_prior import Prior, prior_prompt
+from .query_places import Place, QueryPlaces
 
 _NETWORK_SHARE = (0.5, 0.9)
 """Share of the network in the logits, at least and at most; the place that atlases expect has the rest."""
-_MAX_MISREGISTRATION_VOXELS = 1.5
-"""Voxels of the close image by which a boundary is off where the images do not look alike at all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,70 +83,43 @@ class PlaceSearch:
         self.channels = tuple(zip(task.channels, channels, strict=True))
         self.confidence = confidence
         self.task, self.predictor = task, predictor
-        self.volume, self.normalization = placement.volume, placement.normalization
-        self.close = placement.close
-        self.same_modality = self.normalization.modality == task.modality
-        self.occupancies, self.sure = np.zeros((0, 1, 1, 1), np.float32), np.zeros((1, 1, 1), np.uint8)
-        self.evidence: list[AbsenceEvidence] = []
-        fused = placement.fused
-        if placement.close is not None and fused is not None:
-            with stage("fuse"):
-                self.evidence = absence_evidence(
-                    placement.registered, fused, placement.close, self.same_modality
-                )
-                self.occupancies = fused.by_all.cpu().numpy()
-                self.sure = _sure_places(fused.by_all).cpu().numpy()
+        self.places = QueryPlaces(task, placement)
 
     def look_for(self, number: int, cancelled: Callable[[], bool] = never) -> Prediction:
         """The prediction for structure `number` of the task, in any thread. Raises Cancelled."""
         begun = time.perf_counter()
-        if self.close is None:
+        if self.places.close is None:
             return Prediction(None, None, None, {}, 0.0)
-        evidence = self.evidence[number]
-        structure, reference = self.task.structures[number], self.volume.geometry
-        occupancy = self.occupancies[number]
-        expected = None
-        if evidence.is_in_view:
-            expected = expected_structure(structure, occupancy, self.close, reference)
-        if expected is None:
+        evidence = self.places.evidence[number]
+        place = self.places.place_of(number)
+        if place is None:
             return Prediction(None, None, evidence, {}, time.perf_counter() - begun)
-        grid = working_grid(expected, reference, Bounds.of(reference, reference))
-        local_ncc = evidence.local_ncc or 0.0
-        prior = prior_on(grid, occupancy, self.close, _MAX_MISREGISTRATION_VOXELS - local_ncc)
-        answer = self._answer(number, grid, prior, local_ncc, cancelled)
-        logits = answer.logits
+        answer = self._answer(number, place, cancelled)
         features: dict[str, float] = {}
         if self.confidence:
             with stage("confidence"):
-                evidence, features = self._features(answer, prior, evidence)
-        logits = logits.astype(np.float16)
-        return Prediction(grid, logits, evidence, features, time.perf_counter() - begun, answer.votes)
+                evidence, features = self._features(answer, place.prior, evidence)
+        logits = answer.logits.astype(np.float16)
+        return Prediction(place.grid, logits, evidence, features, time.perf_counter() - begun, answer.votes)
 
-    def _answer(
-        self,
-        number: int,
-        grid: WorkingGrid,
-        prior: Prior,
-        local_ncc: float,
-        cancelled: Callable[[], bool],
-    ) -> _Answer:
+    def _answer(self, number: int, place: Place, cancelled: Callable[[], bool]) -> _Answer:
         """What is said of a structure on its working grid, by the network and by its place."""
-        sampled = sampled_image(self.volume, grid, self.normalization)
-        others = self._other_structures(grid, number)
+        prior = place.prior
+        sampled = self.places.image_on(place.grid)
 
         def image_and_prompt(device: torch.device) -> tuple[Tensor, Tensor]:
-            evidence = ImageEvidence(image_channels(sampled, device), grid.aspect)
-            return evidence.channels, prior_prompt(evidence, prior, others)
+            evidence = ImageEvidence(image_channels(sampled, device), place.grid.aspect)
+            return evidence.channels, prior_prompt(evidence, prior, place.other_structures)
 
         image, prompt = self.predictor.on_device_or_cpu(image_and_prompt)
         # Another modality looks otherwise: prototypes say nothing there.
-        learned = _prototypes(self.task.prototypes[number]) if self.same_modality else None
+        learned = _prototypes(self.task.prototypes[number]) if self.places.same_modality else None
         by_network, encoded = self.predictor.segment(image, prompt, None, cancelled, task=learned)
-        network = float(np.clip(1 - local_ncc**2, *_NETWORK_SHARE))
+        network = float(np.clip(1 - place.local_ncc**2, *_NETWORK_SHARE))
         votes: tuple[np.ndarray | None, ...] = ()
         if self.channels:
             by_image = by_network
-            by_network, shown = self._with_channels(number, by_image, grid, prior, others, cancelled)
+            by_network, shown = self._with_channels(number, by_image, place, cancelled)
             votes = tuple(
                 None if one is None else _vote(network * one[0] + (1 - network) * prior.logits, one[1])
                 for one in shown
@@ -170,14 +134,12 @@ class PlaceSearch:
         self,
         number: int,
         by_image: np.ndarray,
-        grid: WorkingGrid,
-        prior: Prior,
-        others: np.ndarray,
+        place: Place,
         cancelled: Callable[[], bool],
     ) -> tuple[np.ndarray, list[_Shown | None]]:
         """Logits (k, j, i) of the mean probability of the image and all channels, and those of each."""
-        each: list[_Shown | None] = [(by_image, np.ones(grid.shape, bool))]
-        each += [self._by_channel(number, *one, grid, prior, others, cancelled) for one in self.channels]
+        each: list[_Shown | None] = [(by_image, np.ones(place.grid.shape, bool))]
+        each += [self._by_channel(number, *one, place, cancelled) for one in self.channels]
         logits, shown = zip(*(one for one in each if one is not None), strict=True)
         return mean_logits(logits, shown), each
 
@@ -186,21 +148,20 @@ class PlaceSearch:
         number: int,
         learned: TaskChannel,
         channel: PlacedChannel,
-        grid: WorkingGrid,
-        prior: Prior,
-        others: np.ndarray,
+        place: Place,
         cancelled: Callable[[], bool],
     ) -> _Shown | None:
         """What the network says of a structure in a channel; None where that shows nothing of its place."""
-        part = shown_part(grid, channel.volume.geometry, self.volume.geometry)
+        part = shown_part(place.grid, channel.volume.geometry, self.places.volume.geometry)
         if part is None:
             return None
         sampled = sampled_image(channel.volume, part.grid, channel.intensity)
-        expected = replace(prior, distance=prior.distance[part.where])
+        expected = replace(place.prior, distance=place.prior.distance[part.where])
+        others = place.other_structures[part.where]
 
         def image_and_prompt(device: torch.device) -> tuple[Tensor, Tensor]:
             evidence = ImageEvidence(image_channels(sampled, device), part.grid.aspect)
-            return evidence.channels, prior_prompt(evidence, expected, others[part.where])
+            return evidence.channels, prior_prompt(evidence, expected, others)
 
         image, prompt = self.predictor.on_device_or_cpu(image_and_prompt)
         if not ((prompt[FOREGROUND].cpu().numpy() > 0) & part.shown[part.where]).any():
@@ -208,7 +169,7 @@ class PlaceSearch:
         same_modality = channel.intensity.modality == learned.modality
         prototypes = _prototypes(learned.prototypes[number]) if same_modality else None
         by_network, _ = self.predictor.segment(image, prompt, None, cancelled, task=prototypes)
-        logits = np.full(grid.shape, OUTSIDE_LOGIT, np.float32)
+        logits = np.full(place.grid.shape, OUTSIDE_LOGIT, np.float32)
         logits[part.where] = by_network
         return logits, part.shown
 
@@ -228,15 +189,6 @@ class PlaceSearch:
         features = answer_features(logits, answer.image, dict(zip(opinions, others, strict=True)))
         return evidence, {**evidence.features, **features} if features else {}
 
-    def _other_structures(self, grid: WorkingGrid, number: int) -> np.ndarray:
-        """Bool (k, j, i) on a working grid: surely another structure, by place."""
-        if self.task.overlapping or self.close is None:
-            return np.zeros(grid.shape, bool)
-        others = (self.sure > 0) & (self.sure != number + 1)
-        if not others.any():
-            return np.zeros(grid.shape, bool)
-        return sampled_on_grid(others, self.close, grid) > 0.5
-
 
 def _vote(logits: np.ndarray, shown: np.ndarray) -> np.ndarray:
     """Logits (k, j, i) as float16, surely not where the image shows nothing."""
@@ -250,15 +202,3 @@ def doubled(values: np.ndarray) -> np.ndarray:
 
 def _prototypes(learned: LearnedPrototypes) -> Prototypes:
     return Prototypes(*(torch.from_numpy(getattr(learned, name)) for name in Prototypes._fields))
-
-
-def _sure_places(occupancies: Tensor) -> Tensor:
-    """uint8 (k, j, i): number + 1 of the structure that a voxel surely belongs to; of several, the last.
-
-    occupancies: (S, k, j, i). Surely is what no voxel beside it contradicts.
-    """
-    sure = torch.zeros_like(occupancies[0], dtype=torch.uint8)
-    thresholds = occupancy_thresholds(occupancies).clamp(min=0.5)
-    for number, occupancy in enumerate(occupancies):
-        sure[~grown(~(occupancy > thresholds[number]), 1)] = number + 1
-    return sure

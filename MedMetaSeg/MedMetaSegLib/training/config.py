@@ -75,13 +75,15 @@ class EpisodeOptions:
     """How episodes are drawn and batched.
 
     real_share: of anatomies, of patients in `data`; painted_share: of anatomies, painted on label maps in
-    `data` that have no images; batch: episodes in a step, on each GPU; each: episodes from one
+    `data` that have no images; placed_share: of anatomies, of patients in `data` to whom another patient is
+    registered, see `placements`; batch: episodes in a step, on each GPU; each: episodes from one
     anatomy; shuffle: batches kept waiting, from which one is drawn; side: of a synthetic anatomy in voxels;
     workers: processes that make episodes, for each GPU (-1: as many as the network needs).
     """
 
     real_share: float = 0.3
     painted_share: float = 0.15
+    placed_share: float = 0.0
     batch: int = 2
     each: int = 6
     shuffle: int = 12
@@ -89,7 +91,7 @@ class EpisodeOptions:
     workers: int = -1
 
     def __post_init__(self) -> None:
-        for name in ("real_share", "painted_share"):
+        for name in ("real_share", "painted_share", "placed_share"):
             _demand(0 <= getattr(self, name) <= 1, f"{name} must be from 0 to 1")
         _demand(self.batch >= 1 and self.each >= 1, "batch and each must be at least 1")
         _demand(self.shuffle >= 0, "shuffle must not be negative")

@@ -7,10 +7,11 @@ import json
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +31,9 @@ FOLDER = ".medmetaseg-anatomies"
 _FORMAT = "2"
 """Goes up whenever the same image comes to give other anatomies, or their files change."""
 _READ_AT_ONCE = 1 << 22
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def real_anatomies(data: Path, keep: bool = True, prepared: Path | None = None) 
     cases = training_cases(data)
     if not cases:
         return []
-    folder = data / FOLDER if prepared is None else prepared / _folder_name(data)
+    folder = kept_in(data, prepared)
     of_cases = _prepared(cases, data, folder) if keep else list(map(case_anatomies, cases))
     anatomies = [anatomy for of_case in of_cases for anatomy in of_case]
     if not anatomies:
@@ -69,10 +73,12 @@ def real_anatomies(data: Path, keep: bool = True, prepared: Path | None = None) 
     return anatomies
 
 
-def _folder_name(data: Path) -> str:
-    """Tells data folders of one name apart."""
+def kept_in(data: Path, prepared: Path | None) -> Path:
+    """The folder that keeps what is made of a data folder: in it, or one of its own in `prepared`."""
+    if prepared is None:
+        return data / FOLDER
     place = str(data.resolve()).encode("utf-8", "surrogateescape")
-    return f"{data.resolve().name}-{hashlib.blake2b(place, digest_size=4).hexdigest()}"
+    return prepared / f"{data.resolve().name}-{hashlib.blake2b(place, digest_size=4).hexdigest()}"
 
 
 def _prepared(cases: Sequence[Case], data: Path, folder: Path) -> list[list[Anatomy]]:
@@ -80,19 +86,33 @@ def _prepared(cases: Sequence[Case], data: Path, folder: Path) -> list[list[Anat
     places = [_place(case, data, folder) for case in cases]
     found = [None if place is None else _read(place) for place in places]
     missing = [number for number, anatomies in enumerate(found) if anatomies is None]
-    keep = bool(missing) and _can_keep(folder)
-    for number, made in zip(missing, _made([cases[n] for n in missing]), strict=True):
+    keep = bool(missing) and can_keep(folder)
+    for number, made in zip(missing, made_of_all(case_anatomies, [cases[n] for n in missing]), strict=True):
         found[number], place = made, places[number]
         keep = keep and (place is None or _kept(place, made))
     return [anatomies for anatomies in found if anatomies is not None]
 
 
 def _place(case: Case, data: Path, folder: Path) -> _Place | None:
-    """None where it cannot be told whether the image changes: a file that cannot be read, which `read_case`
+    digest = case_digest(case, (_FORMAT, SETTINGS))
+    return None if digest is None else _Place(case, file_of(case, data, folder), digest)
+
+
+def file_of(case: Case, data: Path, folder: Path) -> Path:
+    """The file in `folder` that keeps what is made of a case of a data folder."""
+    relative = os.path.relpath(case.image, data)
+    name = hashlib.blake2b(relative.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+    return folder / f"{name}.safetensors"
+
+
+def case_digest(case: Case, settings: object) -> str | None:
+    """Changes with the files of a case, with what is known of it, and with `settings`, by their repr.
+
+    None where it cannot be told whether the image changes: a file that cannot be read, which `read_case`
     refuses in words, and one whose voxels lie in another that its header names (.mhd).
     """
-    settings = (_FORMAT, SETTINGS, case.inside_a_mask, sorted(case.names.items()), sorted(case.open_ended))
-    digest = hashlib.blake2b(repr(settings).encode(), digest_size=16)
+    about = (settings, case.inside_a_mask, sorted(case.names.items()), sorted(case.open_ended))
+    digest = hashlib.blake2b(repr(about).encode(), digest_size=16)
     for file in (case.image, case.labels):
         if file.suffix.lower() == ".mhd":
             return None
@@ -102,9 +122,7 @@ def _place(case: Case, data: Path, folder: Path) -> _Place | None:
                     _add(digest, part)
         except OSError:
             return None
-    relative = os.path.relpath(case.image, data)
-    name = hashlib.blake2b(relative.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
-    return _Place(case, folder / f"{name}.safetensors", digest.hexdigest())
+    return digest.hexdigest()
 
 
 def _add(digest: hashlib.blake2b, file: Path) -> None:
@@ -113,16 +131,16 @@ def _add(digest: hashlib.blake2b, file: Path) -> None:
             digest.update(content)
 
 
-def _made(cases: Sequence[Case]) -> Iterator[list[Anatomy]]:
-    """The anatomies of the cases, in their order, made side by side."""
-    processes = min(len(cases), available_cores())
+def made_of_all(make: Callable[[Item], Made], items: Sequence[Item]) -> Iterator[Made]:
+    """What `make` makes of every item, in their order, by as many processes as there are cores."""
+    processes = min(len(items), available_cores())
     if processes < 2:
-        yield from map(case_anatomies, cases)
+        yield from map(make, items)
         return
     # A process of its own start: a fork would copy torch's threads, and a GPU in use, half.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context, torch.set_num_threads, (1,)) as pool:
-        yield from pool.map(case_anatomies, cases)
+        yield from pool.map(make, items)
 
 
 def _read(place: _Place) -> list[Anatomy] | None:
@@ -162,15 +180,21 @@ def _kept(place: _Place, anatomies: Sequence[Anatomy]) -> bool:
         tensors[structures] = np.ascontiguousarray(one.structures)
         rows.append((image, structures, one.aspect, one.subject.spacing_mm, one.subject.values))
     about = {"digest": place.digest, "anatomies": json.dumps(rows)}
+    return keep_tensors(place.file, tensors, about)
+
+
+def keep_tensors(file: Path, tensors: dict[str, np.ndarray], about: dict[str, str]) -> bool:
+    """Write a safetensors file, whole or not at all; False where it cannot be written, which is told."""
     try:
-        replace_whole(place.file, lambda part: save_file(tensors, part, about))
+        replace_whole(file, lambda part: save_file(tensors, part, about))
     except WriteError as error:
         print(f"What was prepared of the patients is not kept for the next run: {error}", file=sys.stderr)
         return False
     return True
 
 
-def _can_keep(folder: Path) -> bool:
+def can_keep(folder: Path) -> bool:
+    """Make the folder that keeps what is made; False where that cannot be, which is told."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -14,8 +14,9 @@ from torch.utils.data import IterableDataset, get_worker_info
 from ..network.inference import LAYOUT
 from .anatomy import Anatomy
 from .drafts import Batch, EpisodeDraft, batch_of
-from .episodes import Episode, drafts, episode_of
+from .episodes import MAX_VOXELS, Episode, drafts, episode_of
 from .painted import PaintedMaps
+from .placements import Placements
 from .population import Population
 from .synthesis import random_anatomy
 
@@ -45,8 +46,9 @@ class EpisodeStream(IterableDataset):
 
     real: anatomies of real patients, see `prepared.real_anatomies`; painted: label maps to paint on; of all
     anatomies `real_share` are the former and `painted_share` the latter, where there are any, and the rest is
-    synthetic. seed: differs for every resumption; rank: of the process among those that learn together; side:
-    of a synthetic or painted anatomy.
+    synthetic. placements: patients to whom others are registered, who come at `placed_share` of all times, in
+    place of any of these. seed: differs for every resumption; rank: of the process among those that learn
+    together; side: of a synthetic or painted anatomy.
     """
 
     seed: int
@@ -59,6 +61,8 @@ class EpisodeStream(IterableDataset):
     rank: int = 0
     painted: PaintedMaps | None = None
     painted_share: float = 0.0
+    placements: Placements | None = None
+    placed_share: float = 0.0
 
     @cached_property
     def population(self) -> Population:
@@ -85,7 +89,10 @@ class EpisodeStream(IterableDataset):
                 yield ready.pop(int(rng.integers(len(ready))))
 
     def drafts(self, rng: np.random.Generator) -> Iterator[EpisodeDraft]:
-        """The drafts of one anatomy."""
+        """The drafts of one anatomy, or as many of placements."""
+        if self.placements is not None and rng.random() < self.placed_share:
+            placed = (self.placements.draft(rng, MAX_VOXELS) for _ in range(self.episodes_each))
+            return (one for one in placed if one is not None)
         anatomy, another = self._anatomy(rng)
         return drafts(rng, anatomy, self.episodes_each, another=another)
 

@@ -24,6 +24,7 @@ from .label_maps import LESION_SHAPES, read_maps
 from .log import Log, require_tensorboard
 from .painted import PaintedMaps
 from .parallel import Ranks, available_cores, joined
+from .placements import Placements, real_placements
 from .prepared import real_anatomies
 from .run import Run
 from .stream import EpisodeStream, TimedStream, moved
@@ -74,10 +75,13 @@ def train(
 
 @dataclass(frozen=True)
 class _Sources:
-    """What the data folders hold: anatomies of patients, and label maps to paint on."""
+    """What the data folders hold: anatomies of patients, label maps to paint on, and patients registered to
+    one another.
+    """
 
     real: Sequence[Anatomy]
     painted: PaintedMaps | None
+    placements: Placements | None
 
     def names(self, stream: EpisodeStream) -> tuple[str, ...]:
         """Names of the data sets."""
@@ -90,7 +94,15 @@ def _sources(config: TrainingConfig) -> _Sources:
     real = [one for folder in config.data for one in real_anatomies(folder, prepared=config.prepared)]
     maps = read_maps(config.data) if config.episodes.painted_share else []
     painted = PaintedMaps(maps) if any(one.dataset not in LESION_SHAPES for one in maps) else None
-    return _Sources(real, painted)
+    placements = None
+    if config.episodes.placed_share:
+        placements = real_placements(config.data, config.prepared)
+        if placements is None:
+            raise InputError(
+                "No two patients have a structure in common that lies in one place when they are registered: "
+                "give a folder of more by --data, or no --placed-share."
+            )
+    return _Sources(real, painted, placements)
 
 
 def _check_shares(data: Sequence[Path], asked: Mapping[str, Any]) -> None:
@@ -117,6 +129,8 @@ def _stream(config: TrainingConfig, starts: int, ranks: Ranks, sources: _Sources
         real=sources.real,
         painted=sources.painted,
         painted_share=options.painted_share,
+        placements=sources.placements,
+        placed_share=options.placed_share,
         real_share=options.real_share,
         episodes_each=options.each,
         batch=options.batch,

@@ -29,8 +29,13 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module", autouse=True)
 def quick() -> Iterator[None]:
-    """One warp, made once: every task here is of the first patient, and has the same atlas."""
+    """One warp, made once: every task here is of the first patient, and has the same atlas.
+
+    By one thread, results of whole modules too: with two a warp is another by rounding.
+    """
     register, placed = atlas_placement.register_atlases, {}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
 
     def register_once(task: Task, volume: Volume, *rest: Any) -> atlas_placement.AtlasPlacement:
         key = volume.digest()
@@ -42,6 +47,7 @@ def quick() -> Iterator[None]:
         patch.setattr(atlas_placement, "_WARPS", 1)
         patch.setattr(apply, "register_atlases", register_once)
         yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
