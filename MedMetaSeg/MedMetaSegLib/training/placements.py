@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -19,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from ..datasets.cases import Case, read_case
 from ..datasets.patients import training_cases
 from ..errors import InputError
+from ..imageio.volume import Volume
 from ..network import STRIDE
 from ..network.prompt_channels import volume_distance
 from ..next_patient.atlas_placement import AtlasPlacement, register_atlases
@@ -34,7 +37,10 @@ from .box import Box, padding_to_stride
 from .canvas import Rng
 from .drafts import EpisodeDraft, PlaceDraft, SupportDraft, flat
 from .prepared import can_keep, case_digest, file_of, keep_tensors, kept_in, made_of_all
+from .real import numbered
 from .target import MIN_VOXELS
+
+Made = TypeVar("Made")
 
 QUERIES = 4
 """Patients to whom every support is registered, at most."""
@@ -112,7 +118,8 @@ def real_placements(data: Sequence[Path], prepared: Path | None = None) -> Place
 def pairs_of(cases: Sequence[Case]) -> list[_Pairs]:
     """Every case as a support for at most QUERIES others of its data set and modality, drawn by chance.
 
-    A query is another patient, and has a structure of a name that the support has, with known ends.
+    A query is another patient, and has a structure of a name that the support has, with known ends. Where
+    structures have no names, their values are their names.
     """
     rng = np.random.default_rng(0)
     found = []
@@ -126,17 +133,30 @@ def pairs_of(cases: Sequence[Case]) -> list[_Pairs]:
 
 def _can_learn(support: Case, query: Case) -> bool:
     same = (support.dataset, support.modality) == (query.dataset, query.modality)
-    return same and support.patient != query.patient and bool(_names(support) & _names(query))
+    if not same or support.patient == query.patient:
+        return False
+    known = [set(one.names.values()) - one.open_ended for one in (support, query)]
+    return bool(known[0] & known[1]) or not (support.names or query.names)
 
 
-def _names(case: Case) -> set[str]:
-    return set(case.names.values()) - case.open_ended
+def _read_structures(case: Case) -> tuple[Volume, np.ndarray, dict[int, str]]:
+    """The image, its structures numbered from 1 on, (k, j, i), and their names; one without is called by its
+    value.
+    """
+    volume, labels = read_case(case)
+    structures, values = numbered(labels, case.labels)
+    return volume, structures, {n: case.names.get(value, str(value)) for n, value in enumerate(values, 1)}
 
 
 def _made_or_kept(pairs: Sequence[_Pairs], data: Path, prepared: Path | None) -> list[list[Placement]]:
     folder = kept_in(data, prepared) / _FOLDER
     files = [file_of(one.support, data, folder) for one in pairs]
-    digests = [_digest(one) for one in pairs]
+    each = {
+        case.image: case_digest(case, (_FORMAT, LEAST_DICE))
+        for one in pairs
+        for case in (one.support, *one.queries)
+    }
+    digests = [_digest(one, each) for one in pairs]
     found = [_read(*one) for one in zip(files, digests, strict=True)]
     missing = [number for number, some in enumerate(found) if some is None]
     if missing:
@@ -149,47 +169,59 @@ def _made_or_kept(pairs: Sequence[_Pairs], data: Path, prepared: Path | None) ->
     return [some for some in found if some is not None]
 
 
-def _digest(pairs: _Pairs) -> str | None:
-    each = [case_digest(one, (_FORMAT, LEAST_DICE)) for one in (pairs.support, *pairs.queries)]
-    return None if None in each else " ".join(one for one in each if one)
+def _digest(pairs: _Pairs, each: Mapping[Path, str | None]) -> str | None:
+    """That of all files of the pairs, from those of their cases by image; None where one has none."""
+    found = [each[one.image] for one in (pairs.support, *pairs.queries)]
+    return None if None in found else " ".join(one for one in found if one)
 
 
 def placements_of(pairs: _Pairs) -> list[Placement]:
-    """The structures of all queries of a support, where its atlas expects them about where they are."""
-    volume, labels = read_case(pairs.support)
-    support = Support.from_labels(_unsigned(labels), volume.geometry, pairs.support.names, "complete")
-    try:
-        task, views = unlearned_task(volume, support)
-    except InputError as error:
-        print(f"{pairs.support.image} is no support: {error}", file=sys.stderr)
+    """The structures of all queries of a support, where its atlas expects them about where they are.
+
+    A support or a query that cannot be used as one is left out, which is told on stderr.
+    """
+    volume, structures, names = _read_structures(pairs.support)
+    support = Support.from_labels(structures, volume.geometry, names, "complete")
+    learned = _or_told(lambda: unlearned_task(volume, support), pairs.support)
+    if learned is None:
         return []
-    found = []
+    task, views = learned
+    found: list[Placement] = []
     for query in pairs.queries:
-        image, labels = read_case(query)
-        placement = register_atlases(task, image, never)
-        found += _placed(task, views, placement, query, labels, _names(pairs.support) & _names(query))
+        found += _or_told(partial(_on_query, task, views, query), query) or []
     return found
 
 
-def _unsigned(labels: np.ndarray) -> np.ndarray:
-    return labels.astype(np.uint8 if labels.max() < 256 else np.uint16)
+def _or_told(make: Callable[[], Made], case: Case) -> Made | None:
+    """What is made of a case; None, which is told, where it cannot be used."""
+    try:
+        return make()
+    except InputError as error:
+        print(f"{case.image} is not registered to others: {error}", file=sys.stderr)
+        return None
+
+
+def _on_query(task: Task, views: Sequence[SupportView | None], query: Case) -> list[Placement]:
+    """The structures with known ends that task and query have, in the query."""
+    image, structures, names = _read_structures(query)
+    values = {name: value for value, name in names.items() if name not in query.open_ended}
+    return _placed(task, views, register_atlases(task, image, never), structures, values)
 
 
 def _placed(
     task: Task,
     views: Sequence[SupportView | None],
     placement: AtlasPlacement,
-    query: Case,
     labels: np.ndarray,
-    names: set[str],
+    values: Mapping[str, int],
 ) -> list[Placement]:
+    """Those of the structures that have a value among the query's labels (k, j, i)."""
     places = QueryPlaces(task, placement)
     native = placement.axis_map.undo(np.empty(placement.volume.geometry.shape, np.uint8)).shape
     inner = placement.axis_map.apply(labels[region(placement.offset, native)])
-    values = {name: value for value, name in query.names.items()}
     found = []
     for number, (structure, view) in enumerate(zip(task.structures, views, strict=True)):
-        place = None if view is None or structure.name not in names else places.place_of(number)
+        place = None if view is None or structure.name not in values else places.place_of(number)
         if view is None or place is None:
             continue
         mask = _on_grid(inner == values[structure.name], place.grid) > 0.5

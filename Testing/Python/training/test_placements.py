@@ -123,6 +123,25 @@ def test_a_support_is_registered_to_other_patients_who_have_a_structure_of_it() 
     assert sorted(drawn[0]) != sorted(drawn[1]) or sorted(drawn[1]) != sorted(drawn[2])
 
 
+def test_without_names_structures_of_one_value_are_the_same() -> None:
+    nameless = [dataclasses.replace(case(name, name), names={}) for name in "ab"]
+    assert [one.support.case for one in pairs_of([*nameless, case("c", "c")])] == ["a", "b"]
+
+
+def test_who_cannot_be_registered_is_told_and_the_others_stay(
+    folder: Path, placements: list[Placement], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pairs = pairs_of(training_cases(folder))[0]
+    first, second = pairs.queries
+    image = sitk.ReadImage(str(first.image))
+    sitk.WriteImage(0 * image, str(tmp_path / "flat.nii.gz"))
+    flat = dataclasses.replace(first, image=tmp_path / "flat.nii.gz")
+    found = placements_of(dataclasses.replace(pairs, queries=(flat, second)))
+    assert "flat.nii.gz is not registered to others" in capfd.readouterr().err
+    assert len(found) == 2
+    np.testing.assert_array_equal(found[0].expected, placements[2].expected)
+
+
 def test_structures_lie_about_where_they_are_expected_and_lesions_do_not(
     placements: list[Placement],
 ) -> None:
@@ -181,7 +200,12 @@ def test_what_is_kept_is_what_was_made(
 ) -> None:
     file = prepared.file_of(training_cases(folder)[0], folder, prepared.kept_in(folder, kept) / "placements")
     pairs = pairs_of(training_cases(folder))[0]
-    read = module._read(file, module._digest(pairs))
+    each = {
+        one.image: prepared.case_digest(one, (module._FORMAT, module.LEAST_DICE))
+        for one in training_cases(folder)
+    }
+    digest = module._digest(pairs, each)
+    read = module._read(file, digest)
     assert read is not None
     assert len(read) == len(placements)
     for one, other in zip(read, placements, strict=True):
@@ -189,7 +213,8 @@ def test_what_is_kept_is_what_was_made(
             np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name))
     damaged = tmp_path / "damaged.safetensors"
     damaged.write_bytes(file.read_bytes()[:200])
-    assert module._read(damaged, module._digest(pairs)) is None
+    assert module._read(damaged, digest) is None
+    assert module._read(file, f"{digest}0") is None
 
 
 def test_an_episode_shows_the_structure_and_the_other_patients(placements: list[Placement]) -> None:
