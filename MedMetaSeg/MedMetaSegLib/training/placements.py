@@ -8,6 +8,7 @@ has another size and another outline. Each patient of a data set is a support fo
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -45,11 +46,12 @@ Made = TypeVar("Made")
 QUERIES = 4
 """Patients to whom every support is registered, at most."""
 LEAST_DICE = 0.3
-"""Of a structure and the place where it is expected; lesions are below it, and what was missed."""
+"""Of a structure and the place where it is expected: what lies elsewhere (most lesions) is left out."""
 _SEEN = 0.85
 """How often an episode has the other patient's view."""
 _FOLDER = "placements"
 """Name of the folder beside the anatomies."""
+_CHANNEL = re.compile(r"_(\d{4})$")
 _FORMAT = "1"
 """Goes up whenever the same images come to give other placements, or their files change."""
 
@@ -95,7 +97,10 @@ class Placements:
         self._shares = weights / weights.sum()
 
     def draft(self, rng: Rng, most: int) -> EpisodeDraft | None:
-        """A draft of at most `most` voxels, with the other patient's view; None where it shows too little."""
+        """A draft of at most `most` voxels before padding, mostly with the other patient's view.
+
+        None where it shows too little.
+        """
         some = self._sets[int(rng.choice(len(self._sets), p=self._shares))]
         return placement_draft(rng, some[int(rng.integers(len(some)))], most)
 
@@ -119,7 +124,7 @@ def pairs_of(cases: Sequence[Case]) -> list[_Pairs]:
     """Every case as a support for at most QUERIES others of its data set and modality, drawn by chance.
 
     A query is another patient, and has a structure of a name that the support has, with known ends. Where
-    structures have no names, their values are their names.
+    structures have no names, their values are their names, and images are of one channel.
     """
     rng = np.random.default_rng(0)
     found = []
@@ -135,8 +140,16 @@ def _can_learn(support: Case, query: Case) -> bool:
     same = (support.dataset, support.modality) == (query.dataset, query.modality)
     if not same or support.patient == query.patient:
         return False
+    if not (support.names or query.names):
+        return _channel(support) == _channel(query)
     known = [set(one.names.values()) - one.open_ended for one in (support, query)]
-    return bool(known[0] & known[1]) or not (support.names or query.names)
+    return bool(known[0] & known[1])
+
+
+def _channel(case: Case) -> str:
+    """The number of the image among those of its patient, as nnU-Net names files; "" without one."""
+    matched = _CHANNEL.search(case.case)
+    return matched[1] if matched else ""
 
 
 def _read_structures(case: Case) -> tuple[Volume, np.ndarray, dict[int, str]]:
@@ -150,9 +163,9 @@ def _read_structures(case: Case) -> tuple[Volume, np.ndarray, dict[int, str]]:
 
 def _made_or_kept(pairs: Sequence[_Pairs], data: Path, prepared: Path | None) -> list[list[Placement]]:
     folder = kept_in(data, prepared) / _FOLDER
-    files = [file_of(one.support, data, folder) for one in pairs]
+    files = [file_of([one.support.image, one.support.labels], data, folder) for one in pairs]
     each = {
-        case.image: case_digest(case, (_FORMAT, LEAST_DICE))
+        (case.image, case.labels): case_digest(case, (_FORMAT, LEAST_DICE))
         for one in pairs
         for case in (one.support, *one.queries)
     }
@@ -169,9 +182,9 @@ def _made_or_kept(pairs: Sequence[_Pairs], data: Path, prepared: Path | None) ->
     return [some for some in found if some is not None]
 
 
-def _digest(pairs: _Pairs, each: Mapping[Path, str | None]) -> str | None:
-    """That of all files of the pairs, from those of their cases by image; None where one has none."""
-    found = [each[one.image] for one in (pairs.support, *pairs.queries)]
+def _digest(pairs: _Pairs, each: Mapping[tuple[Path, Path], str | None]) -> str | None:
+    """That of all files of the pairs, from those of their cases by files; None where one has none."""
+    found = [each[one.image, one.labels] for one in (pairs.support, *pairs.queries)]
     return None if None in found else " ".join(one for one in found if one)
 
 
@@ -180,9 +193,7 @@ def placements_of(pairs: _Pairs) -> list[Placement]:
 
     A support or a query that cannot be used as one is left out, which is told on stderr.
     """
-    volume, structures, names = _read_structures(pairs.support)
-    support = Support.from_labels(structures, volume.geometry, names, "complete")
-    learned = _or_told(lambda: unlearned_task(volume, support), pairs.support)
+    learned = _or_told(partial(_learned, pairs.support), pairs.support)
     if learned is None:
         return []
     task, views = learned
@@ -190,6 +201,11 @@ def placements_of(pairs: _Pairs) -> list[Placement]:
     for query in pairs.queries:
         found += _or_told(partial(_on_query, task, views, query), query) or []
     return found
+
+
+def _learned(case: Case) -> tuple[Task, list[SupportView | None]]:
+    volume, structures, names = _read_structures(case)
+    return unlearned_task(volume, Support.from_labels(structures, volume.geometry, names, "complete"))
 
 
 def _or_told(make: Callable[[], Made], case: Case) -> Made | None:
@@ -256,9 +272,9 @@ def _dice(one: np.ndarray, other: np.ndarray) -> float:
 def placement_draft(rng: Rng, placement: Placement, most: int) -> EpisodeDraft | None:
     """A draft that asks for the structure of a placement, mirrored by chance along every axis.
 
-    Regions of more than `most` voxels are cut around a voxel of the place. The other patient's view has the
-    same shape, its structure in the middle; it is left out now and then, as for another modality. None where
-    nothing of place or structure is left in view.
+    Regions of more than `most` voxels are cut around a voxel of the place, and padded after it. The other
+    patient's view has the same shape, its structure in the middle; it is left out now and then, as for
+    another modality. None where nothing of place or structure is left in view.
     """
     box = _cut_around(rng, placement.expected, most)
     pad = padding_to_stride(box.shape, 2 * STRIDE)
@@ -272,7 +288,9 @@ def placement_draft(rng: Rng, placement: Placement, most: int) -> EpisodeDraft |
         _in_the_middle(values, placement.support_mask, shape)[mirrored]
         for values in (placement.support, placement.support_mask)
     )
-    if flat(image) or flat(support) or not (mask & expected).any() or support_mask.all():
+    if flat(image) or flat(support) or not (mask & expected).any():
+        return None
+    if not support_mask.any() or support_mask.all():
         return None
     image, support = np.ascontiguousarray(image), np.ascontiguousarray(support)
     known = PlaceDraft(volume_distance(expected, placement.aspect), placement.tolerance, others)

@@ -95,23 +95,23 @@ def _prepared(cases: Sequence[Case], data: Path, folder: Path) -> list[list[Anat
 
 def _place(case: Case, data: Path, folder: Path) -> _Place | None:
     digest = case_digest(case, (_FORMAT, SETTINGS))
-    return None if digest is None else _Place(case, file_of(case, data, folder), digest)
+    return None if digest is None else _Place(case, file_of([case.image], data, folder), digest)
 
 
-def file_of(case: Case, data: Path, folder: Path) -> Path:
-    """The file in `folder` that keeps what is made of a case of a data folder."""
-    relative = os.path.relpath(case.image, data)
+def file_of(files: Sequence[Path], data: Path, folder: Path) -> Path:
+    """The file in `folder` that keeps what is made of some files of a data folder."""
+    relative = "\n".join(os.path.relpath(file, data) for file in files)
     name = hashlib.blake2b(relative.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
     return folder / f"{name}.safetensors"
 
 
-def case_digest(case: Case, settings: object) -> str | None:
+def case_digest(case: Case, settings: tuple[object, ...]) -> str | None:
     """Changes with the files of a case, with what is known of it, and with `settings`, by their repr.
 
     None where it cannot be told whether the image changes: a file that cannot be read, which `read_case`
     refuses in words, and one whose voxels lie in another that its header names (.mhd).
     """
-    about = (settings, case.inside_a_mask, sorted(case.names.items()), sorted(case.open_ended))
+    about = (*settings, case.inside_a_mask, sorted(case.names.items()), sorted(case.open_ended))
     digest = hashlib.blake2b(repr(about).encode(), digest_size=16)
     for file in (case.image, case.labels):
         if file.suffix.lower() == ".mhd":

@@ -124,8 +124,12 @@ def test_a_support_is_registered_to_other_patients_who_have_a_structure_of_it() 
 
 
 def test_without_names_structures_of_one_value_are_the_same() -> None:
-    nameless = [dataclasses.replace(case(name, name), names={}) for name in "ab"]
-    assert [one.support.case for one in pairs_of([*nameless, case("c", "c")])] == ["a", "b"]
+    nameless = [dataclasses.replace(case(name, name[0]), names={}) for name in ("a_0000", "b_0000", "b_0001")]
+    found = pairs_of([*nameless, case("c", "c")])
+    assert [(one.support.case, [two.case for two in one.queries]) for one in found] == [
+        ("a_0000", ["b_0000"]),
+        ("b_0000", ["a_0000"]),
+    ]
 
 
 def test_who_cannot_be_registered_is_told_and_the_others_stay(
@@ -140,6 +144,48 @@ def test_who_cannot_be_registered_is_told_and_the_others_stay(
     assert "flat.nii.gz is not registered to others" in capfd.readouterr().err
     assert len(found) == 2
     np.testing.assert_array_equal(found[0].expected, placements[2].expected)
+    labels = sitk.ReadImage(str(pairs.support.labels))
+    few = 0 * labels
+    few[10, 10, 10] = 1
+    sitk.WriteImage(few, str(tmp_path / "few.nii.gz"))
+    assert (
+        placements_of(dataclasses.replace(pairs, support=_with(pairs.support, tmp_path / "few.nii.gz"))) == []
+    )
+    assert pairs.support.image.name in capfd.readouterr().err
+
+
+def _with(case: Case, labels: Path) -> Case:
+    return dataclasses.replace(case, labels=labels)
+
+
+def test_margins_around_a_query_and_other_slices_do_not_move_the_structure(
+    folder: Path, placements: list[Placement], tmp_path: Path
+) -> None:
+    pairs = pairs_of(training_cases(folder))[0]
+    query = pairs.queries[0]
+    for file, value in ((query.image, -1000.0), (query.labels, 0)):
+        padded = sitk.ConstantPad(sitk.ReadImage(str(file)), (3, 5, 7), (8, 4, 2), value)
+        sitk.WriteImage(padded, str(tmp_path / file.name))
+    moved = dataclasses.replace(query, image=tmp_path / query.image.name, labels=tmp_path / query.labels.name)
+    found = placements_of(dataclasses.replace(pairs, queries=(moved,)))
+    for one, other in zip(found, placements[:2], strict=True):
+        np.testing.assert_array_equal(one.mask, other.mask)
+        np.testing.assert_array_equal(one.expected, other.expected)
+    # The same patients in sagittal slices: the drawing axis of the grids is another one of the images'.
+    turned = []
+    for number, one in enumerate((pairs.support, query)):
+        files = [tmp_path / f"{part}_{number}.nii.gz" for part in ("image", "label")]
+        for file, out in zip((one.image, one.labels), files, strict=True):
+            image = sitk.ReadImage(str(file))
+            other = sitk.GetImageFromArray(sitk.GetArrayFromImage(image).transpose(2, 1, 0))
+            other.SetSpacing(image.GetSpacing()[::-1])
+            sitk.WriteImage(other, str(out))
+        turned.append(dataclasses.replace(one, image=files[0], labels=files[1]))
+    found = placements_of(dataclasses.replace(pairs, support=turned[0], queries=(turned[1],)))
+    assert found
+    for one in found:
+        assert one.image[one.mask].mean() > 1.4 * one.image[~one.mask].mean()
+        assert one.aspect > 1.2
 
 
 def test_structures_lie_about_where_they_are_expected_and_lesions_do_not(
@@ -195,13 +241,52 @@ def test_placements_are_made_once_and_anew_when_a_patient_changes(
     assert made == ["p0", "p1", "p2"], "p1 is a query of both others"
 
 
+def _kept_file(folder: Path, kept: Path) -> Path:
+    first = training_cases(folder)[0]
+    return prepared.file_of(
+        [first.image, first.labels], folder, prepared.kept_in(folder, kept) / "placements"
+    )
+
+
+def test_label_maps_of_one_image_are_kept_apart(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of several readers: what is kept of one is not taken for the other's."""
+    entries = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))[:2]
+    for one in entries:
+        for part in ("image", "label"):
+            shutil.copy(folder / one[part], tmp_path)
+    again = []
+    for one in entries:
+        labels = sitk.ReadImage(str(tmp_path / one["label"]))
+        sitk.WriteImage(sitk.Cast(labels == 2, sitk.sitkUInt8), str(tmp_path / f"rod_{one['label']}"))
+        again.append({**one, "label": f"rod_{one['label']}", "labels": {"1": "rod"}})
+    (tmp_path / "manifest.json").write_text(json.dumps([*entries, *again]), encoding="utf-8")
+
+    def made_of(pairs):
+        nothing, seed = np.zeros((2, 2, 2), bool), len(pairs.support.labels.name)
+        image = np.full((2, 2, 2), seed, np.float32)
+        return [Placement(image, 1.0, nothing, nothing, 1.0, nothing, image, nothing)]
+
+    monkeypatch.setattr(module, "placements_of", made_of)
+    made = _levels(real_placements([tmp_path], tmp_path / "kept"))
+    assert len(set(made)) == 2
+    monkeypatch.setattr(module, "placements_of", lambda pairs: [])
+    assert _levels(real_placements([tmp_path], tmp_path / "kept")) == made
+
+
+def _levels(found: Placements | None) -> list[float]:
+    assert found is not None
+    return [one.image.max() for one in found._sets[0]]
+
+
 def test_what_is_kept_is_what_was_made(
     folder: Path, kept: Path, tmp_path: Path, placements: list[Placement]
 ) -> None:
-    file = prepared.file_of(training_cases(folder)[0], folder, prepared.kept_in(folder, kept) / "placements")
+    file = _kept_file(folder, kept)
     pairs = pairs_of(training_cases(folder))[0]
     each = {
-        one.image: prepared.case_digest(one, (module._FORMAT, module.LEAST_DICE))
+        (one.image, one.labels): prepared.case_digest(one, (module._FORMAT, module.LEAST_DICE))
         for one in training_cases(folder)
     }
     digest = module._digest(pairs, each)
