@@ -87,17 +87,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def kept(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the placements of the folder are kept, once made."""
-    prepared_in = tmp_path_factory.mktemp("prepared")
-    assert real_placements([folder], prepared_in) is not None
-    return prepared_in
-
-
-@pytest.fixture(scope="module")
 def placements(folder: Path) -> list[Placement]:
     """Those of the first patient as a support for the other two."""
     return placements_of(pairs_of(training_cases(folder))[0])
+
+
+@pytest.fixture(scope="module")
+def kept(folder: Path, placements: list[Placement], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the placements of the folder are kept; of the first patient as a support alone there are any."""
+    prepared_in = tmp_path_factory.mktemp("prepared")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "placements_of", lambda pairs: placements * (pairs.support.case == "p0"))
+        assert real_placements([folder], prepared_in) is not None
+    return prepared_in
 
 
 def case(name: str, patient: str, modality: str = "MR", names: tuple[str, ...] = ("gland",)) -> Case:
